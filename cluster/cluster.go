@@ -1,0 +1,194 @@
+// Package cluster holds the specification of a highly available PostgreSQL cluster.
+//
+// In comes one cluster.yaml; out comes a *Cluster that is complete and valid, or every complaint about it
+// with its place. The package only computes: it runs no program, opens no connection and reads no clock.
+// After Load nobody writes to a Cluster.
+package cluster
+
+import "net/netip"
+
+// Cluster is what the user wants. Only Load makes one, so in hand it is always complete and valid.
+type Cluster struct {
+	// Scope names the cluster: Patroni's scope, etcd's token, the certificates' organisation.
+	Scope string `yaml:"scope"`
+	// Namespace is the path in etcd below which Patroni keeps the cluster, with a slash at both ends.
+	Namespace string `yaml:"namespace"`
+	// Debian is the release of every machine: 12 (bookworm) or 13 (trixie).
+	Debian Release `yaml:"debian"`
+	// Network is the one that all machines of the cluster stand in.
+	Network netip.Prefix `yaml:"network"`
+	// Gateway is the default route of the machines; none when absent.
+	Gateway netip.Addr `yaml:"gateway"`
+	// NameServers are the machines' resolvers.
+	NameServers []netip.Addr `yaml:"name_servers"`
+	// ClientNetworks may reach the proxies' ports and, with TLS and a password, PostgreSQL itself.
+	ClientNetworks []netip.Prefix `yaml:"client_networks"`
+	// AdminNetworks may reach ssh, and the statistics page of the proxies.
+	AdminNetworks []netip.Prefix `yaml:"admin_networks"`
+	// Nodes are the database machines, each with an etcd member: one, three or five.
+	Nodes []Node `yaml:"nodes"`
+	// Proxies are the HAProxy machines: none, one or two.
+	Proxies []Node `yaml:"proxies"`
+	// VirtualAddress moves between two proxies by keepalived; it needs two of them.
+	VirtualAddress netip.Addr `yaml:"virtual_address"`
+	// Postgres is the database itself.
+	Postgres Postgres `yaml:"postgres"`
+	// Replication says what an acknowledged write is worth.
+	Replication Replication `yaml:"replication"`
+	// Failover drives Patroni's, HAProxy's and the TCP timers together: fast, normal or safe.
+	Failover Failover `yaml:"failover"`
+	// Ports are the manual's unless changed.
+	Ports Ports `yaml:"ports"`
+	// Storage is where the data lies.
+	Storage Storage `yaml:"storage"`
+	// Backup is when base backups are taken and how many are kept.
+	Backup Backup `yaml:"backup"`
+	// Alerts are the places that hear of trouble.
+	Alerts Alerts `yaml:"alerts"`
+	// SSHKeys are public keys that may log in as the user "debian".
+	SSHKeys []string `yaml:"ssh_keys"`
+	// TimeServers are asked for the time by chrony.
+	TimeServers []string `yaml:"time_servers"`
+	// Packages is the apt repository of the pgha packages, for machines that are not booted from a pgbake image.
+	Packages Archive `yaml:"packages"`
+}
+
+// Node is one machine: a database member or a proxy, which Role tells.
+type Node struct {
+	// Name is the machine's host name, Patroni's member name and etcd's.
+	Name string `yaml:"name"`
+	// Address is the machine's only address in the cluster's network.
+	Address netip.Addr `yaml:"address"`
+	// MAC is the hardware address of the card that gets the address; the first card when absent.
+	MAC string `yaml:"mac"`
+}
+
+// Postgres is the database server, its databases and its users.
+type Postgres struct {
+	// Version is the major version: 15 to 18, as the source has it.
+	Version int `yaml:"version"`
+	// Source is the archive that PostgreSQL and Patroni come from: Debian's own, or PGDG.
+	Source Source `yaml:"source"`
+	// Mirror is your own copy of that archive; the archive itself when absent.
+	Mirror Archive `yaml:"mirror"`
+	// Locale is "C.UTF-8" (PostgreSQL's own from version 17 on, else libc's), or "icu:TAG" such as "icu:ru-RU".
+	Locale string `yaml:"locale"`
+	// Parameters go into Patroni's dynamic configuration as they are.
+	Parameters map[string]string `yaml:"parameters"`
+	// Databases are made once, when the cluster is made.
+	Databases []Database `yaml:"databases"`
+	// Users are the applications' roles, made once; their passwords lie in secrets/.
+	Users []User `yaml:"users"`
+	// ReplicationUser is the role the replicas stream as.
+	ReplicationUser string `yaml:"replication_user"`
+}
+
+// Database is one database and its owner.
+type Database struct {
+	Name string `yaml:"name"`
+	// Owner is one of the users.
+	Owner string `yaml:"owner"`
+}
+
+// User is one role that may log in over the network, with TLS and a password.
+type User struct {
+	Name       string `yaml:"name"`
+	CreateDB   bool   `yaml:"create_db"`
+	CreateRole bool   `yaml:"create_role"`
+}
+
+// Archive is an apt archive and the key it is signed with.
+type Archive struct {
+	// URL is what stands behind "deb" in an apt source: http, https or file.
+	URL string `yaml:"url"`
+	// Key is the armored OpenPGP public key, the text itself: the specification stays one file.
+	Key string `yaml:"key"`
+}
+
+// Replication says what an acknowledged write is worth.
+type Replication struct {
+	// Mode is quorum (any one replica has it), sync (a named one has it) or async (maybe only the primary has it).
+	Mode Mode `yaml:"mode"`
+	// Strict refuses writes when no replica is there to confirm them.
+	Strict bool `yaml:"strict"`
+}
+
+// Ports are TCP ports, 1 to 65535, no two the same on one machine.
+type Ports struct {
+	Postgres   int `yaml:"postgres"`
+	Patroni    int `yaml:"patroni"`
+	EtcdClient int `yaml:"etcd_client"`
+	EtcdPeer   int `yaml:"etcd_peer"`
+	ReadWrite  int `yaml:"read_write"`
+	ReadOnly   int `yaml:"read_only"`
+	Stats      int `yaml:"stats"`
+	SSH        int `yaml:"ssh"`
+}
+
+// Storage is where the data lies.
+type Storage struct {
+	// DataDisk is a block device of its own for PostgreSQL, such as /dev/vdb; the root disk when empty.
+	// It is formatted only when it is blank.
+	DataDisk string `yaml:"data_disk"`
+}
+
+// Backup is when base backups are taken, where to and how many are kept.
+type Backup struct {
+	// Directory holds the backups on the database machines; no backups when empty.
+	Directory string `yaml:"directory"`
+	// At is the time of day, "HH:MM".
+	At string `yaml:"at"`
+	// Keep is how many good backups stay.
+	Keep int `yaml:"keep"`
+	// Dump names the databases that are also dumped.
+	Dump []string `yaml:"dump"`
+}
+
+// Alerts are the places that hear of trouble.
+type Alerts struct {
+	// Webhook is an http or https address that gets a JSON object for each alert.
+	Webhook string `yaml:"webhook"`
+	// Email addresses get a letter for each alert.
+	Email []string `yaml:"email"`
+}
+
+// Release is a Debian release by its number.
+type Release int
+
+// Source is the archive that PostgreSQL comes from.
+type Source string
+
+// The archives that pgbake knows.
+const (
+	SourceDebian Source = "debian"
+	SourcePGDG   Source = "pgdg"
+)
+
+// Mode is the kind of replication.
+type Mode string
+
+// The kinds of replication.
+const (
+	Quorum Mode = "quorum"
+	Sync   Mode = "sync"
+	Async  Mode = "async"
+)
+
+// Failover is how eagerly the cluster leaves a primary that does not answer.
+type Failover string
+
+// The three speeds of failover.
+const (
+	Fast   Failover = "fast"
+	Normal Failover = "normal"
+	Safe   Failover = "safe"
+)
+
+// Role is what a machine is for.
+type Role string
+
+// The roles of machines.
+const (
+	DB    Role = "db"
+	Proxy Role = "proxy"
+)

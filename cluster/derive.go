@@ -1,0 +1,133 @@
+package cluster
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Machine is a Node with what it is for.
+type Machine struct {
+	Node
+	Role Role
+}
+
+// Machines returns every machine: the database members in their order, then the proxies.
+func (c *Cluster) Machines() []Machine {
+	all := make([]Machine, 0, len(c.Nodes)+len(c.Proxies))
+	for _, n := range c.Nodes {
+		all = append(all, Machine{n, DB})
+	}
+	for _, n := range c.Proxies {
+		all = append(all, Machine{n, Proxy})
+	}
+	return all
+}
+
+// Machine returns the machine called name; false when the specification has none.
+func (c *Cluster) Machine(name string) (Machine, bool) {
+	all := c.Machines()
+	i := slices.IndexFunc(all, func(m Machine) bool { return m.Name == name })
+	if i < 0 {
+		return Machine{}, false
+	}
+	return all[i], true
+}
+
+// Codename returns the release's name in archives.
+func (r Release) Codename() string {
+	switch r {
+	case 12:
+		return "bookworm"
+	case 13:
+		return "trixie"
+	}
+	return "debian" + strconv.Itoa(int(r))
+}
+
+// Patroni4 tells whether the cluster's Patroni is 4.0 or later: everywhere but in Debian 12's own archive (3.0.2).
+func (c *Cluster) Patroni4() bool { return c.Postgres.Source == SourcePGDG || c.Debian >= 13 }
+
+// DataDir is PostgreSQL's data directory, where Debian's tools expect it.
+func (c *Cluster) DataDir() string {
+	return fmt.Sprintf("/var/lib/postgresql/%d/main", c.Postgres.Version)
+}
+
+// BinDir is where Debian's packages put PostgreSQL's programs.
+func (c *Cluster) BinDir() string {
+	return fmt.Sprintf("/usr/lib/postgresql/%d/bin", c.Postgres.Version)
+}
+
+// Entry is the address that applications connect to: the virtual one, else the first proxy's, else the first node's.
+func (c *Cluster) Entry() netip.Addr {
+	switch {
+	case c.VirtualAddress.IsValid():
+		return c.VirtualAddress
+	case len(c.Proxies) > 0:
+		return c.Proxies[0].Address
+	}
+	return c.Nodes[0].Address
+}
+
+// EtcdInitialCluster is etcd's list of the declared members, "name=https://address:port,…".
+func (c *Cluster) EtcdInitialCluster() string {
+	return c.join(func(n Node) string { return fmt.Sprintf("%s=https://%s:%d", n.Name, n.Address, c.Ports.EtcdPeer) })
+}
+
+// EtcdHosts is the list of etcd's client endpoints, "address:port,…".
+func (c *Cluster) EtcdHosts() string {
+	return c.join(func(n Node) string { return netip.AddrPortFrom(n.Address, uint16(c.Ports.EtcdClient)).String() }) //nolint:gosec // validated 1..65535
+}
+
+func (c *Cluster) join(f func(Node) string) string {
+	parts := make([]string, len(c.Nodes))
+	for i, n := range c.Nodes {
+		parts[i] = f(n)
+	}
+	return strings.Join(parts, ",")
+}
+
+// SynchronousMode is Patroni's synchronous_mode: "quorum" needs Patroni 4, a lone member has nobody to wait for.
+func (c *Cluster) SynchronousMode() string {
+	switch {
+	case c.Replication.Mode == Async || len(c.Nodes) == 1:
+		return "false"
+	case c.Replication.Mode == Quorum && c.Patroni4():
+		return "quorum"
+	}
+	return "true"
+}
+
+// Timers are the values that one word, failover, drives together. Seconds unless the field says otherwise.
+type Timers struct {
+	TTL, LoopWait, RetryTimeout int
+	Inter, FastInter, DownInter string // HAProxy's durations
+	Fall, Rise                  int
+}
+
+// Timers returns the values for the chosen speed of failover.
+//
+// Patroni refuses loop_wait + 2*retry_timeout > ttl since 3.2, and a ttl below 20.
+func (c *Cluster) Timers() Timers {
+	switch c.Failover {
+	case Fast:
+		return Timers{20, 3, 5, "1s", "250ms", "500ms", 2, 1}
+	case Safe:
+		return Timers{60, 10, 20, "3s", "1s", "2s", 3, 2}
+	default:
+		return Timers{30, 5, 10, "2s", "500ms", "1s", 3, 2}
+	}
+}
+
+// Packages returns the Debian packages that a machine of the role needs beside pgbake's own.
+func (c *Cluster) PackagesFor(r Role) []string {
+	if r == Proxy {
+		return []string{"haproxy", "keepalived"}
+	}
+	return []string{
+		fmt.Sprintf("postgresql-%d", c.Postgres.Version), fmt.Sprintf("postgresql-client-%d", c.Postgres.Version),
+		"patroni", "python3-etcd", "etcd-server", "etcd-client",
+	}
+}
