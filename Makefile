@@ -1,0 +1,55 @@
+# pgbake. `make` alone lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PATH := $(PATH):/usr/local/go/bin
+export GOTOOLCHAIN := auto
+export CGO_ENABLED ?= 0
+VERSION ?= $(shell git describe --tags --match 'v*' 2>/dev/null | sed 's/^v//; s/-/+/' | grep . || echo 0.1.0)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+LINT    := bin/golangci-lint
+SPEC    ?= examples/quickstart.yaml
+
+.PHONY: help demo build test quick machines bench lint vuln golden clean setup-%
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: setup-lab build ## all the set-up, then bake, boot and show a healthy cluster (root)
+	bin/pgbake -f $(SPEC) lab up
+	@echo "look around, then: bin/pgbake -f $(SPEC) lab down"
+
+build: setup-build ## bin/pgbake, with the agent for amd64 and arm64 inside
+	@for arch in amd64 arm64; do \
+	  GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o cmd/pgbake/agents/pgha-$$arch ./cmd/pgha || exit 1; \
+	done
+	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/pgbake ./cmd/pgbake
+
+test: setup-test build lint ## all the set-up, then all tests, those on machines included (root)
+	test/all.sh
+
+quick: build ## the tests that need neither root nor machines
+	go test -short ./...
+
+bench: setup-test build ## the figures of the README, with their peers (root)
+	go test -run '^$$' -bench . -benchtime 5x ./packages ./cloudinit ./agent
+	test/bench.sh
+
+lint: $(LINT) ## vet, golangci-lint, shellcheck
+	go vet ./...
+	$(LINT) run
+	shellcheck $$(git ls-files | xargs grep -lE '^#!/bin/(ba)?sh')
+
+$(LINT):
+	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+
+vuln: ## known vulnerabilities in what is linked (network)
+	go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
+
+golden: ## write the golden files anew; read the diff
+	go test -short ./render ./cluster ./cloudinit ./cmd/... -update
+
+setup-%:
+	@test/setup.sh $*
+
+clean: ## what make built; the lab's cache stays
+	rm -rf bin dist cmd/pgbake/agents/pgha-*
