@@ -25,7 +25,11 @@ build: setup-build ## bin/pgbake, with the agent for amd64 and arm64 inside
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/pgbake ./cmd/pgbake
 
 test: setup-test build lint ## all the set-up, then all tests, those on machines included (root)
-	test/all.sh
+	go test -short ./...
+	CI=true go test -p 1 -count 1 -timeout 55m ./cloudinit ./lab ./test/...
+
+release: build ## dist/release: static binaries, packages, checksums
+	test/release.sh $(VERSION)
 
 quick: build ## the tests that need neither root nor machines
 	go test -short ./...

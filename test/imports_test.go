@@ -1,0 +1,94 @@
+package test
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/pgbake/pgbake/"
+
+// Who may import whom, of ours: the design's table. A folder stands for everything below it.
+var mayImport = map[string][]string{
+	"cluster":   {"internal/suggest"},
+	"rootfs":    {},
+	"render":    {"cluster", "rootfs"},
+	"packages":  {"cluster", "rootfs", "internal"},
+	"cloudinit": {"cluster", "rootfs", "internal"},
+	"images":    {"cluster", "rootfs", "internal"},
+	"builders":  {"cluster", "images", "rootfs", "internal"},
+	"agent":     {"cluster", "rootfs", "render", "internal"},
+	"lab":       {"cluster", "internal"},
+	"internal":  {"internal"},
+}
+
+// What only one room may import: libraries that would else leak into every binary.
+var only = map[string]string{
+	"gopkg.in/yaml.v3":            "cluster",
+	"github.com/goreleaser/nfpm":  "packages",
+	"github.com/coreos/butane":    "cloudinit",
+	"github.com/spf13/cobra":      "cmd",
+	"github.com/hashicorp/packer": "builders",
+}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range list(t, "./...") {
+		room := strings.TrimPrefix(p.ImportPath, module)
+		top, _, _ := strings.Cut(room, "/")
+		for _, imp := range p.Imports {
+			if ours, ok := strings.CutPrefix(imp, module); ok {
+				allowed, ruled := mayImport[top]
+				if ruled && !slices.ContainsFunc(append(allowed, top), func(a string) bool { return below(ours, a) }) {
+					t.Errorf("%s imports %s, which the design does not allow", room, ours)
+				}
+			}
+			for library, owner := range only {
+				if below(imp, library) && !below(room, owner) {
+					t.Errorf("%s imports %s, which belongs to %s", room, imp, owner)
+				}
+			}
+		}
+	}
+}
+
+// The agent lives on every database server: no build code in it.
+func TestAgentLinksNoBuildCode(t *testing.T) {
+	for _, p := range list(t, "-deps", "./cmd/pgha") {
+		for _, heavy := range []string{module + "packages", module + "cloudinit", module + "lab", "github.com/goreleaser", "github.com/ProtonMail", "github.com/invopop", "github.com/jackc", "golang.org/x/crypto/ssh"} {
+			if below(p.ImportPath, heavy) {
+				t.Errorf("pgha links %s", p.ImportPath)
+			}
+		}
+	}
+}
+
+func below(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+func list(t *testing.T, args ...string) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json=ImportPath,Imports"}, args...)...)
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var p pkg
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	if len(all) == 0 {
+		t.Fatal("go list found nothing")
+	}
+	return all
+}
