@@ -1,0 +1,145 @@
+package render
+
+import (
+	"fmt"
+	"maps"
+
+	"github.com/pgbake/pgbake/cluster"
+)
+
+const (
+	mebibyte = 1 << 20
+	gibibyte = 1 << 30
+)
+
+// Dynamic is Patroni's dynamic configuration, which lives in etcd and is one for the whole cluster.
+//
+// config.yml holds it below bootstrap.dcs, where Patroni reads it only while it makes the cluster. A later change of
+// the specification reaches a running cluster by PATCH /config with what differs from GET /config.
+// Keys that are absent here are not pgbake's: `patronictl edit-config` may hold them.
+func Dynamic(c *cluster.Cluster) map[string]any {
+	t := c.Timers()
+	synchronous := c.SynchronousMode() != "false"
+	d := map[string]any{
+		"ttl":           t.TTL,
+		"loop_wait":     t.LoopWait,
+		"retry_timeout": t.RetryTimeout,
+		// A standby on an older timeline must not win the election.
+		"check_timeline": true,
+		// A hung shutdown must not hold up the failover.
+		"primary_stop_timeout":    30,
+		"synchronous_mode":        synchronousMode(c),
+		"synchronous_mode_strict": synchronous && c.Replication.Strict,
+		"postgresql": map[string]any{
+			"use_pg_rewind": true,
+			"use_slots":     true,
+			"parameters":    parameters(c),
+		},
+	}
+	if synchronous {
+		// No acknowledged write is lost by leaving a crashed primary early.
+		d["primary_start_timeout"] = 30
+		d["maximum_lag_on_failover"] = mebibyte
+	} else {
+		// Waiting for the primary's recovery loses nothing, a failover may; a limit that is too tight leaves no leader under load.
+		d["primary_start_timeout"] = 300
+		d["maximum_lag_on_failover"] = 32 * mebibyte
+	}
+	if c.Patroni4() {
+		// An etcd outage does not demote a healthy primary. 3.0.2 knows the key, but demotes all the same after a
+		// second outage (patroni #2803), and so did 4.0 until 4.0.7 (#3403).
+		d["failsafe_mode"] = true
+		// A member that stays away loses its slot after a day; the slots' size is limited besides.
+		d["member_slots_ttl"] = "24h"
+	}
+	return d
+}
+
+// synchronousMode has the type that Patroni wants: a boolean, or the word quorum.
+func synchronousMode(c *cluster.Cluster) any {
+	switch mode := c.SynchronousMode(); mode {
+	case "true":
+		return true
+	case "false":
+		return false
+	default:
+		return mode
+	}
+}
+
+// parameters are PostgreSQL's, for the whole cluster; the specification's own win.
+func parameters(c *cluster.Cluster) map[string]any {
+	p := map[string]any{
+		"wal_level":             "replica",
+		"hot_standby":           "on",
+		"hot_standby_feedback":  "on",
+		"wal_log_hints":         "on",
+		"synchronous_commit":    "on",
+		"max_connections":       100,
+		"max_wal_senders":       20,
+		"max_replication_slots": 20,
+		"wal_keep_size":         "1GB",
+		// Turning archiving on later needs a restart; until there is a repository the command succeeds and keeps nothing.
+		"archive_mode":    "on",
+		"archive_command": "/bin/true",
+		// A dead peer is noticed in tens of seconds, not after the kernel's two hours.
+		"tcp_keepalives_idle":                 60,
+		"tcp_keepalives_interval":             10,
+		"tcp_keepalives_count":                3,
+		"tcp_user_timeout":                    "30s",
+		"wal_sender_timeout":                  "30s",
+		"wal_receiver_timeout":                "30s",
+		"wal_receiver_status_interval":        "1s",
+		"idle_in_transaction_session_timeout": "10min",
+		"password_encryption":                 "scram-sha-256",
+		// One syncfs instead of an fsync for each file: crash recovery starts at once.
+		"recovery_init_sync_method": "syncfs",
+	}
+	if c.Postgres.Version >= 17 {
+		// What ALTER SYSTEM sets differs between the members and nobody sees it.
+		p["allow_alter_system"] = "off"
+	}
+	for name, value := range c.Postgres.Parameters {
+		p[name] = value
+	}
+	return p
+}
+
+// localParameters are one machine's own, in its config.yml, where they win over the dynamic ones. What the specification
+// sets for the whole cluster is therefore left out here; TLS is not to be switched off that way.
+func localParameters(c *cluster.Cluster, in Input) map[string]any {
+	p := map[string]any{
+		"shared_buffers":         sharedBuffers(in.Memory),
+		"max_slot_wal_keep_size": slotLimit(in.Disk),
+	}
+	maps.DeleteFunc(p, func(name string, _ any) bool {
+		_, set := c.Postgres.Parameters[name]
+		return set
+	})
+	maps.Copy(p, map[string]any{
+		"unix_socket_directories":  socketDir,
+		"ssl":                      "on",
+		"ssl_cert_file":            "/etc/patroni/tls/postgres.crt",
+		"ssl_key_file":             "/etc/patroni/tls/postgres.key",
+		"ssl_min_protocol_version": "TLSv1.2",
+	})
+	return p
+}
+
+// sharedBuffers is a quarter of the memory. What a machine reports moves by some kilobytes from kernel to kernel, and
+// each change would want a restart of PostgreSQL: hence the steps of 32 MB. PostgreSQL's own default when unknown.
+func sharedBuffers(memory uint64) string {
+	const step = 128 * mebibyte
+	return fmt.Sprintf("%dMB", max(128, (memory+step/2)/step*32))
+}
+
+// slotLimit is 30 % of the disk, so that a dead member's slot cannot fill it; 10 GB when unknown.
+func slotLimit(disk uint64) string {
+	if disk == 0 {
+		return "10GB"
+	}
+	if limit := disk / 10 * 3; limit >= 10*gibibyte {
+		return fmt.Sprintf("%dGB", limit/gibibyte)
+	}
+	return fmt.Sprintf("%dMB", max(64, disk/10*3/mebibyte))
+}

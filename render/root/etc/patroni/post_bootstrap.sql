@@ -1,0 +1,47 @@
+-- Written by pgbake. To change it, change /etc/pgha/cluster.yaml and run `pgha apply`.
+-- Run once, as the superuser, by the member that makes the cluster; running it again does no harm.
+
+-- No password reaches a log, nor the terminal with an error message.
+\set QUIET on
+\set ECHO none
+\set VERBOSITY terse
+\set SHOW_CONTEXT never
+SET log_statement = 'none';
+SET log_min_duration_statement = -1;
+SET log_min_duration_sample = -1;
+SET log_transaction_sample_rate = 0;
+SET log_min_error_statement = 'panic';
+SET password_encryption = 'scram-sha-256';
+-- There may be no replica yet that could confirm anything.
+SET synchronous_commit = 'local';
+
+-- Replication
+SELECT {{.ReplicationUser.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {{.ReplicationUser.Literal}}) \gexec
+ALTER ROLE {{.ReplicationUser.Ident}} LOGIN REPLICATION PASSWORD {{.Replicator.Literal}};
+
+-- pg_rewind: reads the primary's files, and nothing else.
+SELECT {{.RewindUser.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {{.RewindUser.Literal}}) \gexec
+ALTER ROLE {{.RewindUser.Ident}} LOGIN PASSWORD {{.Rewind.Literal}};
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean) TO {{.RewindUser.Ident}};
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO {{.RewindUser.Ident}};
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) TO {{.RewindUser.Ident}};
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO {{.RewindUser.Ident}};
+{{- with .Roles}}
+
+-- Users
+{{- range .}}
+SELECT {{.Name.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {{.Name.Literal}}) \gexec
+ALTER ROLE {{.Name.Ident}} {{.Options}} PASSWORD {{.Password.Literal}};
+{{- end}}
+{{- end}}
+{{- with .Databases}}
+
+-- Databases. Not everybody who may log in may enter them: only the users above, and whom the owner lets in.
+{{- range $db := .}}
+SELECT {{.Create}} WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = {{.Name.Literal}}) \gexec
+REVOKE CONNECT, TEMPORARY ON DATABASE {{.Name.Ident}} FROM PUBLIC;
+{{- range $.Roles}}
+GRANT CONNECT, TEMPORARY ON DATABASE {{$db.Name.Ident}} TO {{.Name.Ident}};
+{{- end}}
+{{- end}}
+{{- end}}
