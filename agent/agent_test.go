@@ -1,0 +1,189 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/run"
+)
+
+func TestPendingSurvivesAKill(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "var/lib/pgha/pending.json")
+	killed := pending{file: file}
+	killed.add("etcd.service", true)
+	killed.add("chrony.service", false)
+	if err := killed.save(); err != nil {
+		t.Fatal(err)
+	}
+	next := pending{file: file}
+	if err := next.load(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"chrony.service", "etcd.service"}, next.units()); diff != "" {
+		t.Fatal(diff)
+	}
+	if !next.restart("etcd.service") || next.restart("chrony.service") {
+		t.Error("what needs a restart was not kept")
+	}
+	for _, u := range next.units() {
+		if err := next.done(u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("nothing is pending, yet %s is there: %v", file, err)
+	}
+}
+
+func TestDifferenceIsAMergePatch(t *testing.T) {
+	had := map[string]any{"ttl": 30.0, "gone": 1.0, "postgresql": map[string]any{"parameters": map[string]any{"a": "1", "b": "2"}, "same": true}}
+	want := map[string]any{"ttl": 20.0, "postgresql": map[string]any{"parameters": map[string]any{"a": "1", "c": "3"}, "same": true}}
+	patch := map[string]any{"ttl": 20.0, "gone": nil, "postgresql": map[string]any{"parameters": map[string]any{"b": nil, "c": "3"}}}
+	if diff := cmp.Diff(patch, difference(had, want)); diff != "" {
+		t.Error(diff)
+	}
+	if p := difference(want, want); len(p) > 0 {
+		t.Errorf("nothing differs, yet %v", p)
+	}
+}
+
+func TestServersThatTakeTraffic(t *testing.T) {
+	stat := "# pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,weight,\n" +
+		"postgres_rw,node1,0,0,0,0,,0,0,0,,0,,0,0,0,0,DOWN,1,\n" +
+		"postgres_rw,node2,0,0,0,0,,0,0,0,,0,,0,0,0,0,UP 1/3,1,\n"
+	up, err := parseUp(strings.NewReader(stat))
+	if err != nil || !cmp.Equal(up, []string{"node2"}) {
+		t.Errorf("got %v, %v", up, err)
+	}
+}
+
+func TestStockClusterInTheWay(t *testing.T) {
+	for _, tt := range []struct{ name, conf, want string }{
+		{"same port", "port = 5432\t\t# the port\ndata_directory = '/srv/pg'\n", "left alone"},
+		{"another port", "port = 5433\ndata_directory = '/srv/pg'\n", ""},
+		{"same data", "port = 5433\ndata_directory = '/var/lib/postgresql/17/main'\n", "pg_dropcluster --stop 17 main"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := testWork(t)
+			put(t, w.Root, "/etc/postgresql/17/main/postgresql.conf", tt.conf)
+			err := w.refuseStockClusters(t.Context())
+			if (err == nil) != (tt.want == "") || (err != nil && !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
+// The data disk's rule on real disk images, with the real blkid.
+func TestSignature(t *testing.T) {
+	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
+		need(t, "mkfs.ext4 (apt install e2fsprogs)")
+	}
+	image := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(image, make([]byte, 8<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	look := func() (string, string) {
+		t.Helper()
+		label, kind, err := signature(t.Context(), run.System{}, image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return label, kind
+	}
+	if label, kind := look(); label+kind != "" {
+		t.Errorf("a blank disk is %q %q", label, kind)
+	}
+	if err := (run.System{}).Run(t.Context(), run.Command("mkfs.ext4", "-q", "-L", "somebody", image)); err != nil {
+		t.Fatal(err)
+	}
+	if label, kind := look(); label != "somebody" || kind != "ext4" {
+		t.Errorf("somebody's ext4 is %q %q", label, kind)
+	}
+	if _, _, err := signature(t.Context(), run.System{}, image+"-missing"); err == nil || !strings.Contains(err.Error(), "look at the data disk") {
+		t.Errorf("a missing disk: %v", err)
+	}
+}
+
+// A foreign disk is refused and not touched; not one command that writes is run.
+func TestForeignDataDiskIsLeftAlone(t *testing.T) {
+	w := testWork(t)
+	disk := filepath.Join(w.Root, "disk")
+	put(t, w.Root, "disk", "anything")
+	w.seed.Cluster.Storage.DataDisk = disk
+	var ran bytes.Buffer
+	w.Runner = run.Recorder{W: &ran, Answer: func([]string) []byte { return []byte("LABEL=theirs\nTYPE=xfs\n") }}
+	err := w.dataDisk(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "not blank (xfs)") {
+		t.Errorf("got %v", err)
+	}
+	if want := "blkid --probe --output export " + disk + "\n"; ran.String() != want {
+		t.Errorf("ran %q, want only %q", ran.String(), want)
+	}
+}
+
+func TestAwaitNamesWhatItWaitedFor(t *testing.T) {
+	w := testWork(t)
+	w.Patience = 300 * time.Millisecond
+	err := w.await(t.Context(), "etcd", func(context.Context) (string, bool) { return "no answer from node2", false })
+	if err == nil || !strings.Contains(err.Error(), "in vain: no answer from node2") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOneApplyAtATime(t *testing.T) {
+	a := Agent{Root: t.TempDir()}
+	unlock, err := a.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.lock(); err == nil || !strings.Contains(err.Error(), "another `pgha apply`") {
+		t.Errorf("got %v", err)
+	}
+	unlock()
+	if unlock, err = a.lock(); err != nil {
+		t.Error(err)
+	} else {
+		unlock()
+	}
+}
+
+// need skips where a tool is missing, and fails where CI promised it.
+func need(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("needs %s", what)
+	}
+	t.Skipf("needs %s", what)
+}
+
+func put(t *testing.T, root, path, body string) {
+	t.Helper()
+	path = filepath.Join(root, path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testWork(t *testing.T) *work {
+	t.Helper()
+	const spec = "scope: t\nnetwork: 10.0.0.0/24\nnodes: [{name: node1, address: 10.0.0.1}]\npostgres: {version: 17, source: debian}\ndebian: 13\n"
+	c, err := cluster.Parse("cluster.yaml", []byte(spec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &Agent{Root: t.TempDir(), Runner: run.System{}, Say: t.Logf}
+	return &work{Agent: a, seed: &Seed{Cluster: c, Machine: c.Machines()[0]}}
+}

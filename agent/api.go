@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/pgbake/pgbake/cluster"
+)
+
+// restUser is the name that Patroni's REST API wants for writes.
+const restUser = "patroni"
+
+// api asks etcd and Patroni, here and on the peers, with the machine's own certificates.
+type api struct {
+	c      *cluster.Cluster
+	rest   string // password
+	client *http.Client
+}
+
+func newAPI(s *Seed) (*api, error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(s.Identity["ca.crt"]) {
+		return nil, errors.New("read " + tlsDir + "/ca.crt: no certificate in it")
+	}
+	conf := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	if s.Machine.Role == cluster.DB {
+		pair, err := tls.X509KeyPair(s.Identity["etcd-client.crt"], s.Identity["etcd-client.key"])
+		if err != nil {
+			return nil, fmt.Errorf("read %s/etcd-client.crt and .key: %w", tlsDir, err)
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	return &api{s.Cluster, s.Secrets.REST, &http.Client{
+		Timeout:   3 * time.Second,
+		Transport: &http.Transport{TLSClientConfig: conf},
+	}}, nil
+}
+
+// member is what Patroni says of one PostgreSQL, at /patroni.
+type member struct {
+	State    string `json:"state"`
+	Role     string `json:"role"`
+	Timeline int    `json:"timeline"`
+	Pending  bool   `json:"pending_restart"`
+}
+
+// leads tells whether it is the primary; Patroni 3 says "master".
+func (m member) leads() bool { return m.Role == "primary" || m.Role == "master" }
+
+func (a *api) member(ctx context.Context, addr netip.Addr) (member, error) {
+	var m member
+	// 503 with a body is Patroni's answer while PostgreSQL is down or starting.
+	return m, a.do(ctx, http.MethodGet, a.patroni(addr, "/patroni"), nil, &m)
+}
+
+// etcdHealthy tells whether the member at addr sees a quorum.
+func (a *api) etcdHealthy(ctx context.Context, addr netip.Addr) bool {
+	var h struct {
+		Health string `json:"health"`
+	}
+	err := a.do(ctx, http.MethodGet, fmt.Sprintf("https://%s/health", hostPort(addr, a.c.Ports.EtcdClient)), nil, &h)
+	return err == nil && h.Health == "true"
+}
+
+// settings is Patroni's dynamic configuration.
+func (a *api) settings(ctx context.Context, addr netip.Addr) (map[string]any, error) {
+	var s map[string]any
+	return s, a.do(ctx, http.MethodGet, a.patroni(addr, "/config"), nil, &s)
+}
+
+func (a *api) patchSettings(ctx context.Context, addr netip.Addr, s map[string]any) error {
+	return a.do(ctx, http.MethodPatch, a.patroni(addr, "/config"), s, nil)
+}
+
+func (a *api) patroni(addr netip.Addr, path string) string {
+	return "https://" + hostPort(addr, a.c.Ports.Patroni) + path
+}
+
+func (a *api) do(ctx context.Context, method, url string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return err
+	}
+	if in != nil {
+		req.SetBasicAuth(restUser, a.rest)
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := a.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing is lost with a body that was read
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	if out != nil && json.Unmarshal(answer, out) == nil {
+		return nil
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, strings.TrimSpace(string(answer)))
+	}
+	return nil
+}
+
+// answers tells whether anybody listens there.
+func answers(ctx context.Context, addr netip.Addr, port int) bool {
+	d := net.Dialer{Timeout: time.Second}
+	conn, err := d.DialContext(ctx, "tcp", hostPort(addr, port))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+func hostPort(addr netip.Addr, port int) string {
+	return net.JoinHostPort(addr.String(), fmt.Sprint(port))
+}

@@ -1,0 +1,288 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/run"
+	"github.com/pgbake/pgbake/rootfs"
+)
+
+// Agent works on one machine.
+type Agent struct {
+	// Root is "/" on a machine, a directory in a test.
+	Root string
+	// Runner starts systemctl and the few programs beside it.
+	Runner run.Runner
+	// Say gets one line for each thing that happens.
+	Say func(format string, args ...any)
+	// Patience is how long a condition may take; without end when 0, as at first boot, where a peer may be days away.
+	Patience time.Duration
+}
+
+// gate is the file without which etcd, Patroni, HAProxy and keepalived do not start: their drop-ins name it.
+const gate = "/var/lib/pgha/configured"
+
+// Result is what an apply did.
+type Result struct {
+	Changed []rootfs.File
+	// Acted are the units that were started, reloaded or restarted.
+	Acted []string
+}
+
+// work is one apply on its way through the steps.
+type work struct {
+	*Agent
+	seed    *Seed
+	files   []rootfs.File
+	pending pending
+	api     *api
+	Result
+}
+
+type step struct {
+	name string
+	who  cluster.Role // every machine when empty
+	run  func(*work, context.Context) error
+}
+
+// The recipe. Each step may be killed at any point: the next apply finds what is missing and goes on.
+var recipe = []step{
+	{"address", "", (*work).awaitAddress},
+	{"data disk", cluster.DB, (*work).dataDisk},
+	{"stock clusters", cluster.DB, (*work).refuseStockClusters},
+	{"files", "", (*work).writeFiles},
+	{"reload", "", (*work).reload},
+	{"mount", cluster.DB, (*work).mountData},
+	{"gate", "", (*work).openGate},
+	{"etcd", cluster.DB, (*work).etcd},
+	{"postgres", cluster.DB, (*work).postgres},
+	{"settings", cluster.DB, (*work).settings},
+	{"haproxy", cluster.Proxy, (*work).haproxy},
+	{"keepalived", cluster.Proxy, (*work).keepalived},
+}
+
+// Apply makes the machine what its seed says. Done twice it changes nothing.
+// A *SeedError means that nothing was touched.
+func (a *Agent) Apply(ctx context.Context) (*Result, error) {
+	unlock, err := a.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	w, err := a.prepare()
+	if err != nil {
+		a.note(State{Step: "seed", Error: err.Error()})
+		return nil, err
+	}
+	for _, s := range recipe {
+		if s.who != "" && s.who != w.seed.Machine.Role {
+			continue
+		}
+		if err := s.run(w, ctx); err != nil {
+			err = fmt.Errorf("%s: %w", s.name, err)
+			a.note(State{Machine: w.seed.Machine.Name, Step: s.name, Error: err.Error()})
+			return &w.Result, err
+		}
+	}
+	a.note(State{Machine: w.seed.Machine.Name, Step: "done"})
+	return &w.Result, nil
+}
+
+// Diff returns what Apply would write.
+func (a *Agent) Diff() ([]rootfs.Change, error) {
+	w, err := a.prepare()
+	if err != nil {
+		return nil, err
+	}
+	return rootfs.Diff(a.Root, w.files)
+}
+
+func (a *Agent) prepare() (*work, error) {
+	seed, err := ReadSeed(a.Root)
+	if err != nil {
+		return nil, err
+	}
+	files, err := seed.Files(a.Root)
+	if err != nil {
+		return nil, &SeedError{err}
+	}
+	api, err := newAPI(seed)
+	if err != nil {
+		return nil, &SeedError{err}
+	}
+	return &work{Agent: a, seed: seed, files: files, api: api, pending: pending{file: filepath.Join(a.Root, pendingFile)}}, nil
+}
+
+// awaitAddress refuses to be a machine that this one is not.
+func (w *work) awaitAddress(ctx context.Context) error {
+	if w.Root != "/" {
+		return nil
+	}
+	want := w.seed.Machine.Address
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	err := w.await(ctx, "address", func(context.Context) (string, bool) {
+		return fmt.Sprintf("no network card has %s yet", want), hasAddress(want)
+	})
+	if err != nil {
+		return fmt.Errorf("this machine does not have %s, the address of %s in %s\n      hint: see `ip address`; was this machine given another machine's seed?", want, w.seed.Machine.Name, specFile)
+	}
+	return nil
+}
+
+// refuseStockClusters leaves a cluster that Debian's tools made alone, and says so, when it stands in the way.
+func (w *work) refuseStockClusters(context.Context) error {
+	confs, _ := filepath.Glob(filepath.Join(w.Root, "/etc/postgresql/*/*/postgresql.conf"))
+	for _, conf := range confs {
+		body, err := os.ReadFile(conf)
+		if err != nil {
+			return err
+		}
+		port := setting(body, "port", "5432")
+		data := setting(body, "data_directory", "")
+		if port != fmt.Sprint(w.seed.Cluster.Ports.Postgres) && data != w.seed.Cluster.DataDir() {
+			continue
+		}
+		dir := filepath.Dir(conf)
+		return fmt.Errorf("%s is a PostgreSQL cluster of Debian's own tools, with port %s and its data in %s; it stands where this member goes, and is left alone\n"+
+			"      hint: move it to another port, or, when its data is not needed, drop it: pg_dropcluster --stop %s %s",
+			strings.TrimPrefix(dir, w.Root), port, data, filepath.Base(filepath.Dir(dir)), filepath.Base(dir))
+	}
+	return nil
+}
+
+// setting finds one value in a postgresql.conf.
+func setting(conf []byte, name, otherwise string) string {
+	value := otherwise
+	for line := range strings.Lines(string(conf)) {
+		line, _, _ = strings.Cut(line, "#")
+		key, v, ok := strings.Cut(line, "=")
+		if ok && strings.TrimSpace(key) == name {
+			value = strings.Trim(strings.TrimSpace(v), "'")
+		}
+	}
+	return value
+}
+
+// writeFiles writes what differs. The units that must see it are written down first, so that a run that is
+// killed between the two leaves the next one something to reload.
+func (w *work) writeFiles(context.Context) error {
+	changes, err := rootfs.Diff(w.Root, w.files)
+	if err != nil || len(changes) == 0 {
+		return err
+	}
+	for _, c := range changes {
+		if c.File.Unit != "" {
+			w.pending.add(c.File.Unit, c.File.Restart)
+		}
+	}
+	if err := w.pending.save(); err != nil {
+		return err
+	}
+	w.Changed, err = rootfs.Write(w.Root, w.files)
+	for _, f := range w.Changed {
+		w.Say("wrote %s", f.Path)
+	}
+	return err
+}
+
+// reload makes the units that help (firewall, clock, kernel settings, journal) see their changed files.
+// The units of the machine's own role have their turn in their own steps.
+func (w *work) reload(ctx context.Context) error {
+	if err := w.pending.load(); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(w.Changed, func(f rootfs.File) bool { return strings.HasPrefix(f.Path, "/etc/systemd/system/") }) {
+		if err := w.Runner.Run(ctx, run.Command("systemctl", "daemon-reload")); err != nil {
+			return err
+		}
+	}
+	own := w.seed.units()
+	for _, unit := range w.pending.units() {
+		if slices.Contains(own, unit) {
+			continue
+		}
+		verb := "reload-or-restart"
+		if w.pending.restart(unit) {
+			verb = "restart"
+		}
+		if err := w.systemctl(ctx, verb, unit); err != nil {
+			return err
+		}
+		if err := w.pending.done(unit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *work) openGate(context.Context) error {
+	path := filepath.Join(w.Root, gate)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // holds nothing secret
+		return err
+	}
+	return os.WriteFile(path, nil, 0o644) //nolint:gosec // an empty mark
+}
+
+// bring starts a unit, or makes a running one see its changed files. It does not wait for it to be ready.
+func (w *work) bring(ctx context.Context, unit string) error {
+	active, err := w.active(ctx, unit)
+	if err != nil {
+		return err
+	}
+	verb := ""
+	switch {
+	case !active:
+		verb = "start"
+	case w.pending.restart(unit):
+		verb = "restart"
+	case w.pending.has(unit):
+		verb = "reload-or-restart"
+	default:
+		return nil
+	}
+	// A unit that failed too often before its files were right is given a new chance.
+	if !active {
+		if err := w.Runner.Run(ctx, run.Command("systemctl", "reset-failed", unit)); err != nil && ctx.Err() != nil {
+			return err
+		}
+	}
+	if err := w.systemctl(ctx, verb, "--no-block", unit); err != nil {
+		return err
+	}
+	return w.pending.done(unit)
+}
+
+func (w *work) systemctl(ctx context.Context, args ...string) error {
+	unit := args[len(args)-1]
+	w.Say("%s %s", args[0], unit)
+	w.Acted = append(w.Acted, unit)
+	return w.Runner.Run(ctx, run.Command(append([]string{"systemctl"}, args...)...))
+}
+
+// active tells whether the unit runs or is on its way.
+func (w *work) active(ctx context.Context, unit string) (bool, error) {
+	out, err := w.Runner.Output(ctx, run.Command("systemctl", "is-active", unit))
+	if err != nil && run.ExitCode(err) < 0 {
+		return false, err
+	}
+	switch state := strings.TrimSpace(string(out)); state {
+	case "active", "activating", "reloading":
+		return true, nil
+	case "inactive", "failed", "deactivating", "unknown":
+		return false, nil
+	default:
+		return false, errors.New("systemctl is-active " + unit + " says " + state)
+	}
+}

@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pgbake/pgbake/internal/run"
+	"github.com/pgbake/pgbake/rootfs"
+)
+
+const (
+	// dataLabel is the file system label that a data disk gets, and that var-lib-postgresql.mount looks for.
+	dataLabel = "pgha-data"
+	dataMount = "var-lib-postgresql.mount"
+	dataPath  = "/var/lib/postgresql"
+)
+
+// dataDisk makes a file system on a blank data disk. A disk with anything on it is never formatted.
+func (w *work) dataDisk(ctx context.Context) error {
+	dev := w.seed.Cluster.Storage.DataDisk
+	if dev == "" {
+		return nil
+	}
+	label, kind, err := signature(ctx, w.Runner, dev)
+	switch {
+	case err != nil:
+		return err
+	case label == dataLabel:
+		return nil
+	case kind != "":
+		return fmt.Errorf("%s is not blank (%s) and is left alone\n      hint: give this machine an empty disk, or, when nothing on it is needed: wipefs --all %s", dev, kind, dev)
+	}
+	if err := w.noDataBelow(); err != nil {
+		return err
+	}
+	uid, gid, err := rootfs.LookupOwner(w.Root, "postgres:postgres")
+	if err != nil {
+		return err
+	}
+	w.Say("make a file system on the blank disk %s", dev)
+	return w.Runner.Run(ctx, run.Command("mkfs.ext4", "-q", "-L", dataLabel, "-E", fmt.Sprintf("root_owner=%d:%d", uid, gid), dev))
+}
+
+// noDataBelow refuses to hide a database that already lies on the root disk.
+func (w *work) noDataBelow() error {
+	found, _ := filepath.Glob(filepath.Join(w.Root, dataPath, "*/*/PG_VERSION"))
+	if len(found) > 0 {
+		return fmt.Errorf("a database lies in %s on the root disk; a data disk mounted there would hide it\n      hint: take storage.data_disk out of %s, or move the data first",
+			strings.TrimPrefix(filepath.Dir(found[0]), w.Root), specFile)
+	}
+	return nil
+}
+
+// mountData mounts the data disk, before anything looks for a database there.
+func (w *work) mountData(ctx context.Context) error {
+	if w.seed.Cluster.Storage.DataDisk == "" {
+		return nil
+	}
+	active, err := w.active(ctx, dataMount)
+	if err != nil || active {
+		return err
+	}
+	return w.systemctl(ctx, "start", dataMount)
+}
+
+// signature tells what lies on a block device: the label and kind of what was found, both empty on a blank one.
+func signature(ctx context.Context, r run.Runner, dev string) (label, kind string, err error) {
+	if _, err := os.Stat(dev); err != nil {
+		return "", "", fmt.Errorf("look at the data disk: %w", err)
+	}
+	// blkid's exit codes: 2 nothing found, 8 several signatures that contradict each other.
+	out, err := r.Output(ctx, run.Command("blkid", "--probe", "--output", "export", dev))
+	switch code := run.ExitCode(err); {
+	case err != nil && code == 2:
+		return "", "", nil
+	case err != nil && code == 8:
+		return "", "several signatures", nil
+	case err != nil:
+		return "", "", err
+	}
+	for line := range strings.Lines(string(out)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch key {
+		case "LABEL":
+			label = value
+		case "TYPE", "PTTYPE":
+			kind = value
+		}
+	}
+	if kind == "" {
+		return "", "", errors.New("blkid says neither a kind nor that " + dev + " is blank")
+	}
+	return label, kind, nil
+}

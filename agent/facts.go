@@ -1,0 +1,50 @@
+package agent
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// memory is what this machine may use, in bytes: the smaller of what is built in and what its control group allows;
+// 0 when it cannot be told.
+func memory(root string) uint64 {
+	var total uint64
+	info, _ := os.ReadFile(filepath.Join(root, "/proc/meminfo"))
+	for line := range bytes.Lines(info) {
+		if f := strings.Fields(string(line)); len(f) > 1 && f[0] == "MemTotal:" {
+			kib, _ := strconv.ParseUint(f[1], 10, 64)
+			total = kib << 10
+		}
+	}
+	limit, _ := os.ReadFile(filepath.Join(root, "/sys/fs/cgroup/memory.max"))
+	if n, err := strconv.ParseUint(strings.TrimSpace(string(limit)), 10, 64); err == nil && n < total {
+		return n
+	}
+	return total
+}
+
+// disk is the size of the file system that dir lies on, in bytes; 0 when it cannot be told.
+func disk(dir string) uint64 {
+	var s syscall.Statfs_t
+	if syscall.Statfs(dir, &s) != nil {
+		return 0
+	}
+	return s.Blocks * uint64(s.Bsize) //nolint:gosec // a block size is positive
+}
+
+// hasAddress tells whether one of this machine's network cards has the address.
+func hasAddress(want netip.Addr) bool {
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == want {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+)
+
+const (
+	haproxySocket = "/run/haproxy/admin.sock"
+	// readWrite is the backend of the read-write port, as haproxy.cfg names it.
+	readWrite = "postgres_rw"
+)
+
+// haproxy starts it and waits until it routes to a primary.
+func (w *work) haproxy(ctx context.Context) error {
+	if err := w.bring(ctx, "haproxy.service"); err != nil {
+		return err
+	}
+	return w.await(ctx, "a primary", func(ctx context.Context) (string, bool) {
+		up, err := serversUp(ctx, haproxySocket, readWrite)
+		switch {
+		case err != nil:
+			return "HAProxy does not answer yet; see `journalctl -u haproxy`", false
+		case len(up) == 1:
+			return "", true
+		}
+		if silent := w.silent(ctx, w.seed.Cluster.Ports.Patroni); len(silent) > 0 {
+			return "no member leads yet, no answer from " + strings.Join(silent, " and "), false
+		}
+		return "no member leads yet, though Patroni answers everywhere", false
+	})
+}
+
+func (w *work) keepalived(ctx context.Context) error {
+	if !w.seed.Cluster.VirtualAddress.IsValid() {
+		return nil
+	}
+	return w.bring(ctx, "keepalived.service")
+}
+
+// serversUp names the servers of a backend that take traffic.
+func serversUp(ctx context.Context, socket, backend string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close() //nolint:errcheck // only read from
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
+	}
+	if _, err := fmt.Fprintf(conn, "show stat %s 4 -1\n", backend); err != nil { // 4: servers
+		return nil, err
+	}
+	return parseUp(conn)
+}
+
+// parseUp reads HAProxy's CSV: px=0, svname=1, status=17.
+func parseUp(r io.Reader) ([]string, error) {
+	rows := csv.NewReader(r)
+	rows.FieldsPerRecord = -1
+	var up []string
+	for {
+		row, err := rows.Read()
+		if err == io.EOF {
+			return up, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(row) > 17 && strings.HasPrefix(row[17], "UP") {
+			up = append(up, row[1])
+		}
+	}
+}

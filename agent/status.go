@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/pgbake/pgbake/cluster"
+)
+
+// Status is the cluster as this machine sees it.
+type Status struct {
+	Scope   string         `json:"scope"`
+	Machine string         `json:"machine"`
+	Apply   *State         `json:"apply,omitempty"`
+	Members []MemberStatus `json:"members"`
+	// Serves names the servers that this proxy's read-write port leads to; only on a proxy.
+	Serves []string `json:"serves,omitempty"`
+}
+
+// MemberStatus is one database machine, as it answers for itself.
+type MemberStatus struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	// Role is primary or replica; empty when Patroni does not answer.
+	Role     string `json:"role,omitempty"`
+	State    string `json:"state,omitempty"`
+	Timeline int    `json:"timeline,omitempty"`
+	// Etcd tells whether the member's etcd sees a quorum; nil where it cannot be asked, as from a proxy.
+	Etcd *bool `json:"etcd,omitempty"`
+	// PendingRestart tells that a changed parameter waits for a restart of PostgreSQL.
+	PendingRestart bool   `json:"pending_restart,omitempty"`
+	Error          string `json:"error,omitempty"`
+}
+
+// Status asks every member, each with a deadline, and never fails for one that does not answer.
+func (a *Agent) Status(ctx context.Context) (*Status, error) {
+	seed, err := ReadSeed(a.Root)
+	if err != nil {
+		return nil, err
+	}
+	api, err := newAPI(seed)
+	if err != nil {
+		return nil, &SeedError{err}
+	}
+	s := &Status{Scope: seed.Cluster.Scope, Machine: seed.Machine.Name, Members: make([]MemberStatus, len(seed.Cluster.Nodes))}
+	if state, ok := ReadState(a.Root); ok {
+		s.Apply = &state
+	}
+	var wg sync.WaitGroup
+	for i, n := range seed.Cluster.Nodes {
+		wg.Go(func() { s.Members[i] = api.status(ctx, n, seed.Machine.Role == cluster.DB) })
+	}
+	wg.Wait()
+	if seed.Machine.Role == cluster.Proxy {
+		s.Serves, _ = serversUp(ctx, haproxySocket, readWrite)
+	}
+	return s, nil
+}
+
+func (a *api) status(ctx context.Context, n cluster.Node, askEtcd bool) MemberStatus {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	s := MemberStatus{Name: n.Name, Address: n.Address.String()}
+	if askEtcd {
+		healthy := a.etcdHealthy(ctx, n.Address)
+		s.Etcd = &healthy
+	}
+	m, err := a.member(ctx, n.Address)
+	if err != nil {
+		s.Error = err.Error()
+		return s
+	}
+	s.Role, s.State, s.Timeline, s.PendingRestart = m.Role, m.State, m.Timeline, m.Pending
+	if m.leads() {
+		s.Role = "primary"
+	}
+	return s
+}
+
+// Healthy tells whether exactly one member leads, all others run, and every etcd that was asked sees a quorum.
+func (s *Status) Healthy() bool {
+	leaders := 0
+	for _, m := range s.Members {
+		if m.Error != "" || (m.State != "running" && m.State != "streaming") || (m.Etcd != nil && !*m.Etcd) {
+			return false
+		}
+		if m.Role == "primary" {
+			leaders++
+		}
+	}
+	return leaders == 1
+}

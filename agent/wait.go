@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+const (
+	stateFile = "/run/pgha/status.json"
+	lockFile  = "/run/pgha/lock"
+	// poll is how often a condition is looked at: often enough to cost a boot nothing, seldom enough to cost no CPU.
+	poll = 200 * time.Millisecond
+)
+
+// State is what an apply is at, for `pgha status` and anybody who asks why nothing happens.
+type State struct {
+	Machine string `json:"machine,omitempty"`
+	// Step is the recipe's; "done" after the last.
+	Step string `json:"step"`
+	// Waiting says what for, in one sentence; empty when nothing is waited for.
+	Waiting string `json:"waiting,omitempty"`
+	// Since is when the step began to wait.
+	Since time.Time `json:"since,omitzero"`
+	Error string    `json:"error,omitempty"`
+}
+
+// ReadState returns what the last apply on this machine noted; false when there was none since boot.
+func ReadState(root string) (State, bool) {
+	var s State
+	body, err := os.ReadFile(filepath.Join(root, stateFile))
+	if err != nil || json.Unmarshal(body, &s) != nil {
+		return State{}, false
+	}
+	return s, true
+}
+
+// note keeps the state for `pgha status`. An apply that cannot note goes on: a full /run must not stop a database.
+func (a *Agent) note(s State) {
+	body, _ := json.Marshal(s)
+	path := filepath.Join(a.Root, stateFile)
+	_ = os.MkdirAll(filepath.Dir(path), 0o755) //nolint:gosec // the state holds no secret
+	_ = replace(path, append(body, '\n'), 0o644)
+}
+
+// replace puts a file under its name at once, so that a reader or a power cut never sees half of it.
+func replace(path string, body []byte, mode fs.FileMode) error {
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, body, mode); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// A condition says in one sentence what it waits for, and whether it holds.
+type condition func(context.Context) (waiting string, holds bool)
+
+// await looks at the condition until it holds. What it waits for is said each time it changes, and every minute.
+func (w *work) await(ctx context.Context, step string, holds condition) error {
+	if w.Patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, w.Patience)
+		defer cancel()
+	}
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	began, said, saidAt := time.Now(), "", time.Time{}
+	for {
+		waiting, ok := holds(ctx)
+		if ok {
+			return nil
+		}
+		// The first second is not worth a line: most conditions hold by then.
+		if age := time.Since(began); age > time.Second && (waiting != said || time.Since(saidAt) > time.Minute) {
+			w.Say("waiting for %s: %s (%s)", step, waiting, age.Round(time.Second))
+			w.note(State{Machine: w.seed.Machine.Name, Step: step, Waiting: waiting, Since: began})
+			said, saidAt = waiting, time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("waited %s in vain: %s", time.Since(began).Round(time.Second), waiting)
+			}
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// lock makes sure that one apply runs at a time on a machine; the lock ends with the process.
+func (a *Agent) lock() (unlock func(), err error) {
+	path := filepath.Join(a.Root, lockFile)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // the lock holds no secret
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor fits an int
+		_ = f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.New("another `pgha apply` is at work on this machine\n      hint: `pgha status` says what it waits for; at boot it is pgha-apply.service")
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { _ = f.Close() }, nil
+}
