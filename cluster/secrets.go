@@ -1,8 +1,19 @@
 package cluster
 
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
 // Secrets are what one machine must know and nobody else may. They lie apart from the specification:
 // all of them in the operator's secrets/, one machine's share in its seed.
-// It prints as nothing: String and GoString hide the values.
+// It prints as nothing: every format verb, JSON and slog get the same two words.
 type Secrets struct {
 	// Replicator is the password of the replication user.
 	Replicator string `yaml:"replicator,omitempty"`
@@ -18,11 +29,18 @@ type Secrets struct {
 	VRRP string `yaml:"vrrp,omitempty"`
 }
 
-// String hides the secrets from every format verb.
-func (Secrets) String() string { return "(secrets)" }
+const hiddenSecrets, hiddenIdentity, hiddenCA = "(secrets)", "(identity)", "(certificate authority)"
 
-// GoString hides the secrets from %#v.
-func (Secrets) GoString() string { return "(secrets)" }
+// String hides the secrets.
+func (Secrets) String() string { return hiddenSecrets }
+
+// Format hides the secrets from every format verb: %d would print the fields otherwise.
+func (Secrets) Format(f fmt.State, _ rune) { hide(f, hiddenSecrets) }
+
+// MarshalJSON hides the secrets. There is no MarshalText on purpose: YAML would use it, and YAML is how they travel.
+func (Secrets) MarshalJSON() ([]byte, error) { return json.Marshal(hiddenSecrets) }
+
+func hide(f fmt.State, word string) { _, _ = io.WriteString(f, word) }
 
 // For returns the share that a machine of the role needs.
 func (s Secrets) For(r Role) Secrets {
@@ -32,10 +50,57 @@ func (s Secrets) For(r Role) Secrets {
 	return Secrets{Replicator: s.Replicator, Rewind: s.Rewind, REST: s.REST, Users: s.Users}
 }
 
-// Identity is what a machine proves itself with: certificates and keys, PEM, by file name below /etc/pgha/tls/.
-// A database machine has ca.crt, etcd.crt/.key, etcd-client.crt/.key, rest.crt/.key, postgres.crt/.key;
-// a proxy has ca.crt, proxy.crt/.key.
-type Identity map[string][]byte
+// Encode returns the secrets as the YAML of secrets.yaml, here and on a machine.
+func (s Secrets) Encode() []byte {
+	b, err := yaml.Marshal(s)
+	if err != nil {
+		panic(err) // a struct of strings
+	}
+	return b
+}
 
-// String hides the keys from every format verb.
-func (Identity) String() string { return "(identity)" }
+// Check tells whether the machines of these roles (all when none is named) find every secret that the
+// specification asks for.
+func (s Secrets) Check(c *Cluster, roles ...Role) error {
+	if len(roles) == 0 {
+		roles = []Role{DB, Proxy}
+	}
+	var missing []string
+	for _, slot := range s.slots() {
+		if *slot.value == "" && slices.ContainsFunc(roles, func(r Role) bool { return slices.Contains(slot.roles, r) }) {
+			missing = append(missing, slot.what)
+		}
+	}
+	if slices.Contains(roles, DB) {
+		for _, u := range c.Postgres.Users {
+			if s.Users[u.Name] == "" {
+				missing = append(missing, "the password of user "+strconv.Quote(u.Name))
+			}
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return fmt.Errorf("check secrets: %s missing (pgbake init adds what is missing and changes nothing else)", strings.Join(missing, ", "))
+}
+
+// slot is one secret besides the users': where it goes, who needs it and how long it is.
+type slot struct {
+	value  *string
+	key    string
+	what   string
+	roles  []Role
+	length int
+}
+
+// slots lists the secrets besides the users'. All of them are made at once, so that a proxy or a virtual address
+// that comes later finds its own.
+func (s *Secrets) slots() []slot {
+	return []slot{
+		{&s.Replicator, "replicator", "the replication user's password", []Role{DB}, passwordLength},
+		{&s.Rewind, "rewind", "the password of role rewind", []Role{DB}, passwordLength},
+		{&s.REST, "rest", "the password of Patroni's REST API", []Role{DB}, passwordLength},
+		{&s.Stats, "stats", "the password of the statistics page", []Role{Proxy}, passwordLength},
+		{&s.VRRP, "vrrp", "keepalived's shared word", []Role{Proxy}, 8},
+	}
+}

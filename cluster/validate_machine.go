@@ -1,0 +1,158 @@
+package cluster
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// port is one TCP port, its key, and whether the program that opens it is an ordinary user.
+type port struct {
+	key      string
+	number   int
+	ordinary bool
+}
+
+func (p Ports) of(r Role) []port {
+	if r == Proxy {
+		return []port{{"ssh", p.SSH, false}, {"read_write", p.ReadWrite, false}, {"read_only", p.ReadOnly, false}, {"stats", p.Stats, false}}
+	}
+	return []port{{"ssh", p.SSH, false}, {"postgres", p.Postgres, true}, {"patroni", p.Patroni, true},
+		{"etcd_client", p.EtcdClient, true}, {"etcd_peer", p.EtcdPeer, true}}
+}
+
+func portRange(k *checker) {
+	for _, p := range append(k.Ports.of(DB), k.Ports.of(Proxy)[1:]...) {
+		switch path := "ports." + p.key; {
+		case p.number < 1 || p.number > 65535:
+			k.say(path, "1 to 65535", "%d is no port", p.number)
+		case p.ordinary && p.number < 1024:
+			k.say(path, "1024 or above", "%d may only be opened by root, and this program is not", p.number)
+		}
+	}
+}
+
+func portClash(k *checker) {
+	for _, r := range []Role{DB, Proxy} {
+		first := map[int]string{}
+		for _, p := range k.Ports.of(r) {
+			if other := first[p.number]; other != "" {
+				key := p.key
+				if !k.given("ports." + key) { // blame the one that was written, not our default
+					key, other = other, key
+				}
+				k.say("ports."+key, "", "%d is also the port %s, on the same machine", p.number, other)
+				continue
+			}
+			first[p.number] = p.key
+		}
+	}
+}
+
+var diskSyntax = regexp.MustCompile(`^/dev(/[A-Za-z0-9][A-Za-z0-9._:+-]*)+$`)
+
+func dataDisk(k *checker) {
+	if d := k.Storage.DataDisk; k.given("storage.data_disk") && !diskSyntax.MatchString(d) {
+		k.say("storage.data_disk", "such as /dev/vdb or /dev/disk/by-id/…", "%s is no block device below /dev", brief(d))
+	}
+}
+
+var (
+	timeOfDay  = regexp.MustCompile(`^([01][0-9]|2[0-3]):[0-5][0-9]$`)
+	folderPath = regexp.MustCompile(`^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$`)
+)
+
+func backup(k *checker) {
+	b := k.Backup
+	if !timeOfDay.MatchString(b.At) {
+		hint := "\"HH:MM\", 00:00 to 23:59"
+		if timeOfDay.MatchString("0" + b.At) {
+			hint = "write 0" + b.At
+		}
+		k.say("backup.at", hint, "%s is no time of day", brief(b.At))
+	}
+	if b.Keep < 1 {
+		k.say("backup.keep", "1 or more", "keeping %d backups is having none", b.Keep)
+	}
+	var names []string
+	for _, db := range k.Postgres.Databases {
+		names = append(names, db.Name)
+	}
+	for i, name := range b.Dump {
+		if !slices.Contains(names, name) {
+			k.say(fmt.Sprintf("backup.dump[%d]", i), didYouMean(name, names, "see postgres.databases"), "%s is none of the databases", brief(name))
+		}
+	}
+	if len(b.Dump) > 0 && b.Directory == "" {
+		k.say("backup.dump", "backup.directory: /var/backups/postgresql", "nothing is dumped without a directory")
+	}
+}
+
+func backupDirectory(k *checker) {
+	const key = "backup.directory"
+	dir := k.Backup.Directory
+	if !k.given(key) {
+		return
+	}
+	if !folderPath.MatchString(dir) {
+		hint := "such as /var/backups/postgresql"
+		if clean := path.Clean(dir); clean != dir && folderPath.MatchString(clean) {
+			hint = "write " + clean
+		}
+		k.say(key, hint, "%s is no absolute path of letters, digits, \".\", \"_\" and \"-\"", brief(dir))
+		return
+	}
+	if data := k.DataDir(); below(dir, data) || below(data, dir) {
+		k.say(key, "such as /var/backups/postgresql", "%s is or holds PostgreSQL's data directory %s", dir, data)
+	}
+	for _, bad := range []string{"/tmp", "/run", "/dev", "/proc", "/sys", "/var/tmp"} {
+		if below(dir, bad) {
+			k.say(key, "such as /var/backups/postgresql", "what lies in %s does not stay there", bad)
+		}
+	}
+}
+
+// below tells whether a path is the folder or inside it.
+func below(p, folder string) bool { return p == folder || strings.HasPrefix(p, folder+"/") }
+
+var emailSyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.!#$%&'*+/=?^_{|}~-]*@(\S+)$`)
+
+// alerts never repeats the webhook: its address often is its own password.
+func alerts(k *checker) {
+	const key = "alerts.webhook"
+	if k.given(key) {
+		u, err := url.Parse(k.Alerts.Webhook)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.ContainsAny(k.Alerts.Webhook, " \t\n") {
+			k.say(key, "such as https://alerts.example.org/hook", "not an http or https address")
+		}
+	}
+	for i, e := range k.Alerts.Email {
+		if m := emailSyntax.FindStringSubmatch(e); m == nil || !dnsName(m[1]) {
+			k.say(fmt.Sprintf("alerts.email[%d]", i), "such as dba@example.org", "%s is no e-mail address", brief(e))
+		}
+	}
+}
+
+func sshKeys(k *checker) {
+	for i, text := range k.SSHKeys {
+		path := fmt.Sprintf("ssh_keys[%d]", i)
+		if strings.Contains(text, "PRIVATE KEY") {
+			k.say(path, "the .pub file beside it is meant", "this is the private key: it must not leave its owner")
+			continue
+		}
+		key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(text))
+		switch {
+		case err != nil:
+			k.say(path, "one line of a .pub file: ssh-ed25519 AAAA… name", "not an OpenSSH public key")
+		case len(strings.TrimSpace(string(rest))) > 0 || strings.Contains(strings.TrimSpace(text), "\n"):
+			k.say(path, "one item each", "more than one key")
+		case key.Type() == "ssh-dss":
+			k.say(path, "ssh-keygen -t ed25519", "OpenSSH takes no DSA keys any more")
+		}
+	}
+}
