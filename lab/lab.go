@@ -1,0 +1,226 @@
+// Package lab boots a whole cluster on this machine: real systemd, real cloud-init, the packages and seeds that
+// real machines would get.
+//
+// In come a cluster, its packages and its seeds, as plain values; out come running machines that outlive pgbake,
+// what they say about themselves, and faults on demand. It never touches the host's network, nor anything outside
+// of its cache, its state directory and one network namespace by cluster; Down leaves nothing behind.
+// Everything is found again by its name: there is no state file that could be wrong after a kill -9.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/run"
+	"github.com/pgbake/pgbake/internal/step"
+	"github.com/pgbake/pgbake/internal/ui"
+)
+
+// Host is what the lab uses of this machine.
+type Host struct {
+	Run run.Runner
+	UI  *ui.UI
+	// Cache keeps roots and downloaded packages: $PGBAKE_CACHE, else /var/cache/pgbake.
+	Cache string
+	// State holds a directory for each lab, with the disks of its machines.
+	State string
+}
+
+// NewHost returns this machine with the usual places.
+func NewHost(r run.Runner, u *ui.UI) Host {
+	cache := os.Getenv("PGBAKE_CACHE")
+	if cache == "" {
+		cache = "/var/cache/pgbake"
+	}
+	return Host{Run: r, UI: u, Cache: cache, State: "/var/lib/pgbake/lab"}
+}
+
+// Lab is one cluster on this machine, up or not.
+type Lab struct {
+	c    *cluster.Cluster
+	host Host
+	net  network
+	dir  string
+}
+
+// Open returns the lab of a cluster. It changes nothing.
+func Open(c *cluster.Cluster, h Host) (*Lab, error) {
+	if err := Ready(); err != nil {
+		return nil, err
+	}
+	return &Lab{
+		c: c, host: h,
+		net: network{run: h.Run, name: "pgbake-" + c.Scope},
+		dir: filepath.Join(h.State, c.Scope),
+	}, nil
+}
+
+// Load is what the machines are made of.
+type Load struct {
+	// Debs are pgbake's own packages by role, as paths; none boots a plain Debian with the role's packages.
+	Debs map[cluster.Role][]string
+	// Seeds are the folders with user-data, meta-data and network-config by machine. The network card is called host0.
+	Seeds map[string]string
+}
+
+// ErrUp says that machines of the cluster run already.
+var ErrUp = errors.New("is already up")
+
+// Up boots every machine at the same time and returns when their first processes run; started is when the first
+// one was switched on. WaitHealthy tells when they are a cluster. What a killed pgbake left is removed first.
+func (l *Lab) Up(ctx context.Context, load Load) (started time.Time, err error) {
+	if err := l.isUp(); err != nil {
+		return time.Time{}, err
+	}
+	r := roots{run: l.host.Run, ui: l.host.UI, cache: l.host.Cache}
+	lower, err := r.lower(ctx, l.c, load.Debs)
+	if err != nil {
+		return time.Time{}, err
+	}
+	unlock, err := l.lock(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer unlock()
+	if err := l.isUp(); err != nil { // it may have come up while the roots were made
+		return time.Time{}, err
+	}
+	boot := make([]step.Step, 0, len(l.c.Machines()))
+	for _, m := range l.c.Machines() {
+		boot = append(boot, step.Step{Name: m.Name, Run: l.machine(m.Name).Start})
+	}
+	err = step.Run(ctx, l.host.UI,
+		step.Step{Name: "make disks and network", Undo: l.clear, Run: func(ctx context.Context) error {
+			if err := l.clear(ctx); err != nil {
+				return err
+			}
+			if err := l.disks(lower, load.Seeds); err != nil {
+				return err
+			}
+			host, err := hostAddress(l.c)
+			if err != nil {
+				return err
+			}
+			return l.net.up(ctx, host)
+		}},
+		step.Step{Name: "power on", Undo: l.clear, Run: func(ctx context.Context) error {
+			started = time.Now()
+			return step.Together("power on", l.host.UI, boot...).Run(ctx)
+		}},
+	)
+	return started, err
+}
+
+// Down removes everything of the lab: processes, network, cgroups, disks. A lab that is down stays so.
+func (l *Lab) Down(ctx context.Context) error {
+	unlock, err := l.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return l.clear(ctx)
+}
+
+// Machine returns the machine called name.
+func (l *Lab) Machine(name string) (Machine, error) {
+	if _, ok := l.c.Machine(name); !ok {
+		var names []string
+		for _, m := range l.c.Machines() {
+			names = append(names, m.Name)
+		}
+		return nil, fmt.Errorf("find machine %s: the cluster has %s", name, strings.Join(names, ", "))
+	}
+	return l.machine(name), nil
+}
+
+func (l *Lab) machine(name string) *nspawn {
+	return newNspawn(l.host.Run, l.net, filepath.Join(l.dir, name), name)
+}
+
+// lock keeps two pgbakes from changing labs at the same time.
+func (l *Lab) lock(ctx context.Context) (func(), error) {
+	if err := os.MkdirAll(l.host.State, 0o700); err != nil {
+		return nil, err
+	}
+	return lock(ctx, l.host.State)
+}
+
+func (l *Lab) isUp() error {
+	var on []string
+	for _, m := range l.c.Machines() {
+		if l.machine(m.Name).Alive() {
+			on = append(on, m.Name)
+		}
+	}
+	if len(on) == 0 {
+		return nil
+	}
+	return fmt.Errorf("start the lab: %s %w (%s)\nnext: pgbake lab status, or pgbake lab down", l.c.Scope, ErrUp, strings.Join(on, ", "))
+}
+
+// disks lays the machines' own directories out, with their seeds where cloud-init looks for them.
+func (l *Lab) disks(lower map[cluster.Role][]string, seeds map[string]string) error {
+	for _, m := range l.c.Machines() {
+		n := l.machine(m.Name)
+		// Secrets lie below: nobody but root passes.
+		if err := os.MkdirAll(n.dir, 0o700); err != nil {
+			return err
+		}
+		if err := write(filepath.Join(n.dir, "lower"), strings.Join(lower[m.Role], "\n")+"\n", 0o600); err != nil {
+			return err
+		}
+		o, err := n.overlay()
+		if err != nil {
+			return err
+		}
+		seed := filepath.Join(o.upper(), "var/lib/cloud/seed/nocloud")
+		for _, name := range []string{"user-data", "meta-data", "network-config"} {
+			body, err := os.ReadFile(filepath.Join(seeds[m.Name], name)) //nolint:gosec // the operator's file
+			if err != nil {
+				return fmt.Errorf("read the seed of %s: %w", m.Name, err)
+			}
+			if err := write(filepath.Join(seed, name), string(body), 0o600); err != nil {
+				return err
+			}
+		}
+		// The kernel's clock is the host's: chrony runs and looks, but does not set it (-x).
+		if err := write(filepath.Join(o.upper(), "etc/default/chrony"), "DAEMON_OPTS=\"-F 1 -x\"\n", 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clear removes what there is of the lab, also what another specification of it or a killed pgbake left.
+func (l *Lab) clear(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	ours := withArgument(func(arg string) bool { return strings.HasPrefix(arg, "--directory="+l.dir+"/") })
+	err := killAll(ctx, func() []int {
+		// A container's processes stand in its own network: they end with its first one, which the supervisor
+		// takes along. Of the others in our network (psql …) none may stay.
+		return append(processes(ours), processes(inNamespace(l.net.file()))...)
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.net.down(ctx); err != nil {
+		return err
+	}
+	// The kernel empties a cgroup a moment after its last process is gone.
+	err = until(ctx, "remove the cgroups", func() error { return removeCgroups(l.net.name) })
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(l.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the disks: %w", err)
+	}
+	return nil
+}

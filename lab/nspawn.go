@@ -1,0 +1,242 @@
+package lab
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pgbake/pgbake/internal/run"
+	"golang.org/x/sys/unix"
+)
+
+// nspawn is a machine in systemd-nspawn: a container that boots its own systemd at native speed.
+type nspawn struct {
+	name string
+	// label is the machine's name among all machines of this host.
+	label string
+	// dir holds the overlay, console.log, and lower: the paths of the layers, one a line.
+	dir string
+	net network
+	run run.Runner
+}
+
+func newNspawn(r run.Runner, net network, dir, name string) *nspawn {
+	return &nspawn{name: name, label: label(net.name, name), dir: dir, net: net, run: r}
+}
+
+// label names a machine within the 64 characters that a host name may have.
+func label(network, name string) string {
+	l := network + "-" + name
+	if len(l) <= 64 {
+		return l
+	}
+	sum := sha256.Sum256([]byte(l))
+	return l[:55] + "-" + hex.EncodeToString(sum[:])[:8]
+}
+
+func (m *nspawn) Console() string { return filepath.Join(m.dir, "console.log") }
+
+func (m *nspawn) overlay() (overlay, error) {
+	lower, err := os.ReadFile(filepath.Join(m.dir, "lower"))
+	if err != nil {
+		return overlay{}, fmt.Errorf("read the layers of %s: %w", m.name, err)
+	}
+	return overlay{Lower: strings.Fields(string(lower)), Dir: m.dir}, nil
+}
+
+// directory is the argument that tells this machine's supervisor from every other process.
+func (m *nspawn) directory() string { return "--directory=" + filepath.Join(m.dir, "root") }
+
+func (m *nspawn) args() []string {
+	args := m.net.inside(
+		"systemd-nspawn", "--quiet", "--boot", m.directory(), "--machine="+m.label, "--hostname="+m.name,
+		"--register=no", "--keep-unit", "--console=pipe", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
+		"--network-bridge="+bridge, "--capability=CAP_SYS_NICE,CAP_SYS_TIME",
+		"--", "systemd.show_status=yes",
+	)
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		// systemd owns the cgroups here: ask it for a place of the machine's own, that it hands over.
+		args = append([]string{"systemd-run", "--quiet", "--scope", "--collect", "--slice=machine.slice",
+			"--unit=" + m.label, "--property=Delegate=yes", "--"}, args...)
+	}
+	return args
+}
+
+func (m *nspawn) Start(ctx context.Context) error {
+	if m.supervisor() != 0 {
+		return fmt.Errorf("start %s: it is already on", m.name)
+	}
+	o, err := m.overlay()
+	if err != nil {
+		return err
+	}
+	console, err := os.OpenFile(m.Console(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer console.Close() //nolint:errcheck // the machine has it
+	cgroup, err := makeCgroup(m.net.name, m.name)
+	if err != nil {
+		return err
+	}
+	defer cgroup.Close() //nolint:errcheck // only a handle; nil is fine
+
+	args := m.args()
+	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // it outlives us, and our context
+	cmd.Stdout, cmd.Stderr = console, console
+	// Debian 13 boots only with cgroups v2, and Debian 12 does so on real machines. The lock would stay in /run.
+	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "SYSTEMD_NSPAWN_LOCK=0")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if cgroup != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
+	}
+	err = ownMounts(func() error {
+		if err := o.mount(); err != nil {
+			return err
+		}
+		return cmd.Start()
+	})
+	if err != nil {
+		return fmt.Errorf("start %s: %w", m.name, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return until(ctx, "start "+m.name, func() error {
+		select {
+		case err := <-ended:
+			cancel()
+			return fmt.Errorf("%w; see %s", &run.Error{Args: args, Err: exited(err), Tail: lastLines(m.Console(), 8)}, m.Console())
+		default:
+		}
+		if m.leader() == 0 {
+			return errors.New("its first process does not run yet")
+		}
+		return nil
+	})
+}
+
+func (m *nspawn) supervisor() int {
+	is := func(arg string) bool { return arg == m.directory() }
+	if pids := processes(withArgument(is)); len(pids) > 0 {
+		return pids[0]
+	}
+	return 0
+}
+
+func (m *nspawn) leader() int {
+	if s := m.supervisor(); s != 0 {
+		return leader(s)
+	}
+	return 0
+}
+
+func (m *nspawn) Alive() bool { return m.leader() != 0 }
+
+// on returns the machine's first process, or says that the power is off.
+func (m *nspawn) on() (int, error) {
+	pid := m.leader()
+	if pid == 0 {
+		return 0, fmt.Errorf("%s is off", m.name)
+	}
+	return pid, nil
+}
+
+func (m *nspawn) Command(args ...string) (run.Cmd, error) {
+	pid, err := m.on()
+	if err != nil {
+		return run.Cmd{}, err
+	}
+	term := os.Getenv("TERM")
+	if term == "" {
+		term = "dumb"
+	}
+	return run.Command(slices.Concat([]string{
+		"nsenter", fmt.Sprintf("--target=%d", pid),
+		"--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd", "--",
+		"env", "--ignore-environment", "PATH=" + insidePath, "HOME=/root", "LANG=C.UTF-8", "TERM=" + term,
+	}, args)...), nil
+}
+
+func (m *nspawn) Stop(ctx context.Context) error {
+	pid, err := m.on()
+	if err != nil {
+		return err
+	}
+	// SIGRTMIN+4 is systemd's word for "power off": https://systemd.io/CONTAINER_INTERFACE
+	const powerOff = syscall.Signal(34 + 4)
+	if err := unix.Kill(pid, powerOff); err != nil {
+		return fmt.Errorf("stop %s: %w", m.name, err)
+	}
+	return m.gone(ctx)
+}
+
+func (m *nspawn) Kill(ctx context.Context) error {
+	pid, err := m.on()
+	if err != nil {
+		return err
+	}
+	if err := m.SetLink(ctx, false); err != nil {
+		return err
+	}
+	// SIGKILL ends every process of the pid namespace, and the kernel waits for all of them.
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill %s: %w", m.name, err)
+	}
+	return m.gone(ctx)
+}
+
+// gone waits until nothing of the machine runs, so that its disk can be mounted again.
+func (m *nspawn) gone(ctx context.Context) error {
+	return until(ctx, "wait for the power of "+m.name+" to be off", func() error {
+		if pid := m.supervisor(); pid != 0 {
+			return fmt.Errorf("process %d is still there", pid)
+		}
+		return nil
+	})
+}
+
+func (m *nspawn) SetLink(ctx context.Context, up bool) error {
+	if _, err := m.on(); err != nil {
+		return err
+	}
+	state := "down"
+	if up {
+		state = "up"
+	}
+	// nspawn's name for the cable's end at the bridge, as an alternative name when it is too long for the first.
+	return m.net.ip(ctx, fmt.Sprintf("link set vb-%s %s", m.label, state))
+}
+
+func (m *nspawn) SetFrozen(_ context.Context, frozen bool) error {
+	pid, err := m.on()
+	if err != nil {
+		return err
+	}
+	return freeze(pid, frozen)
+}
+
+// lastLines returns the last n lines of a file; what is there of it.
+func lastLines(name string, n int) string {
+	b, _ := os.ReadFile(name) //nolint:errcheck,gosec // it is only quoted
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// exited is the error of a program that should still run.
+func exited(err error) error {
+	if err == nil {
+		return errors.New("ended at once")
+	}
+	return err
+}

@@ -1,0 +1,210 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/pgbake/pgbake/internal/run"
+)
+
+// The recipes' names are inputs of their layers: raise them when what is below changes.
+const (
+	baseRecipe = "base 1"
+	roleRecipe = "role 1"
+)
+
+// finishBase makes of a fresh Debian what an image of it is: nothing that only one machine may have,
+// nothing at boot that only costs time.
+func finishBase(ctx context.Context, r run.Runner, root string) error {
+	keys, _ := filepath.Glob(filepath.Join(root, "etc/ssh/ssh_host_*")) //nolint:errcheck // the pattern is ours
+	for _, f := range append(keys, filepath.Join(root, "etc/resolv.conf"), filepath.Join(root, "etc/hostname")) {
+		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(root, "var/cache/apt")); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(root, "var/cache/apt/archives/partial"), 0o755); err != nil { //nolint:gosec // as Debian has it
+		return err
+	}
+	files := map[string]string{
+		"etc/machine-id": "", // systemd makes one at first boot
+		"etc/cloud/cloud.cfg.d/50-pgbake.cfg": "# The seed is the only source of these machines' identity.\n" +
+			"datasource_list: [NoCloud, None]\n",
+	}
+	for name, body := range files {
+		if err := write(filepath.Join(root, name), body, 0o644); err != nil {
+			return err
+		}
+	}
+	for _, args := range [][]string{
+		{"enable", "systemd-networkd.service"},
+		// With it every boot waits 14 s for IPv6 routers that never answer: networkd calls a link configured
+		// only then. The addresses are static, and pgha waits for its own.
+		{"disable", "systemd-networkd-wait-online.service"},
+		// Maintenance of a long-lived machine, which a lab is not: apt's runs would hit the disk at random.
+		{"mask", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer"},
+	} {
+		if err := chroot(ctx, r, root, slices.Concat([]string{"systemctl", "--quiet"}, args)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// site is a root in the making, mounted: where packages are installed.
+type site struct {
+	overlay
+	run run.Runner
+	// debs keeps what is downloaded.
+	debs string
+}
+
+// install adds Debian packages to the root; what the archive is, the machines need not know later.
+func (o site) install(ctx context.Context, a archive, packages []string) error {
+	if err := o.prepare(); err != nil {
+		return err
+	}
+	source := filepath.Join(o.root(), "etc/apt/sources.list.d/pgbake.sources")
+	if a.URL != "" {
+		if err := o.addArchive(ctx, a, source); err != nil {
+			return err
+		}
+	}
+	// The package would make a cluster of its own, which nobody wants and Patroni stumbles over (D5).
+	noCluster := filepath.Join(o.root(), "etc/postgresql-common/createcluster.d/pgbake.conf")
+	if err := write(noCluster, "create_main_cluster = false\n", 0o644); err != nil {
+		return err
+	}
+	if err := o.apt(ctx, "update"); err != nil {
+		return err
+	}
+	if err := o.apt(ctx, slices.Concat([]string{"install"}, packages)...); err != nil {
+		return err
+	}
+	if a.Path != "" {
+		if err := os.Remove(source); err != nil {
+			return err
+		}
+	}
+	return o.cleanUp(noCluster)
+}
+
+// addArchive writes the apt source of the PostgreSQL archive.
+func (o site) addArchive(ctx context.Context, a archive, source string) error {
+	uri, key := a.URL, "/etc/apt/keyrings/pgbake.asc"
+	switch {
+	case a.Key != "":
+		if err := write(filepath.Join(o.root(), key), a.Key, 0o644); err != nil {
+			return err
+		}
+	case a.URL == pgdgArchive:
+		key = pgdgKey
+		if err := o.apt(ctx, "update"); err != nil {
+			return err
+		}
+		if err := o.apt(ctx, "install", "postgresql-common"); err != nil {
+			return err
+		}
+	}
+	if a.Path != "" {
+		uri = "file:" + mirrorInside
+		if err := bind(a.Path, filepath.Join(o.root(), mirrorInside), true); err != nil {
+			return err
+		}
+	}
+	deb822 := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n", uri, a.Suite, key)
+	return write(source, deb822, 0o644)
+}
+
+// mirrorInside is where the directory of a file: mirror is seen inside the root while packages are installed.
+const mirrorInside = "/run/pgbake/mirror"
+
+// installFiles adds packages that lie in files.
+func (o site) installFiles(ctx context.Context, debs []string) error {
+	if err := o.prepare(); err != nil {
+		return err
+	}
+	args := []string{"install"}
+	for _, deb := range debs {
+		body, err := os.ReadFile(deb) //nolint:gosec // the operator's file
+		if err != nil {
+			return err
+		}
+		inside := filepath.Join("/run/pgbake", filepath.Base(deb))
+		if err := write(filepath.Join(o.root(), inside), string(body), 0o644); err != nil {
+			return err
+		}
+		args = append(args, inside)
+	}
+	if err := o.apt(ctx, args...); err != nil {
+		return err
+	}
+	return o.cleanUp()
+}
+
+// prepare mounts the root and what installing needs in it.
+func (o site) prepare() error {
+	if err := o.mount(); err != nil {
+		return err
+	}
+	if err := bind(o.debs, filepath.Join(o.root(), "var/cache/apt/archives"), false); err != nil {
+		return err
+	}
+	resolv, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := write(filepath.Join(o.root(), "etc/resolv.conf"), string(resolv), 0o644); err != nil {
+		return err
+	}
+	// No service starts while it is installed: https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
+	return write(filepath.Join(o.root(), "usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n", 0o755)
+}
+
+func (o site) cleanUp(more ...string) error {
+	for _, f := range append(more, filepath.Join(o.root(), "etc/resolv.conf"), filepath.Join(o.root(), "usr/sbin/policy-rc.d")) {
+		if err := os.Remove(f); err != nil {
+			return err
+		}
+	}
+	// By way of upper/: nothing is mounted there, so nothing of the host's can be removed.
+	for _, d := range []string{"run", "tmp", "var/cache/apt"} {
+		if err := os.RemoveAll(filepath.Join(o.upper(), d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o site) apt(ctx context.Context, args ...string) error {
+	return chroot(ctx, o.run, o.root(), slices.Concat([]string{
+		"apt-get", "--yes", "--quiet", "--no-install-recommends", "-o=Dpkg::Use-Pty=0", "-o=Acquire::Retries=3",
+		"-o=Acquire::Languages=none", "-o=APT::Sandbox::User=root",
+	}, args)...)
+}
+
+// chroot runs a program in a root, with a /proc of its own; whatever it leaves running ends with it.
+func chroot(ctx context.Context, r run.Runner, root string, args ...string) error {
+	c := run.Command(slices.Concat([]string{
+		"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--root=" + root, "--wd=/",
+		"env", "--ignore-environment", "PATH=" + insidePath, "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
+	}, args)...)
+	return r.Run(ctx, c)
+}
+
+// insidePath is root's PATH on a Debian machine.
+const insidePath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+func write(name, body string, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil { //nolint:gosec // directories of a machine's root
+		return err
+	}
+	return os.WriteFile(name, []byte(body), mode)
+}
