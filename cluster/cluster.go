@@ -85,6 +85,7 @@ type Postgres struct {
 
 // Database is one database and its owner.
 type Database struct {
+	// Name is what applications connect to: small letters, digits, "_" and "-".
 	Name string `yaml:"name"`
 	// Owner is one of the users.
 	Owner string `yaml:"owner"`
@@ -92,9 +93,12 @@ type Database struct {
 
 // User is one role that may log in over the network, with TLS and a password.
 type User struct {
-	Name       string `yaml:"name"`
-	CreateDB   bool   `yaml:"create_db"`
-	CreateRole bool   `yaml:"create_role"`
+	// Name is the role's name: small letters, digits, "_" and "-".
+	Name string `yaml:"name"`
+	// CreateDB lets the role make databases.
+	CreateDB bool `yaml:"create_db"`
+	// CreateRole lets the role make other roles.
+	CreateRole bool `yaml:"create_role"`
 }
 
 // Archive is an apt archive and the key it is signed with.
@@ -115,14 +119,22 @@ type Replication struct {
 
 // Ports are TCP ports, 1 to 65535, no two the same on one machine.
 type Ports struct {
-	Postgres   int `yaml:"postgres"`
-	Patroni    int `yaml:"patroni"`
+	// Postgres is PostgreSQL itself, on the database machines.
+	Postgres int `yaml:"postgres"`
+	// Patroni is its REST API, on the database machines.
+	Patroni int `yaml:"patroni"`
+	// EtcdClient is where Patroni talks to etcd, on the database machines.
 	EtcdClient int `yaml:"etcd_client"`
-	EtcdPeer   int `yaml:"etcd_peer"`
-	ReadWrite  int `yaml:"read_write"`
-	ReadOnly   int `yaml:"read_only"`
-	Stats      int `yaml:"stats"`
-	SSH        int `yaml:"ssh"`
+	// EtcdPeer is where etcd's members talk to each other.
+	EtcdPeer int `yaml:"etcd_peer"`
+	// ReadWrite leads to the primary, on the proxies.
+	ReadWrite int `yaml:"read_write"`
+	// ReadOnly leads to the replicas, on the proxies.
+	ReadOnly int `yaml:"read_only"`
+	// Stats is HAProxy's statistics page and its /metrics, on the proxies.
+	Stats int `yaml:"stats"`
+	// SSH is the door for people, on every machine.
+	SSH int `yaml:"ssh"`
 }
 
 // Storage is where the data lies.

@@ -13,7 +13,8 @@ import (
 
 // Secrets are what one machine must know and nobody else may. They lie apart from the specification:
 // all of them in the operator's secrets/, one machine's share in its seed.
-// It prints as nothing: every format verb, JSON and slog get the same two words.
+// It prints as nothing: every format verb, JSON and slog get the same word. Keep it out of unexported fields of what
+// is printed: there fmt cannot ask.
 type Secrets struct {
 	// Replicator is the password of the replication user.
 	Replicator string `yaml:"replicator,omitempty"`

@@ -194,7 +194,7 @@ func plainWords(err error) (message, hint string) {
 	raw := yamlPrefix.ReplaceAllString(err.Error(), "")
 	for _, w := range []struct{ has, message, hint string }{
 		{"mapping values are not allowed", "a second \":\" in one value, or a line indented too deep", "quote the value, or align the line with its neighbours"},
-		{"did not find expected key", "the indentation matches no line above", "align it with its neighbours"},
+		{"did not find expected key", "this line does not fit the lines above", "align it with its neighbours, and look for a quote too many"},
 		{"did not find expected '-' indicator", "an item of this list does not begin with \"- \"", ""},
 		{"did not find expected ',' or ']'", "a list in brackets is not closed", "add the \"]\", or the comma between two items"},
 		{"did not find expected ',' or '}'", "braces are not closed", "add the \"}\", or the comma between two keys"},

@@ -25,7 +25,7 @@ func networkUsable(k *checker) {
 func (k *checker) inNetwork(a netip.Addr) string {
 	n := k.Network
 	switch {
-	case !n.IsValid() || !a.IsValid() || n.Addr().Is6():
+	case !n.IsValid() || !a.IsValid() || n.Addr().Is6() || n.Bits() > 30:
 		return "" // complained about already
 	case a.Is6():
 		return fmt.Sprintf("%s is IPv6, and the network %s is not", a, n)
