@@ -202,11 +202,13 @@ func (l *Lab) disks(lower map[cluster.Role][]string, seeds map[string]string) er
 func (l *Lab) clear(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	ours := withArgument(func(arg string) bool { return strings.HasPrefix(arg, "--directory="+l.dir+"/") })
+	below := func(prefix string) func(string) bool {
+		return func(s string) bool { return strings.HasPrefix(s, prefix+l.dir+"/") }
+	}
+	first, supervisor, beside := firstOf(below("")), withArgument(below("--directory=")), inNamespace(l.net.file())
 	err := killAll(ctx, func() []int {
-		// A container's processes stand in its own network: they end with its first one, which the supervisor
-		// takes along. Of the others in our network (psql …) none may stay.
-		return append(processes(ours), processes(inNamespace(l.net.file()))...)
+		// The first ones take all others of their machines along; beside them may be a psql in our network.
+		return processes(func(pid int) bool { return first(pid) || supervisor(pid) || beside(pid) })
 	})
 	if err != nil {
 		return err

@@ -72,7 +72,7 @@ func (m *nspawn) args() []string {
 }
 
 func (m *nspawn) Start(ctx context.Context) error {
-	if m.supervisor() != 0 {
+	if len(m.all()) > 0 {
 		return fmt.Errorf("start %s: it is already on", m.name)
 	}
 	o, err := m.overlay()
@@ -126,17 +126,20 @@ func (m *nspawn) Start(ctx context.Context) error {
 	})
 }
 
-func (m *nspawn) supervisor() int {
-	is := func(arg string) bool { return arg == m.directory() }
-	if pids := processes(withArgument(is)); len(pids) > 0 {
-		return pids[0]
-	}
-	return 0
+// all returns every process that shows the machine is on: the first one in it, and its supervisor outside.
+func (m *nspawn) all() []int {
+	supervisor := withArgument(func(arg string) bool { return arg == m.directory() })
+	first := m.first()
+	return processes(func(pid int) bool { return first(pid) || supervisor(pid) })
+}
+
+func (m *nspawn) first() func(pid int) bool {
+	return firstOf(func(upper string) bool { return upper == filepath.Join(m.dir, "upper") })
 }
 
 func (m *nspawn) leader() int {
-	if s := m.supervisor(); s != 0 {
-		return leader(s)
+	if pids := processes(m.first()); len(pids) > 0 {
+		return pids[0]
 	}
 	return 0
 }
@@ -199,8 +202,8 @@ func (m *nspawn) Kill(ctx context.Context) error {
 // gone waits until nothing of the machine runs, so that its disk can be mounted again.
 func (m *nspawn) gone(ctx context.Context) error {
 	return until(ctx, "wait for the power of "+m.name+" to be off", func() error {
-		if pid := m.supervisor(); pid != 0 {
-			return fmt.Errorf("process %d is still there", pid)
+		if pids := m.all(); len(pids) > 0 {
+			return fmt.Errorf("processes %v are still there", pids)
 		}
 		return nil
 	})

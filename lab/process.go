@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -49,22 +48,31 @@ func inNamespace(ns string) func(pid int) bool {
 	}
 }
 
-// leader returns the child of the supervisor pid that is process 1 of its own pid namespace; 0 when there is none.
-func leader(supervisor int) int {
-	children, err := os.ReadFile(procPath(supervisor, fmt.Sprintf("task/%d/children", supervisor)))
-	if err != nil {
-		return 0
-	}
-	for _, f := range bytes.Fields(children) {
-		pid, err := strconv.Atoi(string(f))
+// firstOf matches the first process of a container whose disk is the overlay directory that is says yes for.
+// It is found without its supervisor, which it outlives when that is killed.
+func firstOf(is func(upper string) bool) func(pid int) bool {
+	return func(pid int) bool {
+		if ids := statusField(pid, "NSpid"); len(ids) < 2 || ids[len(ids)-1] != "1" {
+			return false
+		}
+		mounts, err := os.ReadFile(procPath(pid, "mountinfo"))
 		if err != nil {
-			continue
+			return false
 		}
-		if ids := statusField(pid, "NSpid"); len(ids) > 1 && ids[len(ids)-1] == "1" {
-			return pid
+		for line := range strings.Lines(string(mounts)) {
+			// proc(5): the mount point is the fifth word, the file system's own options are the last.
+			f := strings.Fields(line)
+			if f[4] != "/" {
+				continue
+			}
+			for option := range strings.SplitSeq(f[len(f)-1], ",") {
+				if upper, ok := strings.CutPrefix(option, "upperdir="); ok {
+					return is(upper)
+				}
+			}
 		}
+		return false
 	}
-	return 0
 }
 
 // statusField returns the words of one line of /proc/PID/status.
