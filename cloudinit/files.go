@@ -1,0 +1,36 @@
+package cloudinit
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/rootfs"
+)
+
+// Files is what a seed puts on a machine, whatever form the seed has: what the agent reads, and sshd's port when it
+// is not 22, since the agent's firewall opens only that one. Everything belongs to root, and what is secret is 0600.
+func Files(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Secrets, id cluster.Identity) []rootfs.File {
+	files := []rootfs.File{
+		{Path: "/etc/pgha/cluster.yaml", Mode: 0o644, Body: spec},
+		{Path: "/etc/pgha/machine", Mode: 0o644, Body: []byte(m.Name + "\n")},
+		{Path: "/etc/pgha/secrets.yaml", Mode: 0o600, Body: s.For(m.Role).Encode()},
+	}
+	for _, name := range slices.Sorted(maps.Keys(id)) {
+		mode := fs.FileMode(0o600)
+		if path.Ext(name) == ".crt" {
+			mode = 0o644
+		}
+		files = append(files, rootfs.File{Path: "/etc/pgha/tls/" + name, Mode: mode, Body: id[name]})
+	}
+	if c.Ports.SSH != 22 {
+		files = append(files, rootfs.File{
+			Path: "/etc/ssh/sshd_config.d/50-pgbake.conf", Mode: 0o644, Unit: "ssh.service", Restart: true,
+			Body: fmt.Appendf(nil, "# Written by pgbake's seed. To change it: ports.ssh in cluster.yaml.\nPort %d\n", c.Ports.SSH),
+		})
+	}
+	return files
+}
