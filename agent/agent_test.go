@@ -134,7 +134,10 @@ func TestForeignDataDiskIsLeftAlone(t *testing.T) {
 func TestAwaitNamesWhatItWaitedFor(t *testing.T) {
 	w := testWork(t)
 	w.Patience = 300 * time.Millisecond
-	err := w.await(t.Context(), "etcd", func(context.Context) (string, bool) { return "no answer from node2", false })
+	err := w.await(t.Context(), "etcd", condition{
+		holds: func(context.Context) bool { return false },
+		why:   func(context.Context) string { return "no answer from node2" },
+	})
 	if err == nil || !strings.Contains(err.Error(), "in vain: no answer from node2") {
 		t.Errorf("got %v", err)
 	}

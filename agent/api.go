@@ -58,6 +58,9 @@ type member struct {
 // leads tells whether it is the primary; Patroni 3 says "master".
 func (m member) leads() bool { return m.Role == "primary" || m.Role == "master" }
 
+// runs tells whether PostgreSQL serves: as the primary, or as a replica of it.
+func (m member) runs() bool { return m.State == "running" || m.State == "streaming" }
+
 func (a *api) member(ctx context.Context, addr netip.Addr) (member, error) {
 	var m member
 	// 503 with a body is Patroni's answer while PostgreSQL is down or starting.
@@ -71,6 +74,18 @@ func (a *api) etcdHealthy(ctx context.Context, addr netip.Addr) bool {
 	}
 	err := a.do(ctx, http.MethodGet, fmt.Sprintf("https://%s/health", hostPort(addr, a.c.Ports.EtcdClient)), nil, &h)
 	return err == nil && h.Health == "true"
+}
+
+// etcdAnswers tells whether the member at addr is there at all. Its peer port answers before there is a quorum; a bare
+// connection would do, too, but leaves a complaint in the member's log.
+func (a *api) etcdAnswers(ctx context.Context, addr netip.Addr) bool {
+	return a.do(ctx, http.MethodGet, fmt.Sprintf("https://%s/version", hostPort(addr, a.c.Ports.EtcdPeer)), nil, nil) == nil
+}
+
+// patroniAnswers tells whether Patroni runs at addr, whatever PostgreSQL does.
+func (a *api) patroniAnswers(ctx context.Context, addr netip.Addr) bool {
+	_, err := a.member(ctx, addr)
+	return err == nil
 }
 
 // settings is Patroni's dynamic configuration.
@@ -120,17 +135,6 @@ func (a *api) do(ctx context.Context, method, url string, in, out any) error {
 		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, strings.TrimSpace(string(answer)))
 	}
 	return nil
-}
-
-// answers tells whether anybody listens there.
-func answers(ctx context.Context, addr netip.Addr, port int) bool {
-	d := net.Dialer{Timeout: time.Second}
-	conn, err := d.DialContext(ctx, "tcp", hostPort(addr, port))
-	if err != nil {
-		return false
-	}
-	_ = conn.Close()
-	return true
 }
 
 func hostPort(addr netip.Addr, port int) string {

@@ -129,8 +129,9 @@ func (w *work) awaitAddress(ctx context.Context) error {
 	want := w.seed.Machine.Address
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	err := w.await(ctx, "address", func(context.Context) (string, bool) {
-		return fmt.Sprintf("no network card has %s yet", want), hasAddress(want)
+	err := w.await(ctx, "address", condition{
+		holds: func(context.Context) bool { return hasAddress(want) },
+		why:   func(context.Context) string { return fmt.Sprintf("no network card has %s yet", want) },
 	})
 	if err != nil {
 		return fmt.Errorf("this machine does not have %s, the address of %s in %s\n      hint: see `ip address`; was this machine given another machine's seed?", want, w.seed.Machine.Name, specFile)

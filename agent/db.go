@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -20,26 +21,26 @@ func (w *work) etcd(ctx context.Context) error {
 		return err
 	}
 	self := w.seed.Machine.Address
-	return w.await(ctx, "etcd", func(ctx context.Context) (string, bool) {
-		if w.api.etcdHealthy(ctx, self) {
-			return "", true
-		}
-		if silent := w.silent(ctx, w.seed.Cluster.Ports.EtcdPeer); len(silent) > 0 {
-			return "no quorum yet, no answer from " + strings.Join(silent, " and "), false
-		}
-		return "no quorum yet, though every member answers", false
+	return w.await(ctx, "etcd", condition{
+		holds: func(ctx context.Context) bool { return w.api.etcdHealthy(ctx, self) },
+		why: func(ctx context.Context) string {
+			if silent := w.silent(ctx, w.api.etcdAnswers); silent != "" {
+				return "no quorum yet, no answer from " + silent
+			}
+			return "no quorum yet, though every member answers"
+		},
 	})
 }
 
-// silent names the members that do not listen on the port.
-func (w *work) silent(ctx context.Context, port int) []string {
+// silent names the members that do not answer.
+func (w *work) silent(ctx context.Context, answers func(context.Context, netip.Addr) bool) string {
 	var list []string
 	for _, n := range w.seed.Cluster.Nodes {
-		if !answers(ctx, n.Address, port) {
+		if !answers(ctx, n.Address) {
 			list = append(list, fmt.Sprintf("%s (%s)", n.Name, n.Address))
 		}
 	}
-	return list
+	return strings.Join(list, " and ")
 }
 
 // postgres starts Patroni and waits until PostgreSQL runs, as the primary or as a replica that streams.
@@ -48,15 +49,18 @@ func (w *work) postgres(ctx context.Context) error {
 		return err
 	}
 	self := w.seed.Machine.Address
-	return w.await(ctx, "PostgreSQL", func(ctx context.Context) (string, bool) {
-		m, err := w.api.member(ctx, self)
-		switch {
-		case err != nil:
-			return "Patroni does not answer yet; see `journalctl -u patroni`", false
-		case m.State == "running" && m.leads(), m.State == "streaming", m.State == "running" && m.Role == "replica":
-			return "", true
-		}
-		return fmt.Sprintf("PostgreSQL is %q as %s", m.State, m.Role), false
+	return w.await(ctx, "PostgreSQL", condition{
+		holds: func(ctx context.Context) bool {
+			m, err := w.api.member(ctx, self)
+			return err == nil && m.runs()
+		},
+		why: func(ctx context.Context) string {
+			m, err := w.api.member(ctx, self)
+			if err != nil {
+				return "Patroni does not answer yet; see `journalctl -u patroni`"
+			}
+			return fmt.Sprintf("it is %q as %s; see `journalctl -u patroni`", m.State, m.Role)
+		},
 	})
 }
 

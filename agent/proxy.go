@@ -21,18 +21,20 @@ func (w *work) haproxy(ctx context.Context) error {
 	if err := w.bring(ctx, "haproxy.service"); err != nil {
 		return err
 	}
-	return w.await(ctx, "a primary", func(ctx context.Context) (string, bool) {
-		up, err := serversUp(ctx, haproxySocket, readWrite)
-		switch {
-		case err != nil:
-			return "HAProxy does not answer yet; see `journalctl -u haproxy`", false
-		case len(up) == 1:
-			return "", true
-		}
-		if silent := w.silent(ctx, w.seed.Cluster.Ports.Patroni); len(silent) > 0 {
-			return "no member leads yet, no answer from " + strings.Join(silent, " and "), false
-		}
-		return "no member leads yet, though Patroni answers everywhere", false
+	return w.await(ctx, "a primary", condition{
+		holds: func(ctx context.Context) bool {
+			up, err := serversUp(ctx, haproxySocket, readWrite)
+			return err == nil && len(up) == 1
+		},
+		why: func(ctx context.Context) string {
+			if _, err := serversUp(ctx, haproxySocket, readWrite); err != nil {
+				return "HAProxy does not answer yet; see `journalctl -u haproxy`"
+			}
+			if silent := w.silent(ctx, w.api.patroniAnswers); silent != "" {
+				return "no member leads yet, no answer from " + silent
+			}
+			return "no member leads yet, though Patroni answers everywhere"
+		},
 	})
 }
 

@@ -58,11 +58,15 @@ func replace(path string, body []byte, mode fs.FileMode) error {
 	return os.Rename(tmp, path)
 }
 
-// A condition says in one sentence what it waits for, and whether it holds.
-type condition func(context.Context) (waiting string, holds bool)
+// condition is something to wait for.
+type condition struct {
+	holds func(context.Context) bool
+	// why says in one sentence what is missing; it may ask around, and is asked at most once a second.
+	why func(context.Context) string
+}
 
-// await looks at the condition until it holds. What it waits for is said each time it changes, and every minute.
-func (w *work) await(ctx context.Context, step string, holds condition) error {
+// await looks at the condition until it holds. What it waits for is said when it changes, and every minute.
+func (w *work) await(ctx context.Context, step string, c condition) error {
 	if w.Patience > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, w.Patience)
@@ -70,27 +74,28 @@ func (w *work) await(ctx context.Context, step string, holds condition) error {
 	}
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
-	began, said, saidAt := time.Now(), "", time.Time{}
-	for {
-		waiting, ok := holds(ctx)
-		if ok {
-			return nil
-		}
-		// The first second is not worth a line: most conditions hold by then.
-		if age := time.Since(began); age > time.Second && (waiting != said || time.Since(saidAt) > time.Minute) {
-			w.Say("waiting for %s: %s (%s)", step, waiting, age.Round(time.Second))
-			w.note(State{Machine: w.seed.Machine.Name, Step: step, Waiting: waiting, Since: began})
-			said, saidAt = waiting, time.Now()
-		}
+	began := time.Now()
+	asked, said, saidAt := began, "", began
+	for !c.holds(ctx) {
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("waited %s in vain: %s", time.Since(began).Round(time.Second), waiting)
+				return fmt.Errorf("waited %s in vain: %s", time.Since(began).Round(time.Second), c.why(context.WithoutCancel(ctx)))
 			}
 			return context.Cause(ctx)
 		case <-tick.C:
 		}
+		if time.Since(asked) < time.Second {
+			continue
+		}
+		asked = time.Now()
+		if why := c.why(ctx); why != said || time.Since(saidAt) > time.Minute {
+			w.Say("waiting for %s: %s (%s)", step, why, time.Since(began).Round(time.Second))
+			w.note(State{Machine: w.seed.Machine.Name, Step: step, Waiting: why, Since: began})
+			said, saidAt = why, time.Now()
+		}
 	}
+	return nil
 }
 
 // lock makes sure that one apply runs at a time on a machine; the lock ends with the process.

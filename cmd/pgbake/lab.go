@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgbake/pgbake/cloudinit"
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/run"
+	"github.com/pgbake/pgbake/internal/step"
+	"github.com/pgbake/pgbake/lab"
+)
+
+func (a *app) lab() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "lab",
+		Short: "The whole cluster, booted on this machine (root)",
+		Long: `The whole cluster, booted on this machine in systemd-nspawn: real Debian, real systemd, real cloud-init,
+the packages and seeds that production gets, in a network namespace with the cluster's own addresses.`,
+	}
+	cmd.AddCommand(a.labUp(), a.labExec(), a.labDown())
+	return cmd
+}
+
+// labCmd is a command that needs the lab of the specification.
+func (a *app) labCmd(use, short string, args cobra.PositionalArgs, f func(context.Context, *cobra.Command, *lab.Lab, []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, l, err := a.openLab()
+			if err != nil {
+				return err
+			}
+			return f(cmd.Context(), cmd, l, args)
+		},
+	}
+}
+
+func (a *app) openLab() (*cluster.Cluster, *lab.Lab, error) {
+	c, err := a.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := lab.Open(c, lab.NewHost(a.runner(), a.ui))
+	return c, l, err
+}
+
+func (a *app) labUp() *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Boot every machine and wait until the cluster is healthy",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, l, err := a.openLab()
+			if err != nil {
+				return err
+			}
+			load, clean, err := a.bake(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			defer clean()
+			if _, err := l.Up(cmd.Context(), load); err != nil {
+				return err
+			}
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to wait for a healthy cluster")
+	return cmd
+}
+
+// bake makes what the lab's machines are made of, in a directory that clean removes.
+func (a *app) bake(ctx context.Context, c *cluster.Cluster) (load lab.Load, clean func(), err error) {
+	dir, err := os.MkdirTemp("", "pgbake-")
+	if err != nil {
+		return load, nil, err
+	}
+	clean = func() { _ = os.RemoveAll(dir) }
+	err = step.Run(ctx, a.ui, step.Step{Name: "packages and seeds", Run: func(ctx context.Context) error {
+		debs, err := a.debs(ctx, runtime.GOARCH, dir)
+		if err != nil {
+			return err
+		}
+		load.Debs = map[cluster.Role][]string{cluster.DB: {debs[0], debs[1]}, cluster.Proxy: {debs[0], debs[2]}}
+		if _, err := cluster.InitSecrets(a.secretsDir(), c, time.Now()); err != nil {
+			return err
+		}
+		seeds, err := a.seeds(c, a.secretsDir(), cloudinit.Options{Interface: "host0"})
+		if err != nil {
+			return err
+		}
+		load.Seeds = map[string]string{}
+		for _, s := range seeds {
+			load.Seeds[s.Machine] = filepath.Join(dir, s.Machine)
+			if err := s.WriteFolder(load.Seeds[s.Machine]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	if err != nil {
+		clean()
+	}
+	return load, clean, err
+}
+
+func (a *app) labExec() *cobra.Command {
+	return a.labCmd("exec MACHINE -- PROGRAM [ARG...]", "Run a program on a machine, as root", cobra.MinimumNArgs(2),
+		func(ctx context.Context, _ *cobra.Command, l *lab.Lab, args []string) error {
+			m, err := l.Machine(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := m.Command(args[1:]...)
+			if err != nil {
+				return err
+			}
+			return attach(ctx, c)
+		})
+}
+
+// exitCode is a program's own, which becomes pgbake's.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// attach runs a program on this terminal.
+func attach(ctx context.Context, c run.Cmd) error {
+	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), c.Env...)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exitCode(exit.ExitCode())
+	}
+	return err
+}
+
+func (a *app) labDown() *cobra.Command {
+	return a.labCmd("down", "Switch every machine off and remove all of the lab", cobra.NoArgs,
+		func(ctx context.Context, _ *cobra.Command, l *lab.Lab, _ []string) error {
+			return step.Run(ctx, a.ui, step.Step{Name: "take the lab down", Run: l.Down})
+		})
+}

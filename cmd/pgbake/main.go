@@ -1,0 +1,158 @@
+// Command pgbake turns one cluster.yaml into everything a self-healing PostgreSQL cluster needs before its
+// first boot: packages, a seed for each machine, and a lab that boots the whole of it on this machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/run"
+	"github.com/pgbake/pgbake/internal/ui"
+)
+
+// version is set by the build.
+var version = "0.0.0~devel"
+
+// Exit codes: 0 done, 1 failed, 2 usage or specification, 3 unhealthy or would change.
+const (
+	exitFailed    = 1
+	exitUsage     = 2
+	exitUnhealthy = 3
+)
+
+// errUnhealthy ends a command with exit code 3; what is wrong stands in its output.
+var errUnhealthy = errors.New("")
+
+func main() { os.Exit(pgbake(os.Args[1:])) }
+
+func pgbake(args []string) int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		s := <-signals
+		cancel(fmt.Errorf("stopped by %v", s))
+		signal.Stop(signals) // a second Ctrl-C ends it at once
+	}()
+	a := &app{}
+	cmd := a.root()
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	var problems cluster.Problems
+	var code exitCode
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	case errors.Is(err, errUnhealthy):
+		return exitUnhealthy
+	case errors.As(err, &problems):
+		fmt.Fprintln(os.Stderr, problems)
+		return exitUsage
+	}
+	fmt.Fprintln(os.Stderr, "pgbake:", err)
+	if !a.ran {
+		fmt.Fprintln(os.Stderr, "      hint: pgbake --help")
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// app is what the flags of every command say.
+type app struct {
+	spec, secrets, out     string
+	verbose, quiet, dryRun bool
+	ran                    bool
+	ui                     *ui.UI
+}
+
+func (a *app) root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "pgbake",
+		Short: "Bake highly available PostgreSQL: packages, seeds and images that configure themselves at first boot",
+		Long: `pgbake turns one cluster.yaml into everything a self-healing PostgreSQL cluster needs before its first boot.
+The machines do the rest by themselves: etcd, Patroni and HAProxy, without a controller and without ssh.`,
+		Example: `  pgbake init                # cluster.yaml and secrets/
+  pgbake check               # is it right?
+  pgbake lab up              # the whole cluster, booted on this machine
+  pgbake seed                # the user-data of every machine, for the real ones`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			a.ran = true
+			level := ui.Normal
+			switch {
+			case a.quiet:
+				level = ui.Quiet
+			case a.verbose:
+				level = ui.Verbose
+			}
+			a.ui = ui.New(os.Stderr, level)
+		},
+	}
+	f := cmd.PersistentFlags()
+	f.StringVarP(&a.spec, "file", "f", "cluster.yaml", "the specification")
+	f.StringVar(&a.secrets, "secrets", "", `passwords and the CA (default "secrets" beside the specification)`)
+	f.StringVarP(&a.out, "out", "o", "dist", "where results go")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "show the commands that run")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "only errors")
+	cmd.AddCommand(a.initCmd(), a.check(), a.show(), a.schema(), a.render(), a.pack(), a.seed(), a.lab(), a.version())
+	return cmd
+}
+
+// load reads the specification.
+func (a *app) load() (*cluster.Cluster, error) {
+	c, err := cluster.Load(a.spec)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read %s: there is no such file\n      hint: `pgbake init` writes one, or name yours with -f", a.spec)
+	}
+	return c, err
+}
+
+func (a *app) secretsDir() string {
+	if a.secrets != "" {
+		return a.secrets
+	}
+	return filepath.Join(filepath.Dir(a.spec), "secrets")
+}
+
+func (a *app) runner() run.Runner {
+	return run.System{Trace: a.ui.Trace()}
+}
+
+func (a *app) version() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version) },
+	}
+}
+
+// buildTime is the time that files in packages carry, so that the same source gives the same bytes:
+// SOURCE_DATE_EPOCH, else the time of the commit, else 1 January 2026.
+func buildTime() time.Time {
+	if s, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
+		return time.Unix(s, 0).UTC()
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if t, err := time.Parse(time.RFC3339, s.Value); err == nil && s.Key == "vcs.time" {
+				return t
+			}
+		}
+	}
+	return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+}

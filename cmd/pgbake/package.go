@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgbake/pgbake/internal/step"
+	"github.com/pgbake/pgbake/packages"
+)
+
+// The agent for every architecture; `make build` puts it there before pgbake is built.
+//
+//go:embed all:agents
+var agents embed.FS
+
+func agentFor(arch string) ([]byte, error) {
+	body, err := agents.ReadFile("agents/pgha-" + arch)
+	if err != nil {
+		return nil, fmt.Errorf("this pgbake carries no agent for %s\n      hint: build it with `make build`, or take a released pgbake", arch)
+	}
+	return body, nil
+}
+
+// debs builds the three packages for an architecture below dir.
+func (a *app) debs(ctx context.Context, arch, dir string) ([]string, error) {
+	agent, err := agentFor(arch)
+	if err != nil {
+		return nil, err
+	}
+	return packages.Build(ctx, packages.Options{Version: version, Arch: arch, Agent: agent, Out: dir, Time: buildTime()})
+}
+
+func (a *app) pack() *cobra.Command {
+	var arch []string
+	cmd := &cobra.Command{
+		Use:   "package",
+		Short: "Build pgha-common, pgha-node and pgha-proxy",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var debs []string
+			err := step.Run(cmd.Context(), a.ui, step.Step{Name: "build packages", Run: func(ctx context.Context) error {
+				for _, arch := range arch {
+					more, err := a.debs(ctx, arch, a.out)
+					if err != nil {
+						return err
+					}
+					debs = append(debs, more...)
+				}
+				slices.Sort(debs)
+				debs = slices.Compact(debs) // pgha-node and pgha-proxy are for every architecture
+				return nil
+			}})
+			if err != nil {
+				return err
+			}
+			for _, d := range debs {
+				fmt.Fprintln(cmd.OutOrStdout(), d)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringSliceVar(&arch, "arch", packages.Architectures, "architectures")
+	return cmd
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/render"
+)
+
+func (a *app) initCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "init",
+		Short: "Write a commented cluster.yaml, and the secrets it needs; what exists is kept",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			made, err := writeNew(a.spec, cluster.Example)
+			if err != nil {
+				return err
+			}
+			if made {
+				fmt.Fprintln(cmd.OutOrStdout(), a.spec)
+			} else {
+				a.ui.Say("%s is there already and is kept", a.spec)
+			}
+			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			files, err := cluster.InitSecrets(a.secretsDir(), c, time.Now())
+			if err != nil {
+				return err
+			}
+			for _, f := range files {
+				fmt.Fprintln(cmd.OutOrStdout(), f)
+			}
+			a.ui.Next("edit " + a.spec + ", then: pgbake check")
+			return nil
+		},
+	}
+}
+
+// writeNew writes a file that does not exist yet; false when it does.
+func writeNew(path string, body []byte) (bool, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // holds the specification, no secret
+		return false, err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // no secret in it
+	if errors.Is(err, os.ErrExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if _, err := f.Write(body); err != nil {
+		return false, errors.Join(err, f.Close())
+	}
+	return true, f.Close()
+}
+
+func (a *app) check() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Say everything that is wrong with the specification, each with its place",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.load()
+			var problems cluster.Problems
+			if asJSON && (err == nil || errors.As(err, &problems)) {
+				if err := printJSON(cmd, slices.Concat([]cluster.Problem{}, problems)); err != nil {
+					return err
+				}
+			}
+			if err != nil {
+				return err
+			}
+			if !asJSON {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s is a cluster of %d, PostgreSQL %d on Debian %d\n", a.spec, c.Scope, len(c.Nodes), c.Postgres.Version, c.Debian)
+			}
+			for _, n := range notYet(c) {
+				a.ui.Say("%s", n)
+			}
+			a.ui.Next("pgbake lab up, or pgbake seed")
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the complaints as JSON")
+	return cmd
+}
+
+// notYet names what a valid specification asks for and this version does not do: a key that does nothing must not look as if it did.
+func notYet(c *cluster.Cluster) []string {
+	var n []string
+	if c.Backup.Directory != "" {
+		n = append(n, "backup: checked, but no backup is taken by this version yet")
+	}
+	if c.Alerts.Webhook != "" || len(c.Alerts.Email) > 0 {
+		n = append(n, "alerts: checked, but no alert is sent by this version yet")
+	}
+	return n
+}
+
+func (a *app) show() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show",
+		Short: "Show the cluster with everything that was left to defaults",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd, c)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "MACHINE\tROLE\tADDRESS\tRUNS")
+			for _, m := range c.Machines() {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", m.Name, m.Role, m.Address, strings.Join(c.PackagesFor(m.Role), " "))
+			}
+			t := c.Timers()
+			fmt.Fprintf(w, "\t\t\t\ncluster\t%s\t\t\n", c.Scope)
+			fmt.Fprintf(w, "system\tDebian %d (%s), packages from %s\t\t\n", c.Debian, c.Debian.Codename(), c.Postgres.Source)
+			fmt.Fprintf(w, "applications\t%s, read-write :%d, read-only :%d\t\t\n", c.Entry(), c.Ports.ReadWrite, c.Ports.ReadOnly)
+			fmt.Fprintf(w, "replication\t%s (synchronous_mode: %s)\t\t\n", c.Replication.Mode, c.SynchronousMode())
+			fmt.Fprintf(w, "failover\t%s (ttl %d s, loop_wait %d s, retry_timeout %d s)\t\t\n", c.Failover, t.TTL, t.LoopWait, t.RetryTimeout)
+			return w.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) schema() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of cluster.yaml, for editors",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(cluster.Schema)
+			return err
+		},
+	}
+}
+
+func (a *app) render() *cobra.Command {
+	return &cobra.Command{
+		Use:   "render MACHINE",
+		Short: "Show every file that the machine will get, without its secrets",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			m, err := machine(c, args[0])
+			if err != nil {
+				return err
+			}
+			files, err := render.Node(c, m, render.Preview(c))
+			if err != nil {
+				return err
+			}
+			for _, f := range files {
+				owner := f.Owner
+				if owner == "" {
+					owner = "root"
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "==> %s  %04o %s\n%s\n", f.Path, f.Mode, owner, f.Body)
+			}
+			return nil
+		},
+	}
+}
+
+func machine(c *cluster.Cluster, name string) (cluster.Machine, error) {
+	m, ok := c.Machine(name)
+	if !ok {
+		var names []string
+		for _, m := range c.Machines() {
+			names = append(names, m.Name)
+		}
+		return m, fmt.Errorf("%s has no machine %q; it has %s", c.Scope, name, strings.Join(names, ", "))
+	}
+	return m, nil
+}
+
+func printJSON(cmd *cobra.Command, v any) error {
+	enc := json.NewEncoder(cmd.OutOrStdout())
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}

@@ -1,0 +1,92 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// passwords are the application users', as the operator has them.
+func (l *lab) passwords() map[string]string {
+	l.Helper()
+	body, err := os.ReadFile(filepath.Join(filepath.Dir(l.spec), "secrets", "secrets.yaml"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	var s struct{ Users map[string]string }
+	if err := yaml.Unmarshal(body, &s); err != nil {
+		l.Fatal(err)
+	}
+	return s.Users
+}
+
+func (l *lab) password(user string) string {
+	l.Helper()
+	p, ok := l.passwords()[user]
+	if !ok {
+		l.Fatalf("no password for %s", user)
+	}
+	return p
+}
+
+// addresses of the machines by name.
+func (l *lab) addresses() map[string]string {
+	l.Helper()
+	a := map[string]string{}
+	for lines := bufio.NewScanner(strings.NewReader(l.pgbake("show"))); lines.Scan(); {
+		if f := strings.Fields(lines.Text()); len(f) > 3 && (f[1] == "db" || f[1] == "proxy") {
+			a[f[0]] = f[2]
+		}
+	}
+	return a
+}
+
+// entry is the address that applications connect to.
+func (l *lab) entry() string {
+	l.Helper()
+	var c struct{ Proxies []struct{ Address string } }
+	if err := json.Unmarshal([]byte(l.pgbake("show", "--json")), &c); err != nil {
+		l.Fatal(err)
+	}
+	return c.Proxies[0].Address
+}
+
+// write starts an application that writes the ledger through the proxy until stop is called.
+func (l *lab) write() (stop func(), file string) {
+	l.Helper()
+	file = filepath.Join(l.TempDir(), "ledger")
+	user := l.sql("SELECT current_user")
+	dsn := url.URL{
+		Scheme: "postgres", User: url.UserPassword(user, l.password(user)),
+		Host: l.entry() + ":5000", Path: l.sql("SELECT current_database()"),
+		RawQuery: "sslmode=require&connect_timeout=3",
+	}
+	self, err := os.Executable()
+	if err != nil {
+		l.Fatal(err)
+	}
+	cmd := exec.CommandContext(l.Context(), "nsenter", "--net=/run/netns/pgbake-"+l.scope, "--", self)
+	cmd.Env = append(os.Environ(), "PGBAKE_LEDGER_URL="+dsn.String(), "PGBAKE_LEDGER_FILE="+file)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		l.Fatal(err)
+	}
+	return func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}, file
+}
+
+func (l *lab) account(file string) account {
+	a, err := readLedger(file)
+	if err != nil && !os.IsNotExist(err) {
+		l.Fatal(err)
+	}
+	return a
+}

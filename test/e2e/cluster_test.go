@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The manual's own cluster: Debian 12, PostgreSQL 17 from PGDG, of which tests have a small signed stand-in.
+func TestGlobal(t *testing.T) {
+	spec := example(t, "global.yaml")
+	if dir := pgdg(t); dir != "" {
+		key, err := os.ReadFile(filepath.Join(dir, "stand-in.asc"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		indented := "      " + strings.ReplaceAll(strings.TrimSpace(string(key)), "\n", "\n      ")
+		spec = replaceOnce(t, spec, "\n  source: pgdg", fmt.Sprintf("\n  source: pgdg\n  mirror:\n    url: file://%s\n    key: |\n%s", dir, indented))
+	}
+	theMainJob(t, "postgres-cluster", spec, application{user: "global", database: "replicatest"})
+}
+
+// Debian's own archive only: PostgreSQL 15 and Patroni 3.0.2.
+func TestQuickstartDebian12(t *testing.T) {
+	theMainJob(t, "quickstart", example(t, "quickstart.yaml")+"debian: 12\n", application{user: "app", database: "app"})
+}
+
+// Debian's own archive only: PostgreSQL 17 and Patroni 4.0.7.
+func TestQuickstartDebian13(t *testing.T) {
+	theMainJob(t, "quickstart", example(t, "quickstart.yaml"), application{user: "app", database: "app"})
+}
+
+type application struct{ user, database string }
+
+func theMainJob(t *testing.T, scope, spec string, app application) {
+	l := up(t, scope, spec)
+	s := l.healthy(2 * time.Minute)
+	if len(s.Members) != 3 {
+		t.Fatalf("%d members, want 3: %+v", len(s.Members), s)
+	}
+
+	t.Run("routing", func(t *testing.T) {
+		if got := l.sql("SELECT pg_is_in_recovery(), current_user, current_database()"); got != fmt.Sprintf("f|%s|%s", app.user, app.database) {
+			t.Errorf("through the read-write port: %s", got)
+		}
+		if got := l.sql("SELECT pg_is_in_recovery()", "--read-only"); got != "t" {
+			t.Errorf("through the read-only port: in recovery = %s", got)
+		}
+		l.sql("CREATE TABLE seen(i int); INSERT INTO seen VALUES (42)")
+		l.eventually("the row on a replica", 10*time.Second, func() bool {
+			out, err := l.try(t.Context(), "lab", "psql", "--read-only", "--", "-XAtc", "SELECT i FROM seen")
+			return err == nil && strings.TrimSpace(out) == "42"
+		})
+	})
+	t.Run("nobody else gets in", func(t *testing.T) { l.refusals(t, app) })
+	t.Run("apply twice", l.applyTwice)
+	t.Run("killed and mended", l.killedApply)
+	t.Run("no secret leaks", l.noLeak)
+	t.Run("power cut", l.powerCut)
+}
+
+// example returns the text of an example.
+func example(t *testing.T, name string) string {
+	t.Helper()
+	body, err := os.ReadFile(filepath.Join("../../examples", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+func replaceOnce(t *testing.T, text, old, by string) string {
+	t.Helper()
+	if strings.Count(text, old) != 1 {
+		t.Fatalf("%q is in the example %d times, want once", old, strings.Count(text, old))
+	}
+	return strings.Replace(text, old, by, 1)
+}
+
+// pgdg is a mirror of PGDG on this disk: $PGBAKE_PGDG, else shared/pgdg beside the repository.
+func pgdg(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("PGBAKE_PGDG")
+	if dir == "" {
+		dir = "../../../shared/pgdg"
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return ""
+	}
+	return dir
+}

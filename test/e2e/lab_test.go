@@ -1,0 +1,211 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The test binary is also the ledger's writer, which must run inside the lab's network.
+func TestMain(m *testing.M) {
+	if url := os.Getenv("PGBAKE_LEDGER_URL"); url != "" {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		defer cancel()
+		if err := ledger(ctx, url, os.Getenv("PGBAKE_LEDGER_FILE")); err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// lab is a cluster that `pgbake lab up` has booted, and the user who looks at it.
+type lab struct {
+	*testing.T
+	spec, scope string
+}
+
+// up writes the specification, boots the cluster and takes it down when the test ends.
+func up(t *testing.T, scope, spec string) *lab {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("boots machines")
+	}
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root")
+	}
+	l := &lab{t, filepath.Join(t.TempDir(), "cluster.yaml"), scope}
+	if err := os.WriteFile(l.spec, []byte(spec), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			l.postMortem()
+		}
+		if _, err := l.try(context.Background(), "lab", "down"); err != nil {
+			t.Errorf("lab down: %v", err)
+		}
+		l.nothingLeft()
+	})
+	l.pgbake("init") // keeps the specification, makes the secrets
+	t.Logf("%s", l.pgbake("lab", "up"))
+	return l
+}
+
+// pgbake runs it as the user would, and must succeed. It returns standard output.
+func (l *lab) pgbake(args ...string) string {
+	l.Helper()
+	out, err := l.try(l.Context(), args...)
+	if err != nil {
+		l.Fatalf("pgbake %s: %v", strings.Join(args, " "), err)
+	}
+	return out
+}
+
+// try is pgbake that may fail; the error has what it said.
+func (l *lab) try(ctx context.Context, args ...string) (string, error) {
+	bin, err := filepath.Abs("../../bin/pgbake")
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, append([]string{"-f", l.spec}, args...)...)
+	var out, talk bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &talk
+	if err := cmd.Run(); err != nil {
+		return out.String(), errors.Join(err, errors.New(talk.String()))
+	}
+	return out.String(), nil
+}
+
+// exec runs a program on a machine of the lab; what it said on both outputs, and its exit code.
+func (l *lab) exec(machine string, args ...string) (string, int) {
+	l.Helper()
+	out, err := l.try(l.Context(), append([]string{"lab", "exec", machine, "--"}, args...)...)
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return out, 0
+	case errors.As(err, &exit):
+		return out + err.Error(), exit.ExitCode()
+	}
+	l.Fatal(err)
+	return "", 0
+}
+
+// sql asks through the proxy, as the application.
+func (l *lab) sql(query string, flags ...string) string {
+	l.Helper()
+	args := append([]string{"lab", "psql"}, flags...)
+	return strings.TrimSpace(l.pgbake(append(args, "--", "-XAtc", query)...))
+}
+
+// member is the name of the n-th database machine, from 1.
+func (l *lab) member(n int) string {
+	l.Helper()
+	s, err := l.status()
+	if err != nil || len(s.Members) < n {
+		l.Fatalf("lab status: %v: %+v", err, s)
+	}
+	return s.Members[n-1].Name
+}
+
+type status struct {
+	Healthy bool `json:"healthy"`
+	Members []struct {
+		Name, Role, State string
+		Timeline          int
+	} `json:"members"`
+}
+
+func (l *lab) status() (status, error) {
+	out, err := l.try(l.Context(), "lab", "status", "--json")
+	var s status
+	if jsonErr := json.Unmarshal([]byte(out), &s); jsonErr != nil {
+		return s, errors.Join(err, jsonErr)
+	}
+	return s, nil
+}
+
+func (s status) primary() string {
+	for _, m := range s.Members {
+		if m.Role == "primary" {
+			return m.Name
+		}
+	}
+	return ""
+}
+
+// eventually looks until the condition holds; what says what was waited for.
+func (l *lab) eventually(what string, deadline time.Duration, holds func() bool) {
+	l.Helper()
+	end := time.Now().Add(deadline)
+	for !holds() {
+		if time.Now().After(end) {
+			l.Fatalf("waited %s for %s in vain", deadline, what)
+		}
+		select {
+		case <-l.Context().Done():
+			l.Fatal(l.Context().Err())
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+}
+
+func (l *lab) healthy(deadline time.Duration) status {
+	l.Helper()
+	var s status
+	l.eventually("a healthy cluster", deadline, func() bool {
+		var err error
+		s, err = l.status()
+		return err == nil && s.Healthy
+	})
+	return s
+}
+
+// inside runs a program of this host in the lab's network.
+func (l *lab) inside(env []string, args ...string) (string, error) {
+	cmd := exec.CommandContext(l.Context(), "nsenter", append([]string{"--net=/run/netns/pgbake-" + l.scope, "--"}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// postMortem keeps what a person would look at first.
+func (l *lab) postMortem() {
+	ctx := context.Background()
+	out, _ := l.try(ctx, "lab", "status")
+	l.Log(out)
+	for machine := range l.addresses() {
+		out, err := l.try(ctx, "lab", "exec", machine, "--", "journalctl", "-b", "--no-pager", "-n", "60", "-o", "short-precise")
+		l.Logf("%s: %v\n%s", machine, err, out)
+	}
+}
+
+// nothingLeft is the promise of `lab down`.
+func (l *lab) nothingLeft() {
+	if _, err := os.Stat("/run/netns/pgbake-" + l.scope); err == nil {
+		l.Errorf("the network namespace pgbake-%s is still there", l.scope)
+	}
+	mounts, err := os.ReadFile("/proc/mounts")
+	if err != nil {
+		l.Error(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, "/lab/"+l.scope+"/") {
+			l.Errorf("still mounted: %s", line)
+		}
+	}
+}
