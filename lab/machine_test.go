@@ -31,8 +31,8 @@ func TestTry(t *testing.T) {
 	for _, m := range c.Machines() {
 		d := t.TempDir()
 		for n, b := range map[string]string{
-			"user-data": "#cloud-config\nlocale: C.UTF-8\nssh_genkeytypes: [ed25519]\n",
-			"meta-data": "instance-id: i-" + m.Name + "\nlocal-hostname: " + m.Name + "\n",
+			"user-data":      "#cloud-config\nlocale: C.UTF-8\nssh_genkeytypes: [ed25519]\n",
+			"meta-data":      "instance-id: i-" + m.Name + "\nlocal-hostname: " + m.Name + "\n",
 			"network-config": "version: 2\nethernets:\n  host0:\n    addresses: [" + m.Address.String() + "/24]\n"} {
 			os.WriteFile(filepath.Join(d, n), []byte(b), 0o600)
 		}

@@ -1,0 +1,139 @@
+package lab
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgbake/pgbake/internal/run"
+)
+
+// Login is how a client of the cluster connects.
+type Login struct {
+	User, Password, Database string
+	// CA is the cluster's certificate, PEM.
+	CA []byte
+}
+
+// Psql is the command that opens psql (or runs it with args) through the proxy's read-write port, from the host's
+// side of the network. The password lies in a file beside the disks, for root only.
+func (l *Lab) Psql(in Login, args ...string) (run.Cmd, error) {
+	if !l.net.exists() {
+		return run.Cmd{}, fmt.Errorf("open psql: lab %s is down\nnext: pgbake lab up", l.c.Scope)
+	}
+	if _, err := exec.LookPath("psql"); err != nil {
+		return run.Cmd{}, errors.New("open psql: not found\nnext: apt-get install postgresql-client")
+	}
+	entry := l.Entry()
+	host, port := entry.Addr().String(), strconv.Itoa(int(entry.Port()))
+	ca, pass := filepath.Join(l.dir, "ca.crt"), filepath.Join(l.dir, "pgpass")
+	if err := write(ca, string(in.CA), 0o600); err != nil {
+		return run.Cmd{}, err
+	}
+	// https://www.postgresql.org/docs/current/libpq-pgpass.html
+	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`)
+	line := strings.Join([]string{escape.Replace(host), port, escape.Replace(in.Database), escape.Replace(in.User), escape.Replace(in.Password)}, ":")
+	if err := write(pass, line+"\n", 0o600); err != nil {
+		return run.Cmd{}, err
+	}
+	return run.Cmd{
+		Args: l.net.inside(append([]string{"psql"}, args...)...),
+		Env: []string{
+			"PGHOST=" + host, "PGPORT=" + port, "PGUSER=" + in.User, "PGDATABASE=" + in.Database,
+			"PGPASSFILE=" + pass, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + ca,
+		},
+	}, nil
+}
+
+// Entry is where clients connect to write.
+func (l *Lab) Entry() netip.AddrPort {
+	port := l.c.Ports.ReadWrite
+	if len(l.c.Proxies) == 0 {
+		port = l.c.Ports.Postgres
+	}
+	return netip.AddrPortFrom(l.c.Entry(), uint16(port)) //nolint:gosec // validated 1..65535
+}
+
+// Connect opens a connection to an address in the lab's network, with TLS, verified.
+func (l *Lab) Connect(ctx context.Context, to netip.AddrPort, in Login) (*pgx.Conn, error) {
+	c, err := pgx.ParseConfig("")
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(in.CA) {
+		return nil, errors.New("connect: the CA is no certificate")
+	}
+	c.Host, c.Port, c.User, c.Password, c.Database = to.Addr().String(), to.Port(), in.User, in.Password, in.Database
+	c.TLSConfig = &tls.Config{RootCAs: roots, ServerName: to.Addr().String(), MinVersion: tls.VersionTLS12}
+	c.Fallbacks = nil
+	c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return dialIn(ctx, l.net.file(), network, addr)
+	}
+	return pgx.ConnectConfig(ctx, c)
+}
+
+// FirstWrite returns when a row could be written where clients connect. The deadline is ctx's.
+func (l *Lab) FirstWrite(ctx context.Context, in Login) error {
+	return until(ctx, "write through "+l.Entry().String(), func() error {
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		conn, err := l.Connect(ctx, l.Entry(), in)
+		if err != nil {
+			return err
+		}
+		defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // the answer counts
+		_, err = conn.Exec(ctx, "create table if not exists pgbake_first_write (at timestamptz default now())")
+		if err == nil {
+			_, err = conn.Exec(ctx, "insert into pgbake_first_write default values")
+		}
+		return err
+	})
+}
+
+// Become replaces this process by the command, which so has the terminal and the signals to itself.
+func Become(c run.Cmd) error {
+	path, err := exec.LookPath(c.Args[0])
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("run %s: %w", run.Line(c.Args), syscall.Exec(path, c.Args, append(os.Environ(), c.Env...))) //nolint:gosec // the command is ours
+}
+
+// Logs writes what the machine's console showed and, while its power is on, its journal since boot.
+func (l *Lab) Logs(ctx context.Context, machine string, w io.Writer) error {
+	m, err := l.Machine(machine)
+	if err != nil {
+		return err
+	}
+	console, err := os.Open(m.Console())
+	if err != nil {
+		return fmt.Errorf("read the console: %w", err)
+	}
+	defer console.Close() //nolint:errcheck // only read
+	if _, err := io.Copy(w, console); err != nil {
+		return err
+	}
+	if !m.Alive() {
+		return nil
+	}
+	c, err := m.Command("journalctl", "--boot", "--no-pager", "--no-hostname", "--output=short-monotonic")
+	if err != nil {
+		return err
+	}
+	c.Log = w
+	return l.host.Run.Run(ctx, c)
+}

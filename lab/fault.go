@@ -1,0 +1,63 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// faultTime is how long one fault may take to happen.
+const faultTime = 30 * time.Second
+
+// Fault is something that goes wrong with a machine, or is put right.
+type Fault struct {
+	Name string
+	// Does says what it does, in a few words.
+	Does   string
+	inject func(m Machine, ctx context.Context) error
+}
+
+// Faults are all of them.
+var Faults = []Fault{
+	{"power-cut", "the power is gone at once; the disk stays", Machine.Kill},
+	{"power-on", "the machine boots again from its disk", Machine.Start},
+	{"shutdown", "the machine shuts down in order", Machine.Stop},
+	{"link-cut", "the network cable is pulled", func(m Machine, ctx context.Context) error { return m.SetLink(ctx, false) }},
+	{"link-restore", "the network cable is back", func(m Machine, ctx context.Context) error { return m.SetLink(ctx, true) }},
+	{"freeze", "nothing on the machine runs any more; its kernel still answers", func(m Machine, ctx context.Context) error { return m.SetFrozen(ctx, true) }},
+	{"thaw", "a frozen machine goes on", func(m Machine, ctx context.Context) error { return m.SetFrozen(ctx, false) }},
+}
+
+// Inject makes the fault called name happen to a machine.
+func (l *Lab) Inject(ctx context.Context, name, machine string) error {
+	m, err := l.Machine(machine)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(Faults, func(f Fault) bool { return f.Name == name })
+	if i < 0 {
+		names := make([]string, len(Faults))
+		for i, f := range Faults {
+			names[i] = f.Name
+		}
+		return fmt.Errorf("find fault %s: there are %s", name, strings.Join(names, ", "))
+	}
+	ctx, cancel := context.WithTimeout(ctx, faultTime)
+	defer cancel()
+	return Faults[i].inject(m, ctx)
+}
+
+// KillProcess sends SIGKILL to every process of a machine that has the name: "postgres", "patroni", "etcd".
+func (l *Lab) KillProcess(ctx context.Context, machine, process string) error {
+	m, err := l.Machine(machine)
+	if err != nil {
+		return err
+	}
+	c, err := m.Command("pkill", "--signal", "KILL", "--exact", process)
+	if err != nil {
+		return err
+	}
+	return l.host.Run.Run(ctx, c)
+}
