@@ -2,7 +2,6 @@
 -- Run once, as the superuser, by the member that makes the cluster; running it again does no harm.
 
 -- No password reaches a log, nor the terminal with an error message.
-\set QUIET on
 \set ECHO none
 \set VERBOSITY terse
 \set SHOW_CONTEXT never

@@ -1,0 +1,371 @@
+package verify
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/render"
+)
+
+// live is a cluster of one member and a proxy, running from the rendered files.
+type live struct {
+	*sandbox
+	site          *site
+	release       release
+	member, proxy cluster.Machine
+	patroni       *daemon
+}
+
+// TestMemberAndProxyRun starts everything for real, in the order that is worst: the proxy first.
+func TestMemberAndProxyRun(t *testing.T) {
+	each(t, func(t *testing.T, r release) {
+		site := quickstart(t, r, 1)
+		l := &live{site: site, release: r, member: site.of(cluster.DB)[0], proxy: site.of(cluster.Proxy)[0]}
+		l.sandbox = r.sandbox(t, l.member.Address.String(), l.proxy.Address.String())
+		l.write(site.files(t, l.proxy))
+		l.write(site.files(t, l.member))
+		l.packaged("pgha-node", "/usr/lib/pgha/post-bootstrap")
+		l.packaged("pgha-proxy", "/usr/lib/pgha/haproxy-state")
+		for _, step := range []struct {
+			name string
+			test func(*live, *testing.T)
+		}{
+			{"haproxy takes no server for up unchecked", (*live).haproxyStarts},
+			{"etcd wants certificates", (*live).etcdStarts},
+			{"patroni makes the cluster", (*live).patroniStarts},
+			{"the dynamic configuration is Dynamic", (*live).dynamic},
+			{"postgres takes every setting", (*live).settings},
+			{"roles and databases", (*live).roles},
+			{"who may connect", (*live).hba},
+			{"REST writes need the password", (*live).rest},
+			{"the proxy leads to the primary", (*live).throughProxy},
+			{"statistics need the password", (*live).stats},
+			{"post_bootstrap again changes and tells nothing", (*live).again},
+			{"no password in any log", (*live).silence},
+		} {
+			if !t.Run(step.name, func(t *testing.T) { l.t = t; step.test(l, t) }) {
+				break // the steps stand on each other
+			}
+			l.t = t
+		}
+	})
+}
+
+// packaged installs one program of a package.
+func (l *live) packaged(pkg, path string) {
+	l.t.Helper()
+	body, err := os.ReadFile(filepath.Join("../../packages", pkg, "root", path))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	dir := filepath.Dir(filepath.Join(l.dir, path))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(l.dir, path), body, 0o755); err != nil { //nolint:gosec // a program
+		l.t.Fatal(err)
+	}
+}
+
+func (l *live) haproxyStarts(t *testing.T) {
+	l.run("root", "/usr/lib/pgha/haproxy-state", "down")
+	l.start("root", "haproxy", "-W", "-f", "/etc/haproxy/haproxy.cfg")
+	var state string
+	l.await("HAProxy's socket", func() (err error) {
+		state, err = l.haproxy("show servers state")
+		return err
+	})
+	rows := 0
+	for line := range strings.Lines(state) {
+		// version, then: be_id be_name srv_id srv_name srv_addr srv_op_state …
+		if f := strings.Fields(line); len(f) > 6 && f[0] != "#" {
+			rows++
+			if f[5] != "0" {
+				t.Errorf("not down at the start: %s", line)
+			}
+		}
+	}
+	if rows != 2*len(l.site.Nodes) {
+		t.Errorf("%d servers in\n%s", rows, state)
+	}
+}
+
+func (l *live) haproxy(command string) (string, error) {
+	return l.try("root", "sh", "-c", "echo "+command+" | socat - UNIX-CONNECT:/run/haproxy/admin.sock")
+}
+
+func (l *live) etcdStarts(t *testing.T) {
+	d := l.start("etcd", "sh", "-c", "set -a; . /etc/default/etcd; exec etcd")
+	endpoint := fmt.Sprintf("%s:%d", l.member.Address, l.site.Ports.EtcdClient)
+	l.await("etcd", func() error {
+		out, err := l.etcdctl("endpoint", "health")
+		if err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return nil
+	})
+	for _, how := range [][]string{
+		{"--endpoints=http://" + endpoint},
+		{"--endpoints=https://" + endpoint, "--cacert=/etc/etcd/tls/ca.crt"},
+	} {
+		args := append([]string{"env", "ETCDCTL_API=3", "etcdctl", "--command-timeout=2s", "--dial-timeout=2s"}, how...)
+		if out, err := l.try("root", append(args, "get", "x")...); err == nil {
+			t.Errorf("etcd answers without a client certificate: %s\n%s", how, out)
+		}
+	}
+	for line := range strings.Lines(d.log()) {
+		if strings.Contains(line, "nrecognized environment") && !strings.Contains(line, "ETCD_UNSUPPORTED_ARCH") {
+			t.Error(line)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(l.dir, render.EtcdDataDir, "member")); err != nil {
+		t.Error(err)
+	}
+	if out := l.run("root", "ss", "-Hltn"); strings.Contains(out, "0.0.0.0:23") || strings.Contains(out, "*:23") {
+		t.Errorf("etcd listens everywhere\n%s", out)
+	}
+}
+
+// etcdctl speaks as Patroni does.
+func (l *live) etcdctl(args ...string) (string, error) {
+	return l.try("root", append([]string{
+		"env", "ETCDCTL_API=3", "etcdctl", fmt.Sprintf("--endpoints=https://%s:%d", l.member.Address, l.site.Ports.EtcdClient),
+		"--cacert=/etc/patroni/tls/ca.crt", "--cert=/etc/patroni/tls/etcd-client.crt", "--key=/etc/patroni/tls/etcd-client.key",
+	}, args...)...)
+}
+
+func (l *live) patroniStarts(t *testing.T) {
+	l.run("root", "chmod", "0700", "/var/lib/postgresql")
+	l.patroni = l.start("postgres", "patroni", "/etc/patroni/config.yml")
+	l.await("a leader", func() error {
+		out, err := l.try("postgres", "patronictl", "-c", "/etc/patroni/config.yml", "list", "-f", "json")
+		var members []struct{ Member, Role, State string }
+		if err := json.Unmarshal([]byte(out), &members); err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		if err != nil || len(members) != 1 || members[0].Role != "Leader" || members[0].State != "running" {
+			return fmt.Errorf("%v\n%s", err, out)
+		}
+		return nil
+	})
+	l.await("the end of the bootstrap", func() error {
+		if !strings.Contains(l.patroni.log(), "the leader with the lock") {
+			return fmt.Errorf("not yet")
+		}
+		return nil
+	})
+}
+
+func (l *live) dynamic(t *testing.T) {
+	out, err := l.etcdctl("get", "--print-value-only", l.site.Namespace+l.site.Scope+"/config")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var got, want any
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	body, err := json.Marshal(render.Dynamic(l.site.Cluster))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(body, &want); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("etcd does not hold what Dynamic says (-want +got):\n%s", d)
+	}
+}
+
+// sql asks as the superuser, by the socket.
+func (l *live) sql(query string) string {
+	l.t.Helper()
+	return strings.TrimSpace(l.run("postgres", "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-c", query))
+}
+
+func (l *live) settings(t *testing.T) {
+	for _, view := range []string{"pg_file_settings", "pg_hba_file_rules"} {
+		if out := l.sql("SELECT * FROM " + view + " WHERE error IS NOT NULL"); out != "" {
+			t.Errorf("%s: %s", view, out)
+		}
+	}
+	provider, alter := "c", ""
+	if l.release.postgres >= 17 {
+		provider, alter = "b", "off"
+	}
+	for query, want := range map[string]string{
+		"SELECT string_agg(name, ' ') FROM pg_settings WHERE pending_restart":                                                      "",
+		"SELECT datlocprovider FROM pg_database WHERE datname = 'template1'":                                                       provider,
+		"SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'template1'":                                        "UTF8",
+		"SELECT coalesce(current_setting('allow_alter_system', true), '')":                                                         alter,
+		"SELECT current_setting('data_checksums')":                                                                                 "on",
+		"SELECT current_setting('shared_buffers')":                                                                                 "256MB",
+		"SELECT current_setting('max_slot_wal_keep_size')":                                                                         "15GB",
+		"SELECT current_setting('archive_mode')":                                                                                   "on",
+		"SELECT current_setting('idle_in_transaction_session_timeout')":                                                            "10min",
+		"SELECT current_setting('wal_receiver_status_interval')":                                                                   "1s",
+		"SELECT current_setting('tcp_user_timeout')":                                                                               "0", // by the socket there is none
+		"SELECT current_setting('ssl')":                                                                                            "on",
+		"SELECT current_setting('listen_addresses')":                                                                               l.member.Address.String() + ",127.0.0.1",
+		"SELECT reset_val FROM pg_settings WHERE name = 'tcp_user_timeout'":                                                        "30000",
+		"SELECT count(*) FROM pg_settings WHERE name = 'ssl_min_protocol_version' AND setting = 'TLSv1.2' AND source <> 'default'": "1",
+	} {
+		if got := l.sql(query); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+}
+
+func (l *live) roles(t *testing.T) {
+	got := l.sql(`SELECT rolname, rolsuper, rolcreatedb, rolcreaterole, rolreplication, left(rolpassword, 13)
+		FROM pg_authid WHERE rolcanlogin ORDER BY 1`)
+	want := "app|f|f|f|f|SCRAM-SHA-256\npostgres|t|t|t|t|\nreplicator|f|f|f|t|SCRAM-SHA-256\nrewind|f|f|f|f|SCRAM-SHA-256"
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("roles (-want +got):\n%s", d)
+	}
+	got = l.sql(`SELECT datname, pg_get_userbyid(datdba), has_database_privilege('rewind', datname, 'CONNECT')
+		FROM pg_database WHERE NOT datistemplate ORDER BY 1`)
+	if d := cmp.Diff("app|app|f\npostgres|postgres|t", got); d != "" {
+		t.Errorf("databases (-want +got):\n%s", d)
+	}
+}
+
+// connect tries one query as a client would.
+func (l *live) connect(conn, password, query string) (string, error) {
+	out, err := l.try("nobody", "env", "PGPASSWORD="+password, "psql", "-XAtq", "-d", conn, "-c", query)
+	return strings.TrimSpace(out), err
+}
+
+func (l *live) hba(t *testing.T) {
+	node := "host=" + l.member.Address.String() + " "
+	verified := "sslmode=verify-full sslrootcert=/etc/patroni/tls/ca.crt "
+	s := l.site.secrets
+	for _, c := range []struct{ conn, password, query, want string }{
+		// From the network of the clients, which the member's own address is in.
+		{node + verified + "user=app dbname=app", s.Users["app"], "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()", "true"},
+		{node + verified + "user=app dbname=app", "wrong", "SELECT 1", "password authentication failed"},
+		{node + "sslmode=disable user=app dbname=app", s.Users["app"], "SELECT 1", "no pg_hba.conf entry"},
+		{node + verified + "user=postgres dbname=postgres", "", "SELECT 1", "rejects connection"},
+		{"host=127.0.0.1 " + verified + "user=postgres dbname=postgres", "", "SELECT 1", "rejects connection"},
+		{"host=/var/run/postgresql user=postgres dbname=postgres", "", "SELECT 1", "Peer authentication failed"},
+		{"host=/var/run/postgresql user=app dbname=app", s.Users["app"], "SELECT 1", "no pg_hba.conf entry"},
+		// Patroni's own.
+		{"host=127.0.0.1 replication=1 " + verified + "user=replicator", s.Replicator, "SHOW wal_level", "replica"},
+		{node + "replication=1 " + verified + "user=replicator", s.Replicator, "SHOW wal_level", "replica"},
+		{"host=/var/run/postgresql replication=1 user=replicator", s.Replicator, "SHOW wal_level", "replica"},
+		{node + "replication=1 " + verified + "user=app", s.Users["app"], "SHOW wal_level", "no pg_hba.conf entry"},
+		{node + verified + "user=replicator dbname=app", s.Replicator, "SELECT 1", "rejects connection"},
+		{node + verified + "user=rewind dbname=postgres", s.Rewind, "SELECT length(pg_read_binary_file('PG_VERSION'))", "3"},
+		{node + verified + "user=rewind dbname=postgres", s.Rewind, "SELECT pg_read_file('PG_VERSION')", "permission denied"},
+		{node + verified + "user=rewind dbname=app", s.Rewind, "SELECT 1", "rejects connection"},
+	} {
+		if out, _ := l.connect(c.conn, c.password, c.query); !strings.Contains(out, c.want) {
+			t.Errorf("%s: %s: %s, want %s", c.conn, c.query, out, c.want)
+		}
+	}
+}
+
+// python's standard library is the HTTP client that every member has. It prints the status, then the body.
+const request = `
+import base64, ssl, sys, urllib.request, urllib.error
+method, url, user, body = sys.argv[1:]
+r = urllib.request.Request(url, method=method, data=body.encode() or None)
+if user: r.add_header("Authorization", "Basic " + base64.b64encode(user.encode()).decode())
+try: a = urllib.request.urlopen(r, context=ssl.create_default_context(cafile="/etc/patroni/tls/ca.crt"))
+except urllib.error.HTTPError as e: a = e
+print(a.status); print(a.read().decode())
+`
+
+func (l *live) request(method, url, user, body string) string {
+	l.t.Helper()
+	return l.run("nobody", "python3", "-c", request, method, url, user, body)
+}
+
+func (l *live) rest(t *testing.T) {
+	url := fmt.Sprintf("https://%s:%d", l.member.Address, l.site.Ports.Patroni)
+	own := render.RESTUser + ":" + l.site.secrets.REST
+	for _, c := range []struct{ method, path, user, body, want string }{
+		{"OPTIONS", "/primary", "", "", "200"},
+		{"OPTIONS", "/replica?lag=16MB", "", "", "503"},
+		{"PATCH", "/config", "", `{"ttl": 31}`, "401"},
+		{"PATCH", "/config", "patroni:wrong", `{"ttl": 31}`, "401"},
+		{"PATCH", "/config", own, fmt.Sprintf(`{"ttl": %d}`, l.site.Timers().TTL), "200"},
+	} {
+		if got := l.request(c.method, url+c.path, c.user, c.body); !strings.HasPrefix(got, c.want+"\n") {
+			t.Errorf("%s %s as %q: %s, want %s", c.method, c.path, c.user, got, c.want)
+		}
+	}
+}
+
+func (l *live) throughProxy(t *testing.T) {
+	for port, what := range map[int]string{l.site.Ports.ReadWrite: "a writer", l.site.Ports.ReadOnly: "a reader, when there is no replica"} {
+		conn := fmt.Sprintf("host=%s port=%d user=app dbname=app sslmode=verify-full sslrootcert=/etc/patroni/tls/ca.crt", l.proxy.Address, port)
+		l.await(what, func() error {
+			out, err := l.connect(conn, l.site.secrets.Users["app"], "SELECT pg_is_in_recovery()")
+			if err == nil && out != "f" {
+				err = fmt.Errorf("in recovery")
+			}
+			if err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			return nil
+		})
+	}
+}
+
+func (l *live) stats(t *testing.T) {
+	url := fmt.Sprintf("https://%s:%d", l.proxy.Address, l.site.Ports.Stats)
+	own := render.StatsUser + ":" + l.site.secrets.Stats
+	for _, c := range []struct{ path, user, want string }{
+		{"/", "", "401"},
+		{"/metrics", "", "401"},
+		{"/", "admin:1234", "401"},
+		{"/", own, "200"},
+		{"/metrics", own, `haproxy_server_status{proxy="postgres_rw"`},
+	} {
+		if got := l.request("GET", url+c.path, c.user, ""); !strings.Contains(got, c.want) {
+			t.Errorf("%s as %q: %.200s, want %s", c.path, c.user, got, c.want)
+		}
+	}
+}
+
+// again runs the SQL once more, in a session that begins with everything logged.
+func (l *live) again(t *testing.T) {
+	before := l.sql("SELECT rolname, rolconnlimit, oid FROM pg_roles ORDER BY 1")
+	l.sql("ALTER ROLE postgres SET log_statement = 'all'")
+	out := l.run("postgres", "/usr/lib/pgha/post-bootstrap", "host=/var/run/postgresql user=postgres dbname=postgres")
+	if out != "" {
+		t.Errorf("it says\n%s", out)
+	}
+	if !strings.Contains(l.patroni.log(), "SET log_statement = 'none'") {
+		t.Error("the log does not show the session's first statement: this test would see nothing")
+	}
+	if after := l.sql("SELECT rolname, rolconnlimit, oid FROM pg_roles ORDER BY 1"); after != before {
+		t.Errorf("roles changed:\n%s\n%s", before, after)
+	}
+}
+
+func (l *live) silence(t *testing.T) {
+	logs := l.patroni.log()
+	err := filepath.WalkDir(filepath.Join(l.dir, "var/log"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		body, err := os.ReadFile(path)
+		logs += string(body)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(logs, "pa'ss") || strings.Contains(logs, "pa''ss") {
+		t.Error("a password is in a log")
+	}
+}
