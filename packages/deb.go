@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +31,7 @@ var Architectures = []string{"amd64", "arm64"}
 
 // Options are everything that a build depends on.
 type Options struct {
-	// Version is Debian's, without a revision: "1.4.0", "1.5.0~rc1", "0~20260102.1a2b3c4".
+	// Version is pgbake's: "1.4.0", "1.5.0-rc.1", "1.4.0+3-g1a2b3c4".
 	Version string
 	// Arch is one of Architectures. Only pgha-common depends on it; the others are for all.
 	Arch string
@@ -43,12 +44,23 @@ type Options struct {
 }
 
 // Debian policy 5.6.12, less the epoch and the revision that packages of ours never have.
-var debianVersion = regexp.MustCompile(`^[0-9][0-9A-Za-z.+~]*$`)
+var validVersion = regexp.MustCompile(`^[0-9][0-9A-Za-z.+~]*$`)
+
+// debianVersion is a semantic version in Debian's order: a pre-release comes before its release, so it is "~rc.1"
+// there, and a hyphen would begin a revision.
+func debianVersion(v string) string {
+	v, build, _ := strings.Cut(strings.TrimPrefix(v, "v"), "+")
+	v = strings.Replace(v, "-", "~", 1)
+	if build != "" {
+		v += "+" + build
+	}
+	return strings.ReplaceAll(v, "-", ".")
+}
 
 func (o Options) check() error {
 	switch {
-	case !debianVersion.MatchString(o.Version):
-		return fmt.Errorf("version %q is not one of Debian's (a digit, then letters, digits, . + ~)", o.Version)
+	case !validVersion.MatchString(debianVersion(o.Version)):
+		return fmt.Errorf("version %q is none (want 1.2.3, 1.2.3-rc.1 or 1.2.3+4.abc)", o.Version)
 	case !slices.Contains(Architectures, o.Arch):
 		return fmt.Errorf("architecture %q is not one of %q", o.Arch, Architectures)
 	case !bytes.HasPrefix(o.Agent, []byte("\x7fELF")):
@@ -121,7 +133,7 @@ func control(name string, o Options) (*nfpm.Info, error) {
 		return nil, err
 	}
 	config, err := nfpm.ParseWithEnvMapping(bytes.NewReader(body), func(key string) string {
-		return map[string]string{"VERSION": o.Version, "ARCH": o.Arch}[key]
+		return map[string]string{"VERSION": debianVersion(o.Version), "ARCH": o.Arch}[key]
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read package.yaml: %w", err)
