@@ -26,9 +26,11 @@ type Login struct {
 	User, Password, Database string
 	// CA is the cluster's certificate, PEM.
 	CA []byte
+	// ReadOnly leads psql to the port of the replicas.
+	ReadOnly bool
 }
 
-// Psql is the command that opens psql (or runs it with args) through the proxy's read-write port, from the host's
+// Psql is the command that opens psql (or runs it with args) through the proxy, from the host's
 // side of the network. The password lies in a file beside the disks, for root only.
 func (l *Lab) Psql(in Login, args ...string) (run.Cmd, error) {
 	if !l.net.exists() {
@@ -39,6 +41,9 @@ func (l *Lab) Psql(in Login, args ...string) (run.Cmd, error) {
 	}
 	entry := l.Entry()
 	host, port := entry.Addr().String(), strconv.Itoa(int(entry.Port()))
+	if in.ReadOnly && len(l.c.Proxies) > 0 {
+		port = strconv.Itoa(l.c.Ports.ReadOnly)
+	}
 	ca, pass := filepath.Join(l.dir, "ca.crt"), filepath.Join(l.dir, "pgpass")
 	if err := write(ca, string(in.CA), 0o600); err != nil {
 		return run.Cmd{}, err
@@ -96,11 +101,16 @@ func (l *Lab) FirstWrite(ctx context.Context, in Login) error {
 			return err
 		}
 		defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // the answer counts
-		_, err = conn.Exec(ctx, "create table if not exists pgbake_first_write (at timestamptz default now())")
-		if err == nil {
-			_, err = conn.Exec(ctx, "insert into pgbake_first_write default values")
+		for _, sql := range []string{
+			"CREATE TABLE IF NOT EXISTS pgbake_first_write (at timestamptz DEFAULT now())",
+			"INSERT INTO pgbake_first_write DEFAULT VALUES", // the commit counts
+			"DROP TABLE pgbake_first_write",
+		} {
+			if _, err := conn.Exec(ctx, sql); err != nil {
+				return err
+			}
 		}
-		return err
+		return nil
 	})
 }
 

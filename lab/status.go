@@ -13,36 +13,37 @@ import (
 
 // Status is the cluster as its machines describe themselves, each for itself: two primaries would both show.
 type Status struct {
-	Members []Member
-	Proxies []Proxy
+	Members []Member `json:"members"`
+	Proxies []Proxy  `json:"proxies"`
 }
 
 // Member is one database machine.
 type Member struct {
-	Name    string
-	Address netip.Addr
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"`
 	// On tells whether its power is on.
-	On bool
+	On bool `json:"on"`
 	// Role is primary, replica, sync standby or quorum standby; empty when Patroni does not answer.
-	Role string
+	Role string `json:"role,omitempty"`
 	// State is Patroni's word; a replica that the primary streams to is "streaming".
-	State    string
-	Timeline int
+	State    string `json:"state,omitempty"`
+	Timeline int    `json:"timeline"`
 	// Lag is how many bytes of WAL a replica has not replayed; -1 when unknown.
-	Lag int64
+	Lag int64 `json:"lag"`
 	// Note says what pgha does or waits for, when Patroni does not answer.
-	Note string
+	Note string `json:"note,omitempty"`
 }
 
 // Proxy is one proxy machine.
 type Proxy struct {
-	Name    string
-	Address netip.Addr
-	On      bool
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"`
+	On      bool       `json:"on"`
 	// ReadWrite and ReadOnly are the members that the two ports lead to.
-	ReadWrite, ReadOnly []string
+	ReadWrite []string `json:"read_write"`
+	ReadOnly  []string `json:"read_only"`
 	// Note says what pgha does or waits for, when HAProxy does not answer.
-	Note string
+	Note string `json:"note,omitempty"`
 }
 
 // Status asks all machines at the same time, each with a deadline. One that does not answer is no error.

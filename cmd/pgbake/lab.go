@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/pgbake/pgbake/cloudinit"
 	"github.com/pgbake/pgbake/cluster"
-	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/internal/step"
 	"github.com/pgbake/pgbake/lab"
 )
@@ -26,7 +23,7 @@ func (a *app) lab() *cobra.Command {
 		Long: `The whole cluster, booted on this machine in systemd-nspawn: real Debian, real systemd, real cloud-init,
 the packages and seeds that production gets, in a network namespace with the cluster's own addresses.`,
 	}
-	cmd.AddCommand(a.labUp(), a.labExec(), a.labDown())
+	cmd.AddCommand(a.labUp(), a.labStatus(), a.labPsql(), a.labExec(), a.labLogs(), a.labFault(), a.labDown())
 	return cmd
 }
 
@@ -69,9 +66,34 @@ func (a *app) labUp() *cobra.Command {
 				return err
 			}
 			defer clean()
-			if _, err := l.Up(cmd.Context(), load); err != nil {
+			login, err := a.login(c, loginFlags{})
+			if err != nil {
 				return err
 			}
+			started, err := l.Up(cmd.Context(), load)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
+			var status lab.Status
+			var wrote time.Time
+			err = step.Run(ctx, a.ui, step.Step{Name: "first boot", Run: func(ctx context.Context) (err error) {
+				if err = l.FirstWrite(ctx, login); err != nil {
+					return err
+				}
+				wrote = time.Now()
+				status, err = l.WaitHealthy(ctx, func(s lab.Status) { step.Note(ctx, "%s", s.Problem()) })
+				return err
+			}})
+			if err != nil {
+				return fmt.Errorf("%w\n      hint: %s lab status, %[2]s lab logs MACHINE; %[2]s lab down removes it", err, a.self())
+			}
+			a.ui.Say("first write through the proxy after %.1f s, healthy after %.1f s", wrote.Sub(started).Seconds(), time.Since(started).Seconds())
+			if err := printStatus(cmd.OutOrStdout(), status); err != nil {
+				return err
+			}
+			a.ui.Next(a.self() + " lab psql")
 			return nil
 		},
 	}
@@ -112,44 +134,4 @@ func (a *app) bake(ctx context.Context, c *cluster.Cluster) (load lab.Load, clea
 		clean()
 	}
 	return load, clean, err
-}
-
-func (a *app) labExec() *cobra.Command {
-	return a.labCmd("exec MACHINE -- PROGRAM [ARG...]", "Run a program on a machine, as root", cobra.MinimumNArgs(2),
-		func(ctx context.Context, _ *cobra.Command, l *lab.Lab, args []string) error {
-			m, err := l.Machine(args[0])
-			if err != nil {
-				return err
-			}
-			c, err := m.Command(args[1:]...)
-			if err != nil {
-				return err
-			}
-			return attach(ctx, c)
-		})
-}
-
-// exitCode is a program's own, which becomes pgbake's.
-type exitCode int
-
-func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
-
-// attach runs a program on this terminal.
-func attach(ctx context.Context, c run.Cmd) error {
-	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), c.Env...)
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return exitCode(exit.ExitCode())
-	}
-	return err
-}
-
-func (a *app) labDown() *cobra.Command {
-	return a.labCmd("down", "Switch every machine off and remove all of the lab", cobra.NoArgs,
-		func(ctx context.Context, _ *cobra.Command, l *lab.Lab, _ []string) error {
-			return step.Run(ctx, a.ui, step.Step{Name: "take the lab down", Run: l.Down})
-		})
 }

@@ -50,12 +50,9 @@ func pgbake(args []string) int {
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
 	var problems cluster.Problems
-	var code exitCode
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &code):
-		return int(code)
 	case errors.Is(err, errUnhealthy):
 		return exitUnhealthy
 	case errors.As(err, &problems):
@@ -126,6 +123,14 @@ func (a *app) secretsDir() string {
 		return a.secrets
 	}
 	return filepath.Join(filepath.Dir(a.spec), "secrets")
+}
+
+// self is how to call pgbake again for the same specification.
+func (a *app) self() string {
+	if a.spec == "cluster.yaml" {
+		return "pgbake"
+	}
+	return "pgbake -f " + a.spec
 }
 
 func (a *app) runner() run.Runner {
