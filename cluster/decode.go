@@ -24,12 +24,13 @@ type decoder struct {
 	work int
 }
 
-const maxWork = 1 << 20
+// maxWork is a hundred times what the largest honest file needs.
+const maxWork = 1 << 16
 
 // tooMuch tells whether to give up, and says so once.
 func (d *decoder) tooMuch() bool {
 	if d.work++; d.work == maxWork {
-		d.problems.add(d.src.problem(0, 0, "", "", "the references (\"*name\") in this file unfold without end"))
+		d.problems.add(d.src.problem(0, 0, "", "", fmt.Sprintf("more than %d values, with every reference (\"*name\") unfolded", maxWork)))
 	}
 	return d.work >= maxWork || d.problems.full()
 }
@@ -43,7 +44,16 @@ var enums = map[reflect.Type][]string{
 }
 
 func (d *decoder) say(path, hint, format string, args ...any) {
-	d.problems.add(d.src.at(path, hint, fmt.Sprintf(format, args...)))
+	if !d.problems.full() { // finding a place takes longer than not needing it
+		d.problems.add(d.src.at(path, hint, fmt.Sprintf(format, args...)))
+	}
+}
+
+// sayAt complains about what has no path of its own: a key that is unknown or there twice.
+func (d *decoder) sayAt(n *yaml.Node, path, hint, format string, args ...any) {
+	if !d.problems.full() {
+		d.problems.add(d.src.problem(n.Line, n.Column, path, hint, fmt.Sprintf(format, args...)))
+	}
 }
 
 // show quotes a value for a message, unless it may be a secret.

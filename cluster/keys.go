@@ -40,8 +40,7 @@ func (d *decoder) pairs(path string, n *yaml.Node) []pair {
 			continue
 		}
 		if first := seen[key.Value]; first != nil && key.Kind == yaml.ScalarNode {
-			d.problems.add(d.src.problem(key.Line, key.Column, path, "keep one of the two",
-				fmt.Sprintf("the key %s is already on line %d", brief(key.Value), first.Line)))
+			d.sayAt(key, path, "keep one of the two", "the key %s is already on line %d", brief(key.Value), first.Line)
 			continue
 		}
 		seen[key.Value] = key
@@ -65,7 +64,7 @@ func (d *decoder) merged(path string, n *yaml.Node) []pair {
 		return nil
 	}
 	if d.open[n] || n.Kind != yaml.MappingNode && n.Kind != yaml.SequenceNode {
-		d.problems.add(d.src.problem(n.Line, n.Column, path, "", "\"<<\" takes keys from elsewhere, and these are none"))
+		d.sayAt(n, path, "", "\"<<\" takes keys from elsewhere, and these are none")
 		return nil
 	}
 	d.open[n] = true
@@ -82,11 +81,11 @@ func (d *decoder) merged(path string, n *yaml.Node) []pair {
 
 // unknown complains about a key, and says which was probably meant.
 func (d *decoder) unknown(path string, key *yaml.Node, in reflect.Type) {
-	complain := func(hint, format string, args ...any) {
-		d.problems.add(d.src.problem(key.Line, key.Column, path, hint, fmt.Sprintf(format, args...)))
+	if d.problems.full() {
+		return
 	}
 	if key.Kind != yaml.ScalarNode {
-		complain("", "%s where a key belongs", kind(key))
+		d.sayAt(key, path, "", "%s where a key belongs", kind(key))
 		return
 	}
 	known := firstKeys(in)
@@ -100,7 +99,7 @@ func (d *decoder) unknown(path string, key *yaml.Node, in reflect.Type) {
 	} else if secretKey.MatchString(key.Value + ":") {
 		hint = "no secret stands in this file: pgbake init makes them, in secrets/"
 	}
-	complain(hint, "unknown key %s", brief(key.Value))
+	d.sayAt(key, path, hint, "unknown key %s", brief(key.Value))
 }
 
 // homes are the places in the specification that do have the key, as a reader would write them.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -154,6 +155,31 @@ func TestLoadFile(t *testing.T) {
 	}
 }
 
+// TestHostileFiles: what is built to take for ever does not.
+func TestHostileFiles(t *testing.T) {
+	const much = maxSize / 10
+	for name, text := range map[string]string{
+		"open quote first": "a: \"x\n" + strings.Repeat("b: 1\n", much),
+		"open quote last":  strings.Repeat("b: 1\n", much) + "a: \"x\n",
+		"brackets":         strings.Repeat("[", 9*much),
+		"same key":         strings.Repeat("ab: 1\n", much),
+		"same item":        "nodes: [&a {name: n}" + strings.Repeat(",*a", 3*much) + "]",
+		"networks":         "client_networks: [" + strings.Repeat("0.0.0.0/0,", much-10) + "]",
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			_, err := Parse("cluster.yaml", []byte(text))
+			var problems Problems
+			if !errors.As(err, &problems) || len(problems) > maxProblems+1 {
+				t.Errorf("%d complaints: %.300v", len(problems), err)
+			}
+			if took := time.Since(start); took > 20*time.Second { // 1 s on an idle machine
+				t.Errorf("took %s", took)
+			}
+		})
+	}
+}
+
 // TestLineEndings: a file from Windows means the same, and its complaints stand at the same places.
 func TestLineEndings(t *testing.T) {
 	unix := readFile(t, "../examples/global.yaml")
@@ -228,4 +254,3 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
-

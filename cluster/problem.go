@@ -98,9 +98,9 @@ var secretKey = regexp.MustCompile(`(?i)(pass(word|wd|phrase)?|secret|token|webh
 // quotable is the line as it may be shown, and where column stands in it: without the indentation, without control
 // characters, without secrets, and not wider than a terminal.
 func quotable(lines []string, line, column int) (string, int) {
-	const before, width = 40, 100
+	const before, width, tooLong = 40, 100, 4096
 	text := lines[line-1]
-	if belowSecret(lines, line) || strings.Contains(text, "PRIVATE KEY-----") {
+	if len(text) > tooLong || belowSecret(lines, line) || strings.Contains(text, "PRIVATE KEY-----") {
 		return "", 0
 	}
 	caret := column - 1

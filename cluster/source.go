@@ -129,10 +129,10 @@ func parent(path string) string { return path[:max(0, strings.LastIndexAny(path,
 // syntax places a YAML library's complaint. The library names a line at best, and often the wrong one: the start
 // of what it was reading. The line to blame is the one after the longest beginning that is sound by itself.
 func (s *source) syntax(data []byte, err error) error {
-	const tries = 400
 	line := min(linesRead(data), len(s.lines))
-	for i := 0; i < tries && line > 1 && !sound(s.lines[:line-1]); i++ {
-		line--
+	// Reading beginnings again and again is square in the file's length: an honest file needs a hundredth of this.
+	for spent := 0; spent < 4*maxSize && line > 1 && !sound(s.lines[:line-1]); line-- {
+		spent += len(data)
 	}
 	text := s.lines[line-1]
 	blank := indentOf(text)
