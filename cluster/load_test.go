@@ -103,7 +103,7 @@ func TestGood(t *testing.T) {
 	}
 }
 
-// TestEveryRuleIsBroken: each rule has a case in testdata/bad that only it complains about.
+// TestEveryRuleIsBroken: each rule has a case in testdata/bad that makes it complain.
 func TestEveryRuleIsBroken(t *testing.T) {
 	broken := map[string]bool{}
 	for _, path := range glob(t, "testdata/bad/*.yaml") {
