@@ -43,12 +43,13 @@ func theMainJob(t *testing.T, scope, spec string, app application) {
 	}
 
 	t.Run("routing", func(t *testing.T) {
+		l := l.on(t)
 		if got := l.sql("SELECT pg_is_in_recovery(), current_user, current_database()"); got != fmt.Sprintf("f|%s|%s", app.user, app.database) {
 			t.Errorf("through the read-write port: %s", got)
 		}
-		if got := l.sql("SELECT pg_is_in_recovery()", "--read-only"); got != "t" {
-			t.Errorf("through the read-only port: in recovery = %s", got)
-		}
+		l.eventually("reads from a replica", 10*time.Second, func() bool {
+			return l.sql("SELECT pg_is_in_recovery()", "--read-only") == "t"
+		})
 		l.sql("CREATE TABLE seen(i int); INSERT INTO seen VALUES (42)")
 		l.eventually("the row on a replica", 10*time.Second, func() bool {
 			out, err := l.try(t.Context(), "lab", "psql", "--read-only", "--", "-XAtc", "SELECT i FROM seen")

@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +33,14 @@ func TestMain(m *testing.M) {
 type lab struct {
 	*testing.T
 	spec, scope string
+	machines    []string
+}
+
+// on is the lab in the hands of a subtest.
+func (l *lab) on(t *testing.T) *lab {
+	sub := *l
+	sub.T = t
+	return &sub
 }
 
 // up writes the specification, boots the cluster and takes it down when the test ends.
@@ -45,7 +55,7 @@ func up(t *testing.T, scope, spec string) *lab {
 		}
 		t.Skip("needs root")
 	}
-	l := &lab{t, filepath.Join(t.TempDir(), "cluster.yaml"), scope}
+	l := &lab{T: t, spec: filepath.Join(t.TempDir(), "cluster.yaml"), scope: scope}
 	if err := os.WriteFile(l.spec, []byte(spec), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +69,7 @@ func up(t *testing.T, scope, spec string) *lab {
 		l.nothingLeft()
 	})
 	l.pgbake("init") // keeps the specification, makes the secrets
+	l.machines = slices.Sorted(maps.Keys(l.addresses()))
 	t.Logf("%s", l.pgbake("lab", "up"))
 	return l
 }
@@ -188,8 +199,8 @@ func (l *lab) postMortem() {
 	ctx := context.Background()
 	out, _ := l.try(ctx, "lab", "status")
 	l.Log(out)
-	for machine := range l.addresses() {
-		out, err := l.try(ctx, "lab", "exec", machine, "--", "journalctl", "-b", "--no-pager", "-n", "60", "-o", "short-precise")
+	for _, machine := range l.machines {
+		out, err := l.try(ctx, "lab", "exec", machine, "--", "journalctl", "-b", "--no-pager", "-n", "30", "-o", "short-precise", "-u", "pgha-apply", "-u", "etcd", "-u", "patroni")
 		l.Logf("%s: %v\n%s", machine, err, out)
 	}
 }

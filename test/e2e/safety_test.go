@@ -9,6 +9,7 @@ import (
 
 // refusals are connections that must fail, each for its own reason.
 func (l *lab) refusals(t *testing.T, app application) {
+	l = l.on(t)
 	password := "PGPASSWORD=" + l.password(app.user)
 	first := l.member(1)
 	address := l.addresses()[first]
@@ -37,7 +38,8 @@ func (l *lab) refusals(t *testing.T, app application) {
 }
 
 func (l *lab) applyTwice(t *testing.T) {
-	for machine := range l.addresses() {
+	l = l.on(t)
+	for _, machine := range l.machines {
 		if out, code := l.exec(machine, "sh", "-c", "pgha apply 2>&1"); code != 0 || !strings.Contains(out, "nothing to change") {
 			t.Errorf("%s: apply again: exit code %d\n%s", machine, code, out)
 		}
@@ -49,6 +51,7 @@ func (l *lab) applyTwice(t *testing.T) {
 
 // killedApply changes files behind pgha's back, kills an apply at several moments and lets the next one finish.
 func (l *lab) killedApply(t *testing.T) {
+	l = l.on(t)
 	last := l.member(3)
 	for _, after := range []string{"0.01", "0.03", "0.06", "0.1"} {
 		out, code := l.exec(last, "sh", "-c", "echo '# by hand' >>/etc/patroni/config.yml; echo '# by hand' >>/etc/pgha/firewall.nft; "+
@@ -67,6 +70,7 @@ func (l *lab) killedApply(t *testing.T) {
 
 // noLeak looks for the secrets, as nobody, in every file below the places where they could be.
 func (l *lab) noLeak(t *testing.T) {
+	l = l.on(t)
 	first := l.member(1)
 	for user, password := range l.passwords() {
 		out, code := l.exec(first, "sh", "-c", "setpriv --reuid=65534 --regid=65534 --clear-groups grep -rlsF "+password+" /etc /run /var /tmp /usr/lib/pgha 2>/dev/null")
@@ -81,13 +85,14 @@ func (l *lab) noLeak(t *testing.T) {
 
 // powerCut switches the primary's machine off while an application writes.
 func (l *lab) powerCut(t *testing.T) {
+	l = l.on(t)
 	before := l.healthy(time.Minute)
 	l.sql("CREATE TABLE ledger(n bigint PRIMARY KEY)")
 	stop, file := l.write()
 	l.eventually("a hundred rows", 30*time.Second, func() bool { return len(l.account(file).acknowledged) > 100 })
 
 	victim, cut := before.primary(), time.Now()
-	l.pgbake("lab", "fault", "power-off", victim)
+	l.pgbake("lab", "fault", "power-cut", victim)
 	l.eventually("writes after the power cut", 90*time.Second, func() bool { return l.account(file).after(cut.Add(5*time.Second)) > 50 })
 	stop()
 
