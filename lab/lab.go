@@ -84,6 +84,11 @@ func (l *Lab) Up(ctx context.Context, load Load) (started time.Time, err error) 
 	if err != nil {
 		return time.Time{}, err
 	}
+	return l.boot(ctx, lower, load.Seeds)
+}
+
+// boot starts the machines from roots that are there.
+func (l *Lab) boot(ctx context.Context, lower map[cluster.Role][]string, seeds map[string]string) (started time.Time, err error) {
 	unlock, err := l.lock(ctx)
 	if err != nil {
 		return time.Time{}, err
@@ -101,7 +106,7 @@ func (l *Lab) Up(ctx context.Context, load Load) (started time.Time, err error) 
 			if err := l.clear(ctx); err != nil {
 				return err
 			}
-			if err := l.disks(lower, load.Seeds); err != nil {
+			if err := l.disks(lower, seeds); err != nil {
 				return err
 			}
 			host, err := hostAddress(l.c)

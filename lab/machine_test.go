@@ -1,57 +1,318 @@
 package lab
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/internal/ui"
 )
 
-func TestTry(t *testing.T) {
-	c := &cluster.Cluster{
-		Scope: "try", Debian: 12, Network: netip.MustParsePrefix("192.168.184.0/24"),
-		Nodes: []cluster.Node{
-			{Name: "node1", Address: netip.MustParseAddr("192.168.184.151")}, {Name: "node2", Address: netip.MustParseAddr("192.168.184.152")},
-			{Name: "node3", Address: netip.MustParseAddr("192.168.184.153")}},
-		Proxies:  []cluster.Node{{Name: "proxy1", Address: netip.MustParseAddr("192.168.184.129")}},
-		Postgres: cluster.Postgres{Version: 15, Source: "debian"},
+// These tests boot machines. One machine of plain Debian is enough to see what the lab itself does.
+
+func TestMain(m *testing.M) {
+	if helper, ok := helpers[os.Getenv("LAB_TEST_HELPER")]; ok {
+		if err := helper(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
-	h := NewHost(run.System{Trace: os.Stderr}, ui.New(os.Stderr, ui.Verbose))
-	l, err := Open(c, h)
+	os.Exit(m.Run())
+}
+
+// helpers are what this test program does when it is started again, to be killed.
+var helpers = map[string]func() error{"layer": layerHelper, "boot": bootHelper}
+
+// helper starts this program as a helper, waits for a line of its output that is word, and kills it with -9.
+func killedHelper(t *testing.T, name, word string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], args...) //nolint:gosec // ourselves
+	cmd.Env = append(os.Environ(), "LAB_TEST_HELPER="+name)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := Load{Seeds: map[string]string{}}
-	for _, m := range c.Machines() {
-		d := t.TempDir()
-		for n, b := range map[string]string{
-			"user-data":      "#cloud-config\nlocale: C.UTF-8\nssh_genkeytypes: [ed25519]\n",
-			"meta-data":      "instance-id: i-" + m.Name + "\nlocal-hostname: " + m.Name + "\n",
-			"network-config": "version: 2\nethernets:\n  host0:\n    addresses: [" + m.Address.String() + "/24]\n"} {
-			os.WriteFile(filepath.Join(d, n), []byte(b), 0o600)
-		}
-		load.Seeds[m.Name] = d
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	if os.Getenv("DOWN") != "" {
+	said := false
+	for lines := bufio.NewScanner(out); !said && lines.Scan(); {
+		said = lines.Text() == word
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); !said {
+		t.Fatalf("helper %s never said %q: %v", name, word, err)
+	}
+}
+
+func needMachines(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("boots machines: not with -short")
+	}
+	if err := Ready(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+}
+
+// one is the lab of a cluster of one machine, with its disks below dir.
+func one(dir string) (*Lab, error) {
+	c := &cluster.Cluster{
+		Scope: fmt.Sprintf("test%08x", hash(dir)), Debian: 12, Network: netip.MustParsePrefix("192.0.2.0/24"),
+		Nodes: []cluster.Node{{Name: "node1", Address: netip.MustParseAddr("192.0.2.11")}},
+		Ports: cluster.Ports{Patroni: 8008},
+	}
+	h := NewHost(run.System{}, ui.New(os.Stderr, ui.Quiet))
+	h.State = filepath.Join(dir, "state")
+	return Open(c, h)
+}
+
+func hash(s string) (h uint32) {
+	for _, b := range []byte(s) {
+		h = h*31 + uint32(b)
+	}
+	return h
+}
+
+// bootPlain boots the lab's machine from plain Debian.
+func bootPlain(ctx context.Context, l *Lab, dir string) error {
+	r := roots{run: l.host.Run, ui: l.host.UI, cache: l.host.Cache}
+	base, err := r.base(debianSources(ctx, r.run, l.c.Debian), l.c.Debian).build(ctx, r.cache)
+	if err != nil {
+		return err
+	}
+	seed := filepath.Join(dir, "seed")
+	for name, body := range map[string]string{
+		"user-data":      "#cloud-config\nlocale: C.UTF-8\nssh_genkeytypes: [ed25519]\nwrite_files: [{path: /etc/lab-test, content: seeded}]\n",
+		"meta-data":      "instance-id: lab-test\nlocal-hostname: node1\n",
+		"network-config": "version: 2\nethernets:\n  host0:\n    addresses: [192.0.2.11/24]\n",
+	} {
+		if err := write(filepath.Join(seed, name), body, 0o600); err != nil {
+			return err
+		}
+	}
+	_, err = l.boot(ctx, map[cluster.Role][]string{cluster.DB: {base}}, map[string]string{"node1": seed})
+	return err
+}
+
+// inside runs args in the machine until they succeed, and returns what they wrote.
+func inside(t *testing.T, l *Lab, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var out []byte
+	err := until(ctx, run.Line(args), func() error {
+		c, err := l.machine("node1").Command(args...)
+		if err == nil {
+			out, err = l.host.Run.Output(ctx, c)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// nothingLeft fails when anything of the lab is still on this host.
+func nothingLeft(t *testing.T, l *Lab) {
+	t.Helper()
+	for _, dir := range []string{l.dir, l.net.file(), "/sys/fs/cgroup/unified/pgbake/" + l.net.name, "/sys/fs/cgroup/systemd/pgbake/" + l.net.name, "/sys/fs/cgroup/pgbake/" + l.net.name} {
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s is still there", dir)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(mounts, []byte(l.host.State)) {
+		t.Error("something is still mounted")
+	}
+	if pids := processes(withArgument(func(arg string) bool { return strings.Contains(arg, l.dir) })); len(pids) > 0 {
+		t.Errorf("processes %v still run", pids)
+	}
+	if pids := processes(firstOf(func(upper string) bool { return strings.HasPrefix(upper, l.dir) })); len(pids) > 0 {
+		t.Errorf("containers %v still run", pids)
+	}
+}
+
+func TestMachine(t *testing.T) {
+	needMachines(t)
+	dir := t.TempDir()
+	l, err := one(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Down(context.Background()) })
+	if err := bootPlain(t.Context(), l, dir); err != nil {
+		t.Fatal(err)
+	}
+	m := l.machine("node1")
+
+	inside(t, l, "cloud-init", "status", "--wait")
+	if got := inside(t, l, "cat", "/etc/lab-test"); got != "seeded" {
+		t.Errorf("cloud-init wrote %q, want what the seed says", got)
+	}
+	if got := inside(t, l, "hostname"); got != "node1" {
+		t.Errorf("the machine is called %q", got)
+	}
+	if got := inside(t, l, "ip", "-brief", "-4", "address", "show", "host0"); !strings.Contains(got, "192.0.2.11/24") {
+		t.Errorf("host0 is %q, want the seed's address", got)
+	}
+	if got := inside(t, l, "ip", "route"); strings.Contains(got, "default") {
+		t.Errorf("there is a way out: %s", got)
+	}
+	if err := bootPlain(t.Context(), l, dir); err == nil || !strings.Contains(err.Error(), "already up") {
+		t.Errorf("a second Up says %v", err)
+	}
+	ping := func() error {
+		return l.host.Run.Run(t.Context(), run.Command(l.net.inside("ping", "-c1", "-W1", "192.0.2.11")...))
+	}
+	if err := ping(); err != nil {
+		t.Error(err)
+	}
+
+	for _, f := range []struct{ fault, undo string }{{"link-cut", "link-restore"}} {
+		inject(t, l, f.fault)
+		if ping() == nil {
+			t.Errorf("after %s the machine still answers", f.fault)
+		}
+		inject(t, l, f.undo)
+		if err := ping(); err != nil {
+			t.Errorf("after %s: %v", f.undo, err)
+		}
+	}
+
+	inject(t, l, "freeze")
+	c, err := m.Command("true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.host.Run.Run(t.Context(), c); err != nil { // a visitor is not frozen
+		t.Error(err)
+	}
+	if got := inside(t, l, "systemctl", "--version"); got == "" {
+		t.Error("no answer from a program that needs nobody")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	if c, err = m.Command("systemctl", "is-system-running"); err == nil {
+		err = l.host.Run.Run(ctx, c)
+	}
+	cancel()
+	if err == nil {
+		t.Error("a frozen systemd answers")
+	}
+	inject(t, l, "thaw")
+	inside(t, l, "systemctl", "is-active", "systemd-journald.service")
+
+	inside(t, l, "sh", "-c", "echo kept > /root/kept")
+	before := inside(t, l, "cat", "/etc/machine-id")
+	inject(t, l, "power-cut")
+	if m.Alive() {
+		t.Error("alive after a power cut")
+	}
+	inject(t, l, "power-on")
+	if got := inside(t, l, "cat", "/root/kept"); got != "kept" {
+		t.Errorf("the disk lost what was written: %q", got)
+	}
+	if after := inside(t, l, "cat", "/etc/machine-id"); after != before {
+		t.Errorf("another machine came up: %s, was %s", after, before)
+	}
+	inside(t, l, "systemctl", "is-system-running", "--wait")
+	inject(t, l, "shutdown")
+	if m.Alive() {
+		t.Error("alive after a shutdown")
+	}
+
+	var logs bytes.Buffer
+	if err := l.Logs(t.Context(), "node1", &logs); err != nil || !strings.Contains(logs.String(), "Multi-User System") {
+		t.Errorf("the console shows no boot: %v\n%s", err, logs.String())
+	}
+	for range 2 { // a lab that is down stays so
 		if err := l.Down(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		return
+		nothingLeft(t, l)
 	}
-	if _, err := l.Up(t.Context(), load); err != nil {
+}
+
+func inject(t *testing.T, l *Lab, fault string) {
+	t.Helper()
+	if err := l.Inject(t.Context(), fault, "node1"); err != nil {
 		t.Fatal(err)
 	}
-	m, _ := l.Machine("node1")
-	c2, err := m.Command("cat", "/proc/1/comm")
+}
+
+// bootHelper boots the lab below the directory that is its argument, says so and waits to be killed.
+func bootHelper() error {
+	l, err := one(os.Args[1])
+	if err != nil {
+		return err
+	}
+	if err := bootPlain(context.Background(), l, os.Args[1]); err != nil {
+		return err
+	}
+	fmt.Println("up")
+	select {}
+}
+
+func TestMachinesOutliveAKilledPgbakeAndGoDown(t *testing.T) {
+	needMachines(t)
+	dir := t.TempDir()
+	killedHelper(t, "boot", "up", dir)
+	l, err := one(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := h.Run.Output(t.Context(), c2)
-	t.Log(strings.TrimSpace(string(out)), err, bytes.Count(out, []byte("x")))
+	t.Cleanup(func() { _ = l.Down(context.Background()) })
+	inside(t, l, "cloud-init", "status", "--wait")
+	if err := l.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	nothingLeft(t, l)
+}
+
+// Whatever was made by the moment of the kill, Down finds it: the disks gone, the supervisor gone.
+func TestDownNeedsNoState(t *testing.T) {
+	needMachines(t)
+	dir := t.TempDir()
+	l, err := one(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Down(context.Background()) })
+	if err := bootPlain(t.Context(), l, dir); err != nil {
+		t.Fatal(err)
+	}
+	supervisor := processes(withArgument(func(arg string) bool { return arg == l.machine("node1").directory() }))
+	if err := l.host.Run.Run(t.Context(), run.Command("kill", "-9", fmt.Sprint(supervisor[0]))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(l.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	nothingLeft(t, l)
 }

@@ -1,0 +1,154 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func fileLayer(fill func(dir string) error) layer {
+	return layer{Name: "test", Inputs: []string{"a"}, Fill: func(_ context.Context, dir string) error { return fill(dir) }}
+}
+
+func TestKeyTellsInputsApart(t *testing.T) {
+	keys := map[string]bool{}
+	for _, in := range [][]string{nil, {"ab"}, {"a", "b"}, {"b", "a"}, {"a", "", "b"}} {
+		keys[layer{Name: "x", Inputs: in}.key()] = true
+	}
+	if len(keys) != 5 {
+		t.Errorf("5 different inputs have %d keys", len(keys))
+	}
+}
+
+func TestTwoBuildersTakeTurns(t *testing.T) {
+	needRoot(t)
+	cache, built := t.TempDir(), atomic.Int32{}
+	l := fileLayer(func(dir string) error {
+		built.Add(1)
+		return write(filepath.Join(dir, "upper", "file"), "whole", 0o600)
+	})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			dir, err := l.build(t.Context(), cache)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if body, err := os.ReadFile(filepath.Join(dir, "file")); err != nil || string(body) != "whole" {
+				t.Errorf("the layer holds %q, %v", body, err)
+			}
+		})
+	}
+	wg.Wait()
+	if built.Load() != 1 {
+		t.Errorf("built %d times", built.Load())
+	}
+}
+
+func TestFailedBuildLeavesNothing(t *testing.T) {
+	needRoot(t)
+	cache := t.TempDir()
+	l := fileLayer(func(dir string) error {
+		if err := write(filepath.Join(dir, "upper", "file"), "half", 0o600); err != nil {
+			return err
+		}
+		return fmt.Errorf("no network")
+	})
+	if _, err := l.build(t.Context(), cache); err == nil {
+		t.Fatal("built in spite of the error")
+	}
+	onlyLock(t, cache, l)
+}
+
+// layerHelper builds a layer below its argument and hangs in the middle of it, with something mounted.
+func layerHelper() error {
+	_, err := fileLayer(func(dir string) error {
+		upper := filepath.Join(dir, "upper")
+		if err := write(filepath.Join(upper, "file"), "half", 0o600); err != nil {
+			return err
+		}
+		if err := unix.Mount("tmpfs", upper, "tmpfs", 0, ""); err != nil {
+			return err
+		}
+		fmt.Println("half")
+		select {}
+	}).build(context.Background(), os.Args[1])
+	return err
+}
+
+func TestKilledBuilderIsForgotten(t *testing.T) {
+	needRoot(t)
+	cache := t.TempDir()
+	killedHelper(t, "layer", "half", cache)
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || bytes.Contains(mounts, []byte(cache)) {
+		t.Errorf("its mount is still there (%v)", err)
+	}
+	l := fileLayer(func(dir string) error { return write(filepath.Join(dir, "upper", "file"), "whole", 0o600) })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	dir, err := l.build(ctx, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := os.ReadFile(filepath.Join(dir, "file")); err != nil || string(body) != "whole" {
+		t.Errorf("the layer holds %q, %v", body, err)
+	}
+	onlyLock(t, cache, l, l.key())
+}
+
+// onlyLock fails when roots holds more than the lock and what is named.
+func onlyLock(t *testing.T, cache string, l layer, names ...string) {
+	t.Helper()
+	want := map[string]bool{l.key() + ".lock": true}
+	for _, n := range names {
+		want[n] = true
+	}
+	entries, err := os.ReadDir(filepath.Join(cache, "roots"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !want[e.Name()] {
+			t.Errorf("%s is left over", e.Name())
+		}
+	}
+}
+
+// A helper thread's namespaces must never become the process's own.
+func TestOwnMountsAreOwn(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	for range 20 {
+		err := ownMounts(func() error {
+			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(dir, "inside"), nil, 0o600)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "inside")); err == nil {
+			t.Fatal("the mount is seen outside")
+		}
+	}
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root: it mounts")
+		}
+		t.Skip("needs root: it mounts")
+	}
+}

@@ -1,0 +1,100 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// healthy is three members and a proxy; change makes something of it unhealthy.
+func healthy(change func(s *Status)) Status {
+	s := Status{
+		Members: []Member{
+			{Name: "node1", On: true, Role: "primary", State: "running"},
+			{Name: "node2", On: true, Role: "quorum standby", State: "streaming"},
+			{Name: "node3", On: true, Role: "replica", State: "streaming"},
+		},
+		Proxies: []Proxy{{Name: "proxy1", On: true, ReadWrite: []string{"node1"}}},
+	}
+	change(&s)
+	return s
+}
+
+func TestProblem(t *testing.T) {
+	for want, change := range map[string]func(s *Status){
+		"":                                 func(*Status) {},
+		"node3 is off":                     func(s *Status) { s.Members[2].On = false },
+		"node3 is starting, not streaming": func(s *Status) { s.Members[2].State = "starting" },
+		"node3 boots":                      func(s *Status) { s.Members[2] = Member{Name: "node3", On: true} },
+		"node3: waits for etcd":            func(s *Status) { s.Members[2] = Member{Name: "node3", On: true, Note: "waits for etcd"} },
+		"several primaries: node1, node3":  func(s *Status) { s.Members[2].Role = "primary"; s.Members[2].State = "running" },
+		"node1 is not running, not streaming; no primary": func(s *Status) {
+			s.Members[0].Role, s.Members[0].State = "replica", "not running"
+		},
+		"proxy1 leads to []":            func(s *Status) { s.Proxies[0].ReadWrite = nil },
+		"proxy1 leads to [node1 node2]": func(s *Status) { s.Proxies[0].ReadWrite = []string{"node1", "node2"} },
+		"proxy1 leads to [node2]":       func(s *Status) { s.Proxies[0].ReadWrite = []string{"node2"} },
+		"proxy1 is off":                 func(s *Status) { s.Proxies[0].On = false },
+	} {
+		if got := healthy(change).Problem(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// The answers were recorded from Patroni 3.0.2 and 4.0.7.
+func TestCombine(t *testing.T) {
+	for _, patroni := range []string{"3.0.2", "4.0.7"} {
+		body, err := os.ReadFile("testdata/patroni-" + patroni + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answers []patroniAnswer
+		if err := json.Unmarshal(body, &answers); err != nil {
+			t.Fatal(err)
+		}
+		s := Status{Members: []Member{{Name: "db1", Lag: -1}, {Name: "db2", Lag: -1}, {Name: "db3", Lag: -1}}}
+		s.combine(answers)
+		var got strings.Builder
+		for _, m := range s.Members {
+			json.NewEncoder(&got).Encode([]any{m.Name, m.Role, m.State, m.Timeline, m.Lag}) //nolint:errcheck // to memory
+		}
+		want, err := os.ReadFile("testdata/patroni-" + patroni + ".want")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got.String()); diff != "" {
+			t.Errorf("Patroni %s: %s", patroni, diff)
+		}
+	}
+}
+
+func TestServersUp(t *testing.T) {
+	answer, err := os.ReadFile("testdata/haproxy-2.6.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked bytes.Buffer
+	up, err := serversUp(struct {
+		io.Reader
+		io.Writer
+	}{bytes.NewReader(answer), &asked})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{"postgres_rw": {"db1"}, "postgres_ro": {"db2", "db3"}}
+	if diff := cmp.Diff(want, up); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := serversUp(struct {
+		io.Reader
+		io.Writer
+	}{bytes.NewReader(answer[:len(answer)/2]), &asked}); err == nil {
+		t.Error("half an answer was taken for a whole one")
+	}
+}
