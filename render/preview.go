@@ -2,22 +2,23 @@ package render
 
 import "github.com/pgbake/pgbake/cluster"
 
-// Preview is an Input that shows what a machine's files will look like without its secrets: each stands there by its
-// name. What depends on the machine itself (shared_buffers, the limit of the slots) shows what an unknown one gets.
+// hidden stands where a preview has no secret to show. Short and plain: keepalived takes eight letters and no more.
+const hidden = "hidden"
+
+// Preview is an Input for looking at the files without secrets, certificates or a machine. It serves both roles.
 func Preview(c *cluster.Cluster) Input {
 	in := Input{
 		Secrets: cluster.Secrets{
-			Replicator: "(password of the replication user)", Rewind: "(password of rewind)", REST: "(password of the REST API)",
-			Users: map[string]string{}, Stats: "(password of the statistics)", VRRP: "(vrrp)",
+			Replicator: hidden, Rewind: hidden, REST: hidden, Stats: hidden, VRRP: hidden, Users: map[string]string{},
 		},
 		Identity: cluster.Identity{},
 	}
 	for _, u := range c.Postgres.Users {
-		in.Secrets.Users[u.Name] = "(password of " + u.Name + ")"
+		in.Secrets.Users[u.Name] = hidden
 	}
 	for _, r := range table {
 		for _, name := range r.from {
-			in.Identity[name] = []byte("(" + name + ")\n")
+			in.Identity[name] = []byte(hidden + " " + name + "\n")
 		}
 	}
 	return in

@@ -142,7 +142,6 @@ func (l *live) etcdctl(args ...string) (string, error) {
 }
 
 func (l *live) patroniStarts(t *testing.T) {
-	l.run("root", "chmod", "0700", "/var/lib/postgresql")
 	l.patroni = l.start("postgres", "patroni", "/etc/patroni/config.yml")
 	l.await("a leader", func() error {
 		out, err := l.try("postgres", "patronictl", "-c", "/etc/patroni/config.yml", "list", "-f", "json")

@@ -1,0 +1,91 @@
+package render
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pgbake/pgbake/cluster"
+)
+
+func TestDynamicFollowsTheSpecification(t *testing.T) {
+	all := specs(t)
+	type answer struct {
+		Synchronous, Strict, Failsafe, Start, Lag any
+	}
+	for name, want := range map[string]answer{
+		"global":      {"quorum", false, true, 30, 1 << 20},
+		"two-proxies": {"quorum", true, true, 30, 1 << 20},
+		"debian12":    {true, false, nil, 30, 1 << 20}, // Patroni 3 has no quorum, and a failsafe mode not to be trusted
+		"lone":        {false, false, true, 300, 32 << 20},
+		"async":       {false, false, true, 300, 32 << 20},
+	} {
+		d := Dynamic(all[name])
+		got := answer{d["synchronous_mode"], d["synchronous_mode_strict"], d["failsafe_mode"], d["primary_start_timeout"], d["maximum_lag_on_failover"]}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// TestTimersSuitPatroni holds the rule that Patroni enforces since 3.2.
+func TestTimersSuitPatroni(t *testing.T) {
+	for _, f := range []cluster.Failover{cluster.Fast, cluster.Normal, cluster.Safe} {
+		d := Dynamic(&cluster.Cluster{Failover: f})
+		if ttl := d["ttl"].(int); d["loop_wait"].(int)+2*d["retry_timeout"].(int) > ttl || ttl < 20 {
+			t.Errorf("%s: %v", f, d)
+		}
+	}
+}
+
+func TestTheSpecificationsParametersWin(t *testing.T) {
+	c := specs(t)["debian12"]
+	parameters := Dynamic(c)["postgresql"].(map[string]any)["parameters"].(map[string]any)
+	if parameters["wal_level"] != "logical" || parameters["shared_buffers"] != "2GB" {
+		t.Errorf("dynamic: %v", parameters)
+	}
+	// A local value would win over the dynamic one.
+	if v, ok := localParameters(c, Input{Memory: 4 << 30})["shared_buffers"]; ok {
+		t.Errorf("the machine's own shared_buffers, %v, hides the specification's", v)
+	}
+}
+
+func TestSizes(t *testing.T) {
+	const mib, gib = 1 << 20, 1 << 30
+	for memory, want := range map[uint64]string{
+		0: "128MB", 256 * mib: "128MB", 1 * gib: "256MB", 4 * gib: "1024MB",
+		// What kernels report of "4 GB", some kilobytes apart.
+		4015104 << 10: "992MB", 4015380 << 10: "992MB",
+	} {
+		if got := sharedBuffers(memory); got != want {
+			t.Errorf("shared_buffers of %d: %s, want %s", memory, got, want)
+		}
+	}
+	for disk, want := range map[uint64]string{0: "10GB", 100 * mib: "64MB", 10 * gib: "3072MB", 50 * gib: "15GB"} {
+		if got := slotLimit(disk); got != want {
+			t.Errorf("max_slot_wal_keep_size on %d: %s, want %s", disk, got, want)
+		}
+	}
+}
+
+func TestTextQuotes(t *testing.T) {
+	for _, c := range []struct {
+		in                                 text
+		yaml, literal, ident, hba, haproxy string
+	}{
+		{"global", "global", "'global'", `"global"`, "global", "'global'"},
+		{"off", `"off"`, "'off'", `"off"`, "off", "'off'"},
+		{"123", `"123"`, "'123'", `"123"`, `"123"`, "'123'"},
+		{"app-1", "app-1", "'app-1'", `"app-1"`, `"app-1"`, "'app-1'"},
+		{"all", "all", "'all'", `"all"`, `"all"`, "'all'"},
+		{`it's`, `"it's"`, `'it''s'`, `"it's"`, `"it's"`, `'it'\''s'`},
+		{`a\b`, `"a\\b"`, `E'a\\b'`, `"a\b"`, `"a\b"`, `'a\b'`},
+		{`a"b`, `"a\"b"`, `'a"b'`, `"a""b"`, `"a""b"`, `'a"b'`},
+		{"a: b #c", `"a: b #c"`, "'a: b #c'", `"a: b #c"`, `"a: b #c"`, "'a: b #c'"},
+		{"<&>", `"<&>"`, "'<&>'", `"<&>"`, `"<&>"`, "'<&>'"},
+	} {
+		got := []string{c.in.YAML(), c.in.Literal(), c.in.Ident(), c.in.HBA(), c.in.HAProxy()}
+		if d := cmp.Diff([]string{c.yaml, c.literal, c.ident, c.hba, c.haproxy}, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", c.in, d)
+		}
+	}
+}

@@ -1,0 +1,37 @@
+package verify
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestSystemdAcceptsTheUnits lets systemd read the packages' units and drop-ins together with Debian's own units.
+func TestSystemdAcceptsTheUnits(t *testing.T) {
+	each(t, func(t *testing.T, r release) {
+		s := r.sandbox(t)
+		for _, pkg := range []string{"pgha-common", "pgha-node", "pgha-proxy"} {
+			s.copyIn(filepath.Join("../../packages", pkg, "root"))
+		}
+		// The agent is built elsewhere; systemd only wants to see a program at its place.
+		s.run("root", "cp", "/bin/true", "/usr/bin/pgha")
+		s.run("root", "find", "/usr/lib/pgha", "-type", "f", "-exec", "chmod", "0755", "{}", "+")
+		out := s.run("root", "systemd-analyze", "verify", "--man=no",
+			"pgha-apply.service", "pgha-firewall.service", "etcd.service", "patroni.service", "haproxy.service", "keepalived.service")
+		for line := range strings.Lines(out) {
+			// What systemd says of Debian's own units is not ours to mend.
+			if strings.Contains(line, "pgha") {
+				t.Error(line)
+			}
+		}
+	})
+}
+
+// copyIn lays a package's tree over the root.
+func (s *sandbox) copyIn(from string) {
+	s.t.Helper()
+	if err := os.CopyFS(s.dir, os.DirFS(from)); err != nil {
+		s.t.Fatal(err)
+	}
+}
