@@ -18,7 +18,7 @@ func TestGlobal(t *testing.T) {
 			t.Fatal(err)
 		}
 		indented := "      " + strings.ReplaceAll(strings.TrimSpace(string(key)), "\n", "\n      ")
-		spec = replaceOnce(t, spec, "\n  source: pgdg", fmt.Sprintf("\n  source: pgdg\n  mirror:\n    url: file://%s\n    key: |\n%s", dir, indented))
+		spec = replaceOnce(t, spec, "\n  source: pgdg", fmt.Sprintf("\n  mirror:\n    url: file://%s\n    key: |\n%s\n  source: pgdg", dir, indented))
 	}
 	theMainJob(t, "postgres-cluster", spec, application{user: "global", database: "replicatest"})
 }
