@@ -21,6 +21,7 @@ import (
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/internal/step"
 	"github.com/pgbake/pgbake/internal/ui"
+	"golang.org/x/sys/unix"
 )
 
 // Host is what the lab uses of this machine.
@@ -195,6 +196,11 @@ func (l *Lab) disks(lower map[cluster.Role][]string, seeds map[string]string) er
 				return err
 			}
 		}
+		// Nobody sits at a container's console.
+		getty := filepath.Join(o.upper(), "etc/systemd/system/console-getty.service")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(getty), 0o755), os.Symlink("/dev/null", getty)); err != nil { //nolint:gosec // as Debian has it
+			return err
+		}
 		// The kernel's clock is the host's: chrony runs and looks, but does not set it (-x).
 		if err := write(filepath.Join(o.upper(), "etc/default/chrony"), "DAEMON_OPTS=\"-F 1 -x\"\n", 0o644); err != nil {
 			return err
@@ -225,6 +231,12 @@ func (l *Lab) clear(ctx context.Context) error {
 	err = until(ctx, "remove the cgroups", func() error { return removeCgroups(l.net.name) })
 	if err != nil {
 		return err
+	}
+	for _, m := range l.c.Machines() {
+		// nspawn leaves these where /run is no tmpfs of its own, and when it is killed.
+		for _, dir := range []string{"propagate", "unix-export"} {
+			_ = unix.Rmdir(filepath.Join("/run/systemd/nspawn", dir, l.machine(m.Name).label)) // mostly not there
+		}
 	}
 	if err := os.RemoveAll(l.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the disks: %w", err)

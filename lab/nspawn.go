@@ -59,7 +59,7 @@ func (m *nspawn) directory() string { return "--directory=" + filepath.Join(m.di
 func (m *nspawn) args() []string {
 	args := m.net.inside(
 		"systemd-nspawn", "--quiet", "--boot", m.directory(), "--machine="+m.label, "--hostname="+m.name,
-		"--register=no", "--keep-unit", "--console=pipe", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
+		"--register=no", "--keep-unit", "--console=read-only", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
 		"--network-bridge="+bridge, "--capability=CAP_SYS_NICE,CAP_SYS_TIME",
 		"--", "systemd.show_status=yes",
 	)
