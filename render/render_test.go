@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/rootfs"
 )
@@ -78,7 +79,7 @@ func TestGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		for path, body := range got {
-			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // golden files hold no secrets
 				t.Fatal(err)
 			}
 			if err := os.WriteFile(path, []byte(body), 0o644); err != nil { //nolint:gosec // golden files hold no secrets

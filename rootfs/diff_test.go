@@ -108,7 +108,7 @@ func TestUnifiedIsWhatPatchReads(t *testing.T) {
 			dir := t.TempDir()
 			put(t, dir, "f", c.a)
 			text := unified("f", "f", c.a, c.b)
-			cmd := exec.Command("patch", "--fuzz=0", "--batch", "f")
+			cmd := exec.CommandContext(t.Context(), "patch", "--fuzz=0", "--batch", "f")
 			cmd.Dir, cmd.Stdin = dir, strings.NewReader(text)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s\n%s", err, out, text)

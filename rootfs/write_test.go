@@ -24,7 +24,7 @@ func newRoot(t *testing.T) string {
 func put(t *testing.T, root, path, body string) {
 	t.Helper()
 	path = filepath.Join(root, path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // a root's directories
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte(body), 0o644); err != nil { //nolint:gosec // a test's file
@@ -67,7 +67,7 @@ func TestWriteChangesOnlyWhatDiffers(t *testing.T) {
 	apply("/etc/a/b/one", "/etc/two")
 	before, _ := os.Stat(filepath.Join(root, b.Path))
 	apply()
-	if err := os.Chmod(filepath.Join(root, b.Path), 0o666); err != nil {
+	if err := os.Chmod(filepath.Join(root, b.Path), 0o666); err != nil { //nolint:gosec // what Write puts right
 		t.Fatal(err)
 	}
 	apply("/etc/two") // its mode
@@ -122,7 +122,7 @@ func TestWriteStaysInsideTheRoot(t *testing.T) {
 	})
 	t.Run("a link inside is followed", func(t *testing.T) {
 		root := newRoot(t)
-		if err := errors.Join(os.Mkdir(filepath.Join(root, "real"), 0o755), os.Symlink("../real", filepath.Join(root, "etc/app"))); err != nil {
+		if err := errors.Join(os.Mkdir(filepath.Join(root, "real"), 0o700), os.Symlink("../real", filepath.Join(root, "etc/app"))); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Write(root, []File{{Path: "/etc/app/f", Mode: 0o600, Owner: "me", Body: []byte("x")}}); err != nil {

@@ -29,15 +29,12 @@ func newSite(t *testing.T, name string, spec []byte) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{Cluster: c, dir: t.TempDir(), secrets: cluster.Secrets{
+	s := &site{Cluster: c, dir: filepath.Join(t.TempDir(), "secrets"), secrets: cluster.Secrets{
 		Replicator: "replicator " + nasty, Rewind: "rewind " + nasty, REST: "rest " + nasty, Stats: "stats " + nasty,
 		VRRP: "Vrrp1234", Users: map[string]string{},
 	}}
 	for _, u := range c.Postgres.Users {
 		s.secrets.Users[u.Name] = u.Name + " " + nasty
-	}
-	if err := os.Chmod(s.dir, 0o700); err != nil {
-		t.Fatal(err)
 	}
 	if s.ca, err = cluster.NewCA(c.Scope, time.Now()); err != nil {
 		t.Fatal(err)

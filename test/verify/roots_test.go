@@ -68,7 +68,7 @@ func (r release) root(t *testing.T) string {
 		`--setup-hook=mkdir -p "$1/etc/postgresql-common/createcluster.d" && echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.d/pgbake.conf"`,
 		"--include=" + strings.Join([]string{
 			"systemd", "systemd-sysv", "chrony", "nftables", "etcd-server", "etcd-client", "patroni", "python3-etcd",
-			fmt.Sprintf("postgresql-%d", r.postgres), "haproxy", "keepalived", "socat", "iproute2",
+			fmt.Sprintf("postgresql-%d", r.postgres), "haproxy", "keepalived", "socat", "iproute2", "procps",
 		}, ","),
 		r.codename,
 	}
@@ -85,7 +85,7 @@ func (r release) root(t *testing.T) string {
 	if _, err := os.Stat(dir); err == nil {
 		return dir
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // a Debian root is for everybody
 		t.Fatal(err)
 	}
 	// Not t.TempDir: the rename at the end must not cross file systems.
@@ -93,14 +93,14 @@ func (r release) root(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(work)
+	defer os.RemoveAll(work) //nolint:errcheck // empty after the rename
 	made := filepath.Join(work, "root")
 	args = append(args, made)
-	if m := mirror(); m != "" {
+	if m := mirror(t); m != "" {
 		args = append(args, "deb "+m+" "+r.codename+" main")
 	}
 	t.Logf("making a %s root, once", r.codename)
-	if out, err := exec.Command("mmdebstrap", args...).CombinedOutput(); err != nil { //nolint:gosec // our own arguments
+	if out, err := exec.CommandContext(t.Context(), "mmdebstrap", args...).CombinedOutput(); err != nil {
 		lack(t, fmt.Sprintf("mmdebstrap: %v\n%s", err, tail(out)))
 	}
 	if err := os.Rename(made, dir); err != nil && !os.IsExist(err) {
@@ -110,8 +110,8 @@ func (r release) root(t *testing.T) string {
 }
 
 // mirror is where this machine's own apt gets Debian from; empty leaves it to mmdebstrap.
-func mirror() string {
-	out, err := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", "Component: main").Output()
+func mirror(t *testing.T) string {
+	out, err := exec.CommandContext(t.Context(), "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", "Component: main").Output()
 	if err != nil {
 		return ""
 	}

@@ -50,12 +50,12 @@ func (r release) sandbox(t *testing.T, addresses ...string) *sandbox {
 	args := []string{"--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", boot, "boot", lower}
 	for _, d := range []string{"upper", "work", "root"} {
 		args = append(args, filepath.Join(tmp, d))
-		if err := os.Mkdir(filepath.Join(tmp, d), 0o755); err != nil {
+		if err := os.Mkdir(filepath.Join(tmp, d), 0o755); err != nil { //nolint:gosec // as a machine has them
 			t.Fatal(err)
 		}
 	}
 	var stderr bytes.Buffer
-	cmd := exec.Command("unshare", append(args, addresses...)...) //nolint:gosec // our own arguments
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "unshare", append(args, addresses...)...)
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -95,7 +95,7 @@ func (s *sandbox) command(ctx context.Context, user string, args ...string) *exe
 		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
 		"runuser", "-u", user, "--",
 	}, args...)
-	return exec.CommandContext(ctx, "nsenter", all...) //nolint:gosec // our own arguments
+	return exec.CommandContext(ctx, "nsenter", all...)
 }
 
 // try runs a program to its end, with both outputs together.
