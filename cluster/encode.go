@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 
 	"gopkg.in/yaml.v3"
@@ -22,6 +23,19 @@ func (c *Cluster) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode cluster: %w", err)
 	}
 	return b.Bytes(), enc.Close()
+}
+
+// MarshalJSON gives what Encode does, as JSON with the specification's own keys.
+func (c *Cluster) MarshalJSON() ([]byte, error) {
+	body, err := c.Encode()
+	if err != nil {
+		return nil, err
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(body, &tree); err != nil {
+		return nil, fmt.Errorf("encode cluster: %w", err)
+	}
+	return json.Marshal(tree)
 }
 
 // prune takes out the keys that nobody gave: an empty text or an empty group is no value. An empty list of

@@ -60,7 +60,11 @@ func pgbake(args []string) int {
 		return exitUsage
 	}
 	fmt.Fprintln(os.Stderr, "pgbake:", err)
-	if !a.ran {
+	var spec specError
+	switch {
+	case errors.As(err, &spec):
+		return exitUsage
+	case !a.ran:
 		fmt.Fprintln(os.Stderr, "      hint: pgbake --help")
 		return exitUsage
 	}
@@ -109,13 +113,18 @@ The machines do the rest by themselves: etcd, Patroni and HAProxy, without a con
 	return cmd
 }
 
-// load reads the specification.
+// specError is a specification that cannot be read or is wrong.
+type specError struct{ error }
+
+func (e specError) Unwrap() error { return e.error }
+
+// load reads the specification. Its error is a specError.
 func (a *app) load() (*cluster.Cluster, error) {
 	c, err := cluster.Load(a.spec)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("read %s: there is no such file\n      hint: `pgbake init` writes one, or name yours with -f", a.spec)
+	if err != nil {
+		return nil, specError{err}
 	}
-	return c, err
+	return c, nil
 }
 
 func (a *app) secretsDir() string {

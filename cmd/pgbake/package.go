@@ -4,7 +4,10 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -36,9 +39,10 @@ func (a *app) debs(ctx context.Context, arch, dir string) ([]string, error) {
 
 func (a *app) pack() *cobra.Command {
 	var arch []string
+	var repository string
 	cmd := &cobra.Command{
 		Use:   "package",
-		Short: "Build pgha-common, pgha-node and pgha-proxy",
+		Short: "Build pgha-common, pgha-node and pgha-proxy, and with --repository a signed apt repository of them",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var debs []string
@@ -60,9 +64,31 @@ func (a *app) pack() *cobra.Command {
 			for _, d := range debs {
 				fmt.Fprintln(cmd.OutOrStdout(), d)
 			}
-			return nil
+			if repository == "" {
+				a.ui.Next("apt-get install ./pgha-common_… ./pgha-node_… on a database machine, or --repository DIR for a signed apt repository")
+				return nil
+			}
+			return a.repository(cmd, repository, debs)
 		},
 	}
 	cmd.Flags().StringSliceVar(&arch, "arch", packages.Architectures, "architectures")
+	cmd.Flags().StringVar(&repository, "repository", "", "make this folder an apt repository, signed with secrets/repository.key, which is made when missing")
 	return cmd
+}
+
+// repository makes an apt repository, whose key lies with the other secrets, and says what to put into cluster.yaml.
+func (a *app) repository(cmd *cobra.Command, dir string, debs []string) error {
+	if err := os.MkdirAll(a.secretsDir(), 0o700); err != nil {
+		return err
+	}
+	key, err := packages.EnsureKey(filepath.Join(a.secretsDir(), "repository.key"), time.Now())
+	if err != nil {
+		return err
+	}
+	if err := packages.Repository(cmd.Context(), dir, debs, key, buildTime()); err != nil {
+		return err
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), dir)
+	a.ui.Next("serve " + dir + " by http, and put its address and the text of " + filepath.Join(dir, packages.KeyFile) + " into cluster.yaml: packages.url and packages.key")
+	return nil
 }

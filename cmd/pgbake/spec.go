@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -124,22 +125,30 @@ func (a *app) show() *cobra.Command {
 			if asJSON {
 				return printJSON(cmd, c)
 			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "MACHINE\tROLE\tADDRESS\tRUNS")
-			for _, m := range c.Machines() {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", m.Name, m.Role, m.Address, strings.Join(c.PackagesFor(m.Role), " "))
-			}
-			t := c.Timers()
-			fmt.Fprintf(w, "\t\t\t\ncluster\t%s\t\t\n", c.Scope)
-			fmt.Fprintf(w, "system\tDebian %d (%s), packages from %s\t\t\n", c.Debian, c.Debian.Codename(), c.Postgres.Source)
-			fmt.Fprintf(w, "applications\t%s, read-write :%d, read-only :%d\t\t\n", c.Entry(), c.Ports.ReadWrite, c.Ports.ReadOnly)
-			fmt.Fprintf(w, "replication\t%s (synchronous_mode: %s)\t\t\n", c.Replication.Mode, c.SynchronousMode())
-			fmt.Fprintf(w, "failover\t%s (ttl %d s, loop_wait %d s, retry_timeout %d s)\t\t\n", c.Failover, t.TTL, t.LoopWait, t.RetryTimeout)
-			return w.Flush()
+			return show(cmd.OutOrStdout(), c)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func show(out io.Writer, c *cluster.Cluster) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "MACHINE\tROLE\tADDRESS\tRUNS")
+	for _, m := range c.Machines() {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", m.Name, m.Role, m.Address, strings.Join(c.PackagesFor(m.Role), " "))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	t := c.Timers()
+	fmt.Fprintf(w, "cluster\t%s\n", c.Scope)
+	fmt.Fprintf(w, "system\tDebian %d (%s), PostgreSQL from %s\n", c.Debian, c.Debian.Codename(), c.Postgres.Source)
+	fmt.Fprintf(w, "applications\t%s, read-write :%d, read-only :%d\n", c.Entry(), c.Ports.ReadWrite, c.Ports.ReadOnly)
+	fmt.Fprintf(w, "replication\t%s (synchronous_mode: %s)\n", c.Replication.Mode, c.SynchronousMode())
+	fmt.Fprintf(w, "failover\t%s (ttl %d s, loop_wait %d s, retry_timeout %d s)\n", c.Failover, t.TTL, t.LoopWait, t.RetryTimeout)
+	return w.Flush()
 }
 
 func (a *app) schema() *cobra.Command {
