@@ -14,7 +14,7 @@ import (
 
 // The recipes' names are inputs of their layers: raise them when what is below changes.
 const (
-	baseRecipe = "base 2"
+	baseRecipe = "base 3"
 	roleRecipe = "role 1"
 )
 
@@ -41,7 +41,7 @@ func finishBase(ctx context.Context, r run.Runner, root string) error {
 	// The seed is written by cloud-init's network stage. Its two later ones find nothing to do, and would take
 	// a second of processor time per machine from the cluster that is being made.
 	for _, unit := range []string{"cloud-config", "cloud-final"} {
-		files["etc/systemd/system/"+unit+".service.d/50-pgbake.conf"] = "[Service]\nNice=19\n"
+		files["etc/systemd/system/"+unit+".service.d/50-pgbake.conf"] = "[Service]\nCPUWeight=1\nNice=19\n"
 	}
 	for name, body := range files {
 		if err := write(filepath.Join(root, name), body, 0o644); err != nil {

@@ -87,7 +87,7 @@ func TestServersUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string][]string{"postgres_rw": {"db1"}, "postgres_ro": {"db2", "db3"}}
+	want := map[string][]string{"postgres_rw": {"db3"}, "postgres_ro": {"db1", "db2"}}
 	if diff := cmp.Diff(want, up); diff != "" {
 		t.Error(diff)
 	}
