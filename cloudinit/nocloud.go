@@ -15,7 +15,7 @@ import (
 // cloud-init's first stage with a network writes write_files, before any ordinary service starts; runcmd comes only
 // after all of them have. So everything that our services need is written, and nothing is enabled or started here:
 // the units are enabled in the package and wait for the files. runcmd is for a machine without the package.
-func userData(c *cluster.Cluster, m cluster.Machine, files []rootfs.File) []byte {
+func userData(c *cluster.Cluster, m cluster.Machine, files []rootfs.File, o Options) []byte {
 	var d document
 	d.line("#cloud-config")
 	d.comment(
@@ -49,6 +49,10 @@ func userData(c *cluster.Cluster, m cluster.Machine, files []rootfs.File) []byte
 		}
 	}
 
+	if o.Interface != "" || m.MAC != "" {
+		d.line("bootcmd:")
+		d.block("", "- ", forgetAnyCard)
+	}
 	if stock {
 		files = append(files, aptFiles(c, m.Role)...)
 	}
@@ -87,6 +91,15 @@ func metaData(m cluster.Machine, documents ...[]byte) []byte {
 //	networkd (minimal Debian, ours)   the id, as Name=      every card but the loopback; match.name is ignored
 //	netplan (Debian's cloud images)   match.name            en*, et* and host0; an id with *, ? or [] is refused
 const anyCard, anyEthernet = "!lo", "[eh][nto]*"
+
+// forgetAnyCard is for a machine whose seed named no card before. cloud-init writes networkd a file for each id, leaves
+// the file of the earlier one, and that is the first which networkd takes.
+const forgetAnyCard = `old='/etc/systemd/network/10-cloud-init-` + anyCard + `.network'
+if test -e "$old"; then
+  rm "$old"
+  systemctl --no-block try-restart systemd-networkd.service
+fi
+`
 
 // networkConfig is the network document, version 2.
 //

@@ -51,7 +51,7 @@ func New(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Secrets, 
 	}
 	seed := Seed{
 		Machine:       m.Name,
-		UserData:      userData(c, m, Files(c, m, spec, s, id)),
+		UserData:      userData(c, m, Files(c, m, spec, s, id), o),
 		NetworkConfig: networkConfig(c, m, o),
 	}
 	seed.MetaData = metaData(m, seed.UserData, seed.NetworkConfig)

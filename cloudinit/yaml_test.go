@@ -23,7 +23,9 @@ func FuzzContent(f *testing.F) {
 		d.line("- path: a")
 		d.content("  ", "content", body)
 		d.line("- path: b")
-		var got struct{ Files []struct{ Path, Encoding, Content string } }
+		var got struct {
+			Files []struct{ Path, Encoding, Content string }
+		}
 		if err := yaml.Unmarshal([]byte(d.String()), &got); err != nil {
 			t.Fatalf("%v\n%s", err, d.String())
 		}

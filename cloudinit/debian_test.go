@@ -1,0 +1,258 @@
+package cloudinit
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/rootfs"
+)
+
+// debian is a Debian that a test works in: a cached root, made once by mmdebstrap and never written to.
+type debian struct {
+	name string
+	root string
+}
+
+// eachDebian runs the test in Debian 12, which has cloud-init 22.4, and in Debian 13, which has 25.1.
+func eachDebian(t *testing.T, test func(t *testing.T, d debian)) {
+	if testing.Short() {
+		t.Skip("works in Debian roots: not in -short")
+	}
+	if os.Getuid() != 0 {
+		missing(t, "needs root for namespaces and an overlay: run it with sudo")
+	}
+	for _, program := range []string{"mmdebstrap", "systemd-nspawn", "unshare", "nsenter", "ip"} {
+		if _, err := exec.LookPath(program); err != nil {
+			missing(t, "no %s here: test/setup.sh test installs it", program)
+		}
+	}
+	for _, name := range []string{"bookworm", "trixie"} {
+		t.Run(name, func(t *testing.T) { test(t, debian{name, debianRoot(t, name)}) })
+	}
+}
+
+func debianRoot(t *testing.T, name string) string {
+	t.Helper()
+	args := []string{
+		"--mode=root", "--variant=minbase", "--format=directory", "--quiet",
+		`--customize-hook=rm "$1"/etc/ssh/ssh_host_*`, // as an image is
+		"--include=systemd-sysv,systemd-resolved,dbus,cloud-init,netplan.io,iproute2,openssh-server,sudo,procps", name,
+	}
+	recipe := sha256.Sum256([]byte(strings.Join(args, "\n")))
+	dir := filepath.Join(cache(t), fmt.Sprintf("cloudinit-%s-%x", name, recipe[:4]))
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	work, err := os.MkdirTemp(cache(t), "making-") // not t.TempDir: the rename must not cross file systems
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(work) //nolint:errcheck // in the cache
+	made := filepath.Join(work, "root")
+	args = append(args, made)
+	if m := mirror(); m != "" {
+		args = append(args, "deb "+m+" "+name+" main")
+	}
+	t.Logf("making a root of %s, once", name)
+	if out, err := exec.Command("mmdebstrap", args...).CombinedOutput(); err != nil {
+		missing(t, "mmdebstrap: %v\n%s", err, out)
+	}
+	if err := os.Rename(made, dir); err != nil && !os.IsExist(err) {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func cache(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("PGBAKE_CACHE")
+	if dir == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir = filepath.Join(user, "pgbake")
+	}
+	dir = filepath.Join(dir, "test")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// mirror is where this machine's own apt gets Debian from; empty leaves it to mmdebstrap.
+func mirror() string {
+	out, err := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", "Component: main").Output()
+	if err != nil {
+		return ""
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSuffix(first, "/")
+}
+
+// layer is a machine's own disk over the cached root.
+type layer struct {
+	debian
+	dir string
+}
+
+func (d debian) layer(t *testing.T, files ...rootfs.File) layer {
+	t.Helper()
+	// In the cache: an overlay's upper directory may not itself lie on one, as a container's /tmp does.
+	dir, err := os.MkdirTemp(cache(t), "layer-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, sub := range []string{"upper", "work", "root"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := layer{d, dir}
+	l.put(t, files...)
+	return l
+}
+
+// put lays files on the disk; the machine must be off.
+func (l layer) put(t *testing.T, files ...rootfs.File) {
+	t.Helper()
+	if _, err := rootfs.Write(l.upper(), files); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (l layer) upper(path ...string) string {
+	return filepath.Join(append([]string{l.dir, "upper"}, path...)...)
+}
+
+// command runs sh's script in namespaces of its own, with the disk mounted at $root: what dies there leaves no mount,
+// no card and no process behind.
+func (l layer) command(ctx context.Context, script string, args ...string) *exec.Cmd {
+	const mount = `set -eu; root=$3; mount -t overlay overlay -o "lowerdir=$1,upperdir=$2,workdir=$4" "$root"; shift 4; `
+	all := []string{
+		"--mount", "--net", "sh", "-c", mount + script, "sh",
+		l.root, l.upper(), filepath.Join(l.dir, "root"), filepath.Join(l.dir, "work"),
+	}
+	cmd := exec.CommandContext(ctx, "unshare", append(all, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// run runs a program in the root, without booting it.
+func (l layer) run(t *testing.T, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := l.command(ctx, `mount -t proc proc "$root/proc"; exec chroot "$root" "$@"`, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("run %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// seeds are one of every form.
+func seeds(t *testing.T) []Seed {
+	t.Helper()
+	var all []Seed
+	for _, path := range []string{"testdata/stock-pgdg.yaml", "testdata/stock-mirror.yaml", "../examples/global.yaml"} {
+		c, _, _ := testCluster(t, path)
+		all = append(all, testSeed(t, path, c.Machines()[0], Options{}))
+		if len(c.Proxies) > 0 {
+			all = append(all, testSeed(t, path, c.Machines()[len(c.Nodes)], Options{Interface: "host0"}))
+		}
+	}
+	return all
+}
+
+// TestSchema: cloud-init finds nothing to complain about, and its renderers and netplan take the network document.
+func TestSchema(t *testing.T) {
+	eachDebian(t, func(t *testing.T, d debian) {
+		var files []rootfs.File
+		made := seeds(t)
+		for i, s := range made {
+			for _, f := range s.files() {
+				f.Path = fmt.Sprintf("/seeds/%d%s", i, f.Path)
+				files = append(files, f)
+			}
+			// cloud-init hands version 2 to netplan as it is; its net-convert does so only on some releases.
+			body := "network:\n  " + strings.ReplaceAll(string(s.NetworkConfig), "\n", "\n  ")
+			files = append(files, rootfs.File{Path: fmt.Sprintf("/seeds/%d/netplan/etc/netplan/50.yaml", i), Mode: 0o600, Body: []byte(body)})
+		}
+		l := d.layer(t, files...)
+		for i, s := range made {
+			at := fmt.Sprintf("/seeds/%d/", i)
+			checks := [][]string{{"cloud-init", "schema", "--config-file", at + "user-data"}}
+			if d.name != "bookworm" {
+				checks = append(checks, []string{"cloud-init", "schema", "--schema-type", "network-config", "--config-file", at + "network-config"})
+			}
+			for _, args := range checks {
+				out := l.run(t, args...)
+				if !strings.Contains(out, "Valid") || strings.Contains(strings.ToLower(out), "deprecat") {
+					t.Errorf("%s: %v:\n%s", s.Machine, args, out)
+				}
+			}
+			l.run(t, "cloud-init", "devel", "net-convert", "--network-data", at+"network-config", "--kind", "yaml",
+				"--distro", "debian", "--output-kind", "networkd", "--directory", at+"networkd")
+			l.run(t, "/usr/libexec/netplan/generate", "--root-dir", at+"netplan")
+			for what, path := range map[string]string{
+				"networkd": at + "networkd/etc/systemd/network", "netplan": at + "netplan/run/systemd/network",
+			} {
+				found, err := filepath.Glob(l.upper(path, "*.network"))
+				if err != nil || len(found) != 1 {
+					t.Fatalf("%s: %s writes %q: %v", s.Machine, what, found, err)
+				}
+				body, err := os.ReadFile(found[0])
+				if err != nil || !strings.Contains(string(body), "Address=") {
+					t.Errorf("%s: %s writes %v:\n%s", s.Machine, what, err, body)
+				}
+				if what == "netplan" && !strings.Contains(string(body), "IPv6AcceptRA=no") {
+					t.Errorf("%s: netplan waits for a router:\n%s", s.Machine, body)
+				}
+			}
+		}
+	})
+}
+
+// TestAptSources: apt reads the sources of a stock image and finds what they say.
+func TestAptSources(t *testing.T) {
+	eachDebian(t, func(t *testing.T, d debian) {
+		for spec, want := range map[string]string{
+			"testdata/stock-pgdg.yaml":   "https://packages.example.org/pgbake stable\n",
+			"testdata/stock-mirror.yaml": "http://mirror.example.org/debian trixie\nhttp://mirror.example.org/pgbake stable\n",
+		} {
+			c, _, _ := testCluster(t, spec)
+			l := d.layer(t, aptFiles(c, cluster.DB)...)
+			out := l.run(t, "sh", "-c", "rm -f /etc/apt/sources.list; apt-get indextargets --no-release-info --format '$(SITE) $(RELEASE)' 'Created-By: Packages' | sort -u")
+			if out != want {
+				t.Errorf("%s: apt reads\n%snot\n%s", spec, out, want)
+			}
+		}
+	})
+}
+
+func TestInstallScript(t *testing.T) {
+	for _, path := range specs(t) {
+		c, _, _ := testCluster(t, path)
+		for _, r := range []cluster.Role{cluster.DB, cluster.Proxy} {
+			script := filepath.Join(t.TempDir(), "install")
+			if err := os.WriteFile(script, []byte(installScript(c, r)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			tool(t, "shellcheck", "--shell=sh", "--exclude=SC2086", script) // $apt is meant to be split
+		}
+	}
+}
