@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -10,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/rootfs"
@@ -62,11 +63,7 @@ func TestGolden(t *testing.T) {
 			}
 			var index strings.Builder
 			for _, f := range machine(t, c, m) {
-				verb := "reload"
-				if f.Restart {
-					verb = "restart"
-				}
-				fmt.Fprintf(&index, "%-46s %04o %-12s %s %s\n", f.Path, f.Mode, f.Owner, verb, f.Unit)
+				fmt.Fprintf(&index, "%-46s %04o %-13s%s\n", f.Path, f.Mode, cmp.Or(f.Owner, "root"), hears(f))
 				if !strings.Contains(f.Path, "/tls/") {
 					got[filepath.Join(golden, name, m.Name, f.Path)] = string(f.Body)
 				}
@@ -98,9 +95,20 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(want, got); d != "" {
+	if d := gocmp.Diff(want, got); d != "" {
 		t.Errorf("run with -update and read the difference (-want +got):\n%s", d)
 	}
+}
+
+// hears says who must hear of a change.
+func hears(f rootfs.File) string {
+	switch {
+	case f.Unit == "":
+		return "-"
+	case f.Restart:
+		return "restart " + f.Unit
+	}
+	return "reload " + f.Unit
 }
 
 func TestTableAndTemplatesAreTheSame(t *testing.T) {
@@ -120,7 +128,7 @@ func TestTableAndTemplatesAreTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(rows)
-	if d := cmp.Diff(files, rows); d != "" {
+	if d := gocmp.Diff(files, rows); d != "" {
 		t.Errorf("templates and the table's rows (-template +row):\n%s", d)
 	}
 	if len(slices.Compact(rows)) != len(files) {

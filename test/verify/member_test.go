@@ -59,22 +59,6 @@ func TestMemberAndProxyRun(t *testing.T) {
 	})
 }
 
-// packaged installs one program of a package.
-func (l *live) packaged(pkg, path string) {
-	l.t.Helper()
-	body, err := os.ReadFile(filepath.Join("../../packages", pkg, "root", path))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	dir := filepath.Dir(filepath.Join(l.dir, path))
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as on a machine
-		l.t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(l.dir, path), body, 0o755); err != nil { //nolint:gosec // a program
-		l.t.Fatal(err)
-	}
-}
-
 func (l *live) haproxyStarts(t *testing.T) {
 	l.run("root", "/usr/lib/pgha/haproxy-state", "down")
 	l.start("root", "haproxy", "-W", "-f", "/etc/haproxy/haproxy.cfg")

@@ -88,6 +88,22 @@ func (s *sandbox) write(files []rootfs.File) {
 	}
 }
 
+// packaged installs one program of a package.
+func (s *sandbox) packaged(pkg, path string) {
+	s.t.Helper()
+	body, err := os.ReadFile(filepath.Join("../../packages", pkg, "root", path))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	dir := filepath.Dir(filepath.Join(s.dir, path))
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as on a machine
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, path), body, 0o755); err != nil { //nolint:gosec // a program
+		s.t.Fatal(err)
+	}
+}
+
 // command is a program inside, as this user.
 func (s *sandbox) command(ctx context.Context, user string, args ...string) *exec.Cmd {
 	all := append([]string{
