@@ -45,7 +45,7 @@ func makeCgroup(lab, machine string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the kernel's own mode
 		return nil, err
 	}
-	return os.Open(dir) //nolint:gosec // a name of ours
+	return os.Open(dir)
 }
 
 // removeCgroups removes the cgroups of a lab, and the parent when no other lab is in it.
@@ -102,7 +102,7 @@ func freeze(pid int, frozen bool) error {
 		if frozen {
 			state = "1"
 		}
-		return os.WriteFile(filepath.Join(root, group, "cgroup.freeze"), []byte(state), 0) //nolint:gosec // it exists
+		return os.WriteFile(filepath.Join(root, group, "cgroup.freeze"), []byte(state), 0)
 	}
 	return fmt.Errorf("find the cgroup of process %d: it has none", pid)
 }

@@ -120,7 +120,7 @@ func Become(c run.Cmd) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("run %s: %w", run.Line(c.Args), syscall.Exec(path, c.Args, append(os.Environ(), c.Env...))) //nolint:gosec // the command is ours
+	return fmt.Errorf("run %s: %w", run.Line(c.Args), syscall.Exec(path, c.Args, append(os.Environ(), c.Env...)))
 }
 
 // Logs writes what the machine's console showed and, while its power is on, its journal since boot.

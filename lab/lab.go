@@ -17,11 +17,12 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/internal/step"
 	"github.com/pgbake/pgbake/internal/ui"
-	"golang.org/x/sys/unix"
 )
 
 // Host is what the lab uses of this machine.
@@ -188,7 +189,7 @@ func (l *Lab) disks(lower map[cluster.Role][]string, seeds map[string]string) er
 		}
 		seed := filepath.Join(o.upper(), "var/lib/cloud/seed/nocloud")
 		for _, name := range []string{"user-data", "meta-data", "network-config"} {
-			body, err := os.ReadFile(filepath.Join(seeds[m.Name], name)) //nolint:gosec // the operator's file
+			body, err := os.ReadFile(filepath.Join(seeds[m.Name], name))
 			if err != nil {
 				return fmt.Errorf("read the seed of %s: %w", m.Name, err)
 			}

@@ -11,8 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pgbake/pgbake/internal/step"
 	"golang.org/x/sys/unix"
+
+	"github.com/pgbake/pgbake/internal/step"
 )
 
 // layer is one directory of a root, made once and read by every machine after that.
@@ -53,7 +54,7 @@ func (l layer) build(ctx context.Context, cache string) (string, error) {
 		return final, nil
 	}
 	// Whoever left these was killed: we hold the lock.
-	stale, _ := filepath.Glob(final + ".new-*") //nolint:errcheck // the pattern is ours
+	stale, _ := filepath.Glob(final + ".new-*")
 	for _, d := range stale {
 		if err := os.RemoveAll(d); err != nil {
 			return "", fmt.Errorf("remove unfinished root: %w", err)
@@ -82,9 +83,9 @@ func (l layer) build(ctx context.Context, cache string) (string, error) {
 
 // lock takes the lock of a file, waiting for another process that has it. The lock goes with the process.
 func lock(ctx context.Context, name string) (unlock func(), err error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|os.O_CREATE, 0o600) //nolint:gosec // a name of ours
+	f, err := os.OpenFile(name, os.O_RDONLY|os.O_CREATE, 0o600)
 	if err != nil && errors.Is(err, unix.EISDIR) {
-		f, err = os.Open(name) //nolint:gosec // as above
+		f, err = os.Open(name)
 	}
 	if err != nil {
 		return nil, err
@@ -94,16 +95,16 @@ func lock(ctx context.Context, name string) (unlock func(), err error) {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { f.Close() }, nil //nolint:errcheck // closing is unlocking
+			return func() { f.Close() }, nil //nolint:errcheck,gosec // closing is unlocking
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			f.Close() //nolint:errcheck // nothing was written
+			f.Close() //nolint:errcheck,gosec // nothing was written
 			return nil, fmt.Errorf("lock %s: %w", name, err)
 		}
 		step.Note(ctx, "waits for another pgbake that holds %s", strings.TrimSuffix(filepath.Base(name), ".lock"))
 		select {
 		case <-ctx.Done():
-			f.Close() //nolint:errcheck // as above
+			f.Close() //nolint:errcheck,gosec // as above
 			return nil, fmt.Errorf("lock %s: %w", name, context.Cause(ctx))
 		case <-t.C:
 		}
@@ -111,7 +112,7 @@ func lock(ctx context.Context, name string) (unlock func(), err error) {
 }
 
 func syncFS(dir string) error {
-	f, err := os.Open(dir) //nolint:gosec // a name of ours
+	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

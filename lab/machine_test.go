@@ -39,7 +39,7 @@ func killedHelper(t *testing.T, name, word string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], args...) //nolint:gosec // ourselves
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Env = append(os.Environ(), "LAB_TEST_HELPER="+name)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

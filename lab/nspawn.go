@@ -14,8 +14,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/pgbake/pgbake/internal/run"
 	"golang.org/x/sys/unix"
+
+	"github.com/pgbake/pgbake/internal/run"
 )
 
 // nspawn is a machine in systemd-nspawn: a container that boots its own systemd at native speed.
@@ -91,7 +92,7 @@ func (m *nspawn) Start(ctx context.Context) error {
 	defer cgroup.Close() //nolint:errcheck // only a handle; nil is fine
 
 	args := m.args()
-	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // it outlives us, and our context
+	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // it outlives us, and our context
 	cmd.Stdout, cmd.Stderr = console, console
 	// Debian 13 boots only with cgroups v2, and Debian 12 does so on real machines. The lock would stay in /run.
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "SYSTEMD_NSPAWN_LOCK=0")
@@ -231,7 +232,7 @@ func (m *nspawn) SetFrozen(_ context.Context, frozen bool) error {
 
 // lastLines returns the last n lines of a file; what is there of it.
 func lastLines(name string, n int) string {
-	b, _ := os.ReadFile(name) //nolint:errcheck,gosec // it is only quoted
+	b, _ := os.ReadFile(name) // it is only quoted
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

@@ -19,7 +19,7 @@ import (
 
 // processes returns the ids of all processes that match tells, but never our own.
 func processes(match func(pid int) bool) []int {
-	entries, _ := os.ReadDir("/proc") //nolint:errcheck // a machine without /proc has other worries
+	entries, _ := os.ReadDir("/proc") // a machine without /proc has other worries
 	var pids []int
 	for _, e := range entries {
 		if pid, err := strconv.Atoi(e.Name()); err == nil && pid != os.Getpid() && match(pid) {
@@ -77,7 +77,7 @@ func firstOf(is func(upper string) bool) func(pid int) bool {
 
 // statusField returns the words of one line of /proc/PID/status.
 func statusField(pid int, key string) []string {
-	status, _ := os.ReadFile(procPath(pid, "status")) //nolint:errcheck // the process is gone: no field
+	status, _ := os.ReadFile(procPath(pid, "status")) // the process is gone: no field
 	for line := range strings.Lines(string(status)) {
 		if rest, ok := strings.CutPrefix(line, key+":"); ok {
 			return strings.Fields(rest)

@@ -21,7 +21,7 @@ const (
 // finishBase makes of a fresh Debian what an image of it is: nothing that only one machine may have,
 // nothing at boot that only costs time.
 func finishBase(ctx context.Context, r run.Runner, root string) error {
-	keys, _ := filepath.Glob(filepath.Join(root, "etc/ssh/ssh_host_*")) //nolint:errcheck // the pattern is ours
+	keys, _ := filepath.Glob(filepath.Join(root, "etc/ssh/ssh_host_*"))
 	for _, f := range append(keys, filepath.Join(root, "etc/resolv.conf"), filepath.Join(root, "etc/hostname")) {
 		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -138,7 +138,7 @@ func (o site) installFiles(ctx context.Context, debs []string) error {
 	}
 	args := []string{"install"}
 	for _, deb := range debs {
-		body, err := os.ReadFile(deb) //nolint:gosec // the operator's file
+		body, err := os.ReadFile(deb)
 		if err != nil {
 			return err
 		}

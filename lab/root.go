@@ -12,11 +12,12 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/internal/step"
 	"github.com/pgbake/pgbake/internal/ui"
-	"golang.org/x/sys/unix"
 )
 
 // Machines of one role share a root of three layers: Debian, the role's packages, pgbake's own packages.
@@ -208,7 +209,7 @@ func (r roots) archives(name string) (string, error) {
 func sha256sums(files []string) ([]string, error) {
 	sums := make([]string, len(files))
 	for i, name := range files {
-		b, err := os.ReadFile(name) //nolint:gosec // the operator's files
+		b, err := os.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
