@@ -88,12 +88,7 @@ func (a *api) patroniAnswers(ctx context.Context, addr netip.Addr) bool {
 	return err == nil
 }
 
-// settings is Patroni's dynamic configuration.
-func (a *api) settings(ctx context.Context, addr netip.Addr) (map[string]any, error) {
-	var s map[string]any
-	return s, a.do(ctx, http.MethodGet, a.patroni(addr, "/config"), nil, &s)
-}
-
+// patchSettings changes Patroni's dynamic configuration by a JSON merge patch.
 func (a *api) patchSettings(ctx context.Context, addr netip.Addr, s map[string]any) error {
 	return a.do(ctx, http.MethodPatch, a.patroni(addr, "/config"), s, nil)
 }

@@ -242,7 +242,7 @@ func (w *work) bring(ctx context.Context, unit string) error {
 	if err != nil {
 		return err
 	}
-	verb := ""
+	var verb string
 	switch {
 	case !active:
 		verb = "start"

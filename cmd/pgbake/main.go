@@ -73,10 +73,10 @@ func pgbake(args []string) int {
 
 // app is what the flags of every command say.
 type app struct {
-	spec, secrets, out     string
-	verbose, quiet, dryRun bool
-	ran                    bool
-	ui                     *ui.UI
+	spec, secrets, out string
+	verbose, quiet     bool
+	ran                bool
+	ui                 *ui.UI
 }
 
 func (a *app) root() *cobra.Command {

@@ -80,7 +80,7 @@ func (s System) run(ctx context.Context, c Cmd, stdout io.Writer) error {
 		fmt.Fprintln(s.Trace, "+ "+Line(c.Args))
 	}
 	tail := &tail{}
-	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...) //nolint:gosec // running programs is this package's work
+	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Dir, cmd.Stdin = c.Dir, c.Stdin
 	cmd.Stdout, cmd.Stderr = writers(stdout, tail), writers(c.Log, tail)

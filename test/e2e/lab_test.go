@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -18,10 +19,8 @@ import (
 // The test binary is also the ledger's writer, which must run inside the lab's network.
 func TestMain(m *testing.M) {
 	if url := os.Getenv("PGBAKE_LEDGER_URL"); url != "" {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-		defer cancel()
-		if err := ledger(ctx, url, os.Getenv("PGBAKE_LEDGER_FILE")); err != nil {
-			os.Stderr.WriteString(err.Error() + "\n")
+		if err := ledger(url, os.Getenv("PGBAKE_LEDGER_FILE")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		os.Exit(0)

@@ -14,15 +14,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ledger writes rows through url, one transaction each, until the context ends, and puts a line into the file
+// ledger writes rows through url, one transaction each, until it is killed or ten minutes are over, and puts a line into the file
 // for each that the server has acknowledged: its number and when, in Unix nanoseconds.
 // A row that was not acknowledged is not written again: its number is spent, whether it arrived or not.
-func ledger(ctx context.Context, url, file string) error {
+func ledger(url, file string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
 	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // a line that is lost counts as not acknowledged
 	var conn *pgx.Conn
 	defer func() {
 		if conn != nil {
@@ -70,7 +72,7 @@ func readLedger(file string) (account, error) {
 	if err != nil {
 		return a, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		number, nanos, _ := strings.Cut(lines.Text(), " ")
 		n, err := strconv.Atoi(number)
