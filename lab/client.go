@@ -34,10 +34,10 @@ type Login struct {
 // side of the network. The password lies in a file beside the disks, for root only.
 func (l *Lab) Psql(in Login, args ...string) (run.Cmd, error) {
 	if !l.net.exists() {
-		return run.Cmd{}, fmt.Errorf("open psql: lab %s is down\nnext: pgbake lab up", l.c.Scope)
+		return run.Cmd{}, fmt.Errorf("open psql: lab %s is down\n      hint: pgbake lab up", l.c.Scope)
 	}
 	if _, err := exec.LookPath("psql"); err != nil {
-		return run.Cmd{}, errors.New("open psql: not found\nnext: apt-get install postgresql-client")
+		return run.Cmd{}, errors.New("open psql: not found\n      hint: apt-get install postgresql-client")
 	}
 	entry := l.Entry()
 	host, port := entry.Addr().String(), strconv.Itoa(int(entry.Port()))

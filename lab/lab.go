@@ -169,7 +169,7 @@ func (l *Lab) isUp() error {
 	if len(on) == 0 {
 		return nil
 	}
-	return fmt.Errorf("start the lab: %s %w (%s)\nnext: pgbake lab status, or pgbake lab down", l.c.Scope, ErrUp, strings.Join(on, ", "))
+	return fmt.Errorf("start the lab: %s %w (%s)\n      hint: pgbake lab status, or pgbake lab down", l.c.Scope, ErrUp, strings.Join(on, ", "))
 }
 
 // disks lays the machines' own directories out, with their seeds where cloud-init looks for them.

@@ -1,11 +1,13 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,8 +41,12 @@ func (l layer) key() string {
 // is always whole: it is made under another one and renamed. Two builders of one layer take turns.
 func (l layer) build(ctx context.Context, cache string) (string, error) {
 	final := filepath.Join(cache, "roots", l.key())
-	if _, err := os.Stat(final); err == nil {
-		return final, nil
+	now := time.Now()
+	// The lock's time tells when the layer was last used; without a lock it is not there yet.
+	if err := os.Chtimes(final+".lock", now, now); err == nil {
+		if _, err := os.Stat(final); err == nil {
+			return final, nil
+		}
 	}
 	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil { //nolint:gosec // holds no secrets
 		return "", err
@@ -78,7 +84,42 @@ func (l layer) build(ctx context.Context, cache string) (string, error) {
 	if err := os.Rename(upper, final); err != nil {
 		return "", err
 	}
-	return final, syncFS(filepath.Dir(final))
+	return final, errors.Join(syncFS(filepath.Dir(final)), forget(filepath.Dir(final), now.Add(-unusedTime)))
+}
+
+// unusedTime is how long a layer is kept that nobody uses.
+const unusedTime = 7 * 24 * time.Hour
+
+// forget removes layers that were last used before a time and that no running machine stands on.
+func forget(roots string, before time.Time) error {
+	locks, _ := filepath.Glob(filepath.Join(roots, "*.lock"))
+	for _, name := range locks {
+		info, err := os.Stat(name)
+		if err != nil || info.ModTime().After(before) {
+			continue
+		}
+		dir := strings.TrimSuffix(name, ".lock")
+		if len(processes(mounted(dir))) > 0 {
+			continue
+		}
+		// Under another name first: half a layer must never be taken for a whole one.
+		trash := dir + ".new-old"
+		if err := os.Rename(dir, trash); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := errors.Join(os.RemoveAll(trash), os.Remove(name)); err != nil {
+			return fmt.Errorf("remove unused root: %w", err)
+		}
+	}
+	return nil
+}
+
+// mounted matches processes that see an overlay with the layer in it.
+func mounted(layer string) func(pid int) bool {
+	return func(pid int) bool {
+		mounts, err := os.ReadFile(procPath(pid, "mountinfo"))
+		return err == nil && bytes.Contains(mounts, []byte(layer))
+	}
 }
 
 // lock takes the lock of a file, waiting for another process that has it. The lock goes with the process.

@@ -3,8 +3,10 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -119,6 +121,49 @@ func onlyLock(t *testing.T, cache string, l layer, names ...string) {
 	for _, e := range entries {
 		if !want[e.Name()] {
 			t.Errorf("%s is left over", e.Name())
+		}
+	}
+}
+
+func TestUnusedLayersGo(t *testing.T) {
+	needRoot(t)
+	cache := t.TempDir()
+	var dirs []string
+	for _, in := range []string{"unused", "used", "stood on"} {
+		l := fileLayer(func(dir string) error { return write(filepath.Join(dir, "upper", "file"), "whole", 0o600) })
+		l.Inputs = []string{in}
+		dir, err := l.build(t.Context(), cache)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs = append(dirs, dir)
+	}
+	long := time.Now().Add(-2 * unusedTime)
+	for _, dir := range []string{dirs[0], dirs[2]} {
+		if err := os.Chtimes(dir+".lock", long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := ownMounts(func() error {
+		o := overlay{Lower: dirs[2:], Dir: t.TempDir()}
+		if err := o.mount(); err != nil {
+			return err
+		}
+		stay := exec.CommandContext(t.Context(), "sleep", "60") // it stands on the third as a machine would
+		if err := stay.Start(); err != nil {
+			return err
+		}
+		err := forget(filepath.Join(cache, "roots"), time.Now().Add(-unusedTime))
+		err = errors.Join(err, stay.Process.Kill())
+		_ = stay.Wait() // killed
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{false, true, true} {
+		if _, err := os.Stat(dirs[i]); (err == nil) != want {
+			t.Errorf("layer %d is there: %v, want %v", i, err == nil, want)
 		}
 	}
 }

@@ -22,8 +22,8 @@ var programs = []struct{ name, deb string }{
 // Ready returns what the lab lacks on this host, with what to do about it.
 func Ready() error {
 	if os.Geteuid() != 0 {
-		return errors.New("run the lab: it boots machines in network and mount namespaces, which needs root: use sudo" +
-			"\nwithout root: \"pgbake render\" and \"pgbake seed\" show all that the machines would get")
+		return errors.New("run the lab: it boots machines in network and mount namespaces, which needs root" +
+			"\n      hint: sudo pgbake lab up; without root, `pgbake render` and `pgbake seed` show all that the machines would get")
 	}
 	var missing, debs []string
 	for _, p := range programs {
@@ -33,7 +33,7 @@ func Ready() error {
 	}
 	if len(missing) > 0 {
 		slices.Sort(debs)
-		return fmt.Errorf("run the lab: not found: %s\nnext: apt-get install %s",
+		return fmt.Errorf("run the lab: not found: %s\n      hint: apt-get install %s",
 			strings.Join(missing, ", "), strings.Join(slices.Compact(debs), " "))
 	}
 	return nil
