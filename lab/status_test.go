@@ -62,7 +62,9 @@ func TestCombine(t *testing.T) {
 		s.combine(answers)
 		var got strings.Builder
 		for _, m := range s.Members {
-			json.NewEncoder(&got).Encode([]any{m.Name, m.Role, m.State, m.Timeline, m.Lag}) //nolint:errcheck // to memory
+			if err := json.NewEncoder(&got).Encode([]any{m.Name, m.Role, m.State, m.Timeline, m.Lag}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		want, err := os.ReadFile("testdata/patroni-" + patroni + ".want")
 		if err != nil {
