@@ -202,6 +202,9 @@ func (m machine) check(t *testing.T, c *cluster.Cluster, node cluster.Machine, s
 	if got := m.run(t, "hostname"); got != node.Name+"\n" {
 		t.Errorf("the host's name is %q", got)
 	}
+	if got := m.run(t, "sshd", "-T"); !strings.Contains(got, "\npasswordauthentication no\n") {
+		t.Error("sshd takes passwords")
+	}
 	for _, f := range Files(c, node, spec, s, id) {
 		info, err := os.Stat(m.path(f.Path))
 		if err != nil {
