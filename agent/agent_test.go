@@ -119,10 +119,9 @@ func TestForeignDataDiskIsLeftAlone(t *testing.T) {
 	w := testWork(t)
 	disk := filepath.Join(w.Root, "disk")
 	put(t, w.Root, "disk", "anything")
-	w.seed.Cluster.Storage.DataDisk = disk
 	var ran bytes.Buffer
 	w.Runner = run.Recorder{W: &ran, Answer: func([]string) []byte { return []byte("LABEL=theirs\nTYPE=xfs\n") }}
-	err := w.dataDisk(t.Context())
+	err := w.format(t.Context(), disk)
 	if err == nil || !strings.Contains(err.Error(), "not blank (xfs)") {
 		t.Errorf("got %v", err)
 	}

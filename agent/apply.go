@@ -60,11 +60,11 @@ var recipe = []step{
 	{"stock clusters", cluster.DB, (*work).refuseStockClusters},
 	{"files", "", (*work).writeFiles},
 	{"reload", "", (*work).reload},
-	{"mount", cluster.DB, (*work).mountData},
 	{"gate", "", (*work).openGate},
 	{"etcd", cluster.DB, (*work).etcd},
 	{"postgres", cluster.DB, (*work).postgres},
 	{"settings", cluster.DB, (*work).settings},
+	{"roles", cluster.DB, (*work).roles},
 	{"haproxy", cluster.Proxy, (*work).haproxy},
 	{"keepalived", cluster.Proxy, (*work).keepalived},
 }
@@ -130,7 +130,7 @@ func (w *work) awaitAddress(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	err := w.await(ctx, "address", condition{
-		holds: func(context.Context) bool { return hasAddress(want) },
+		holds: func(context.Context) bool { return card(want) != "" },
 		why:   func(context.Context) string { return fmt.Sprintf("no network card has %s yet", want) },
 	})
 	if err != nil {
@@ -175,7 +175,12 @@ func setting(conf []byte, name, otherwise string) string {
 
 // writeFiles writes what differs. The units that must see it are written down first, so that a run that is
 // killed between the two leaves the next one something to reload.
-func (w *work) writeFiles(context.Context) error {
+func (w *work) writeFiles(context.Context) (err error) {
+	// Once more: what they say depends on the card that has the address and on the size of the data disk, and
+	// before this step there may have been neither.
+	if w.files, err = w.seed.Files(w.Root); err != nil {
+		return err
+	}
 	changes, err := rootfs.Diff(w.Root, w.files)
 	if err != nil || len(changes) == 0 {
 		return err
@@ -200,11 +205,6 @@ func (w *work) writeFiles(context.Context) error {
 func (w *work) reload(ctx context.Context) error {
 	if err := w.pending.load(); err != nil {
 		return err
-	}
-	if slices.ContainsFunc(w.Changed, func(f rootfs.File) bool { return strings.HasPrefix(f.Path, "/etc/systemd/system/") }) {
-		if err := w.Runner.Run(ctx, run.Command("systemctl", "daemon-reload")); err != nil {
-			return err
-		}
 	}
 	own := w.seed.units()
 	for _, unit := range w.pending.units() {

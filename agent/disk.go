@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pgbake/pgbake/internal/run"
@@ -19,12 +20,31 @@ const (
 	dataPath  = "/var/lib/postgresql"
 )
 
-// dataDisk makes a file system on a blank data disk. A disk with anything on it is never formatted.
+// dataDisk mounts the data disk, before anything looks for a database there. A blank one gets a file system first;
+// a disk with anything on it is never formatted.
 func (w *work) dataDisk(ctx context.Context) error {
 	dev := w.seed.Cluster.Storage.DataDisk
 	if dev == "" {
 		return nil
 	}
+	if active, err := w.active(ctx, dataMount); err != nil || active {
+		return err
+	}
+	if err := w.format(ctx, dev); err != nil {
+		return err
+	}
+	unit := slices.DeleteFunc(slices.Clone(w.files), func(f rootfs.File) bool { return filepath.Base(f.Path) != dataMount })
+	if _, err := rootfs.Write(w.Root, unit); err != nil {
+		return err
+	}
+	if err := w.Runner.Run(ctx, run.Command("systemctl", "daemon-reload")); err != nil {
+		return err
+	}
+	return w.systemctl(ctx, "start", dataMount)
+}
+
+// format makes a file system on a blank disk, and refuses any other that is not ours.
+func (w *work) format(ctx context.Context, dev string) error {
 	label, kind, err := signature(ctx, w.Runner, dev)
 	switch {
 	case err != nil:
@@ -53,18 +73,6 @@ func (w *work) noDataBelow() error {
 			strings.TrimPrefix(filepath.Dir(found[0]), w.Root), specFile)
 	}
 	return nil
-}
-
-// mountData mounts the data disk, before anything looks for a database there.
-func (w *work) mountData(ctx context.Context) error {
-	if w.seed.Cluster.Storage.DataDisk == "" {
-		return nil
-	}
-	active, err := w.active(ctx, dataMount)
-	if err != nil || active {
-		return err
-	}
-	return w.systemctl(ctx, "start", dataMount)
 }
 
 // signature tells what lies on a block device: the label and kind of what was found, both empty on a blank one.

@@ -38,13 +38,16 @@ func disk(dir string) uint64 {
 	return s.Blocks * uint64(s.Bsize) //nolint:gosec // a block size is positive
 }
 
-// hasAddress tells whether one of this machine's network cards has the address.
-func hasAddress(want netip.Addr) bool {
-	addrs, _ := net.InterfaceAddrs()
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == want {
-			return true
+// card names the network card that has the address; empty when none does.
+func card(want netip.Addr) string {
+	cards, _ := net.Interfaces()
+	for _, c := range cards {
+		addrs, _ := c.Addrs()
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == want {
+				return c.Name
+			}
 		}
 	}
-	return false
+	return ""
 }

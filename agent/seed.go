@@ -87,16 +87,13 @@ func readSeed(root string) (*Seed, error) {
 
 // Files returns every file that the machine should have.
 func (s *Seed) Files(root string) ([]rootfs.File, error) {
-	return render.Node(s.Cluster, s.Machine, s.input(root))
-}
-
-func (s *Seed) input(root string) render.Input {
-	return render.Input{
-		Secrets:  s.Secrets,
-		Identity: s.Identity,
-		Memory:   memory(root),
-		Disk:     disk(filepath.Join(root, "/var/lib")),
-	}
+	return render.Node(s.Cluster, s.Machine, render.Input{
+		Secrets:   s.Secrets,
+		Identity:  s.Identity,
+		Memory:    memory(root),
+		Disk:      disk(filepath.Join(root, dataPath)),
+		Interface: card(s.Machine.Address),
+	})
 }
 
 // units are the ones that make the machine what it is, in the order they start.

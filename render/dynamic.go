@@ -111,6 +111,8 @@ func localParameters(c *cluster.Cluster, in Input) map[string]any {
 	p := map[string]any{
 		"shared_buffers":         sharedBuffers(in.Memory),
 		"max_slot_wal_keep_size": slotLimit(in.Disk),
+		// Java's drivers on old machines know nothing newer.
+		"ssl_min_protocol_version": "TLSv1.2",
 	}
 	maps.DeleteFunc(p, func(name string, _ any) bool {
 		_, set := c.Postgres.Parameters[name]
@@ -121,7 +123,6 @@ func localParameters(c *cluster.Cluster, in Input) map[string]any {
 		"ssl":                      "on",
 		"ssl_cert_file":            "/etc/patroni/tls/postgres.crt",
 		"ssl_key_file":             "/etc/patroni/tls/postgres.key",
-		"ssl_min_protocol_version": "TLSv1.2",
 	})
 	return p
 }

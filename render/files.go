@@ -52,6 +52,8 @@ var table = []row{
 	{"/etc/chrony/sources.d/pgha.sources", timeServers, 0o644, "", chrony, restart, nil},
 	{"/etc/pgha/firewall.nft", everywhere, 0o644, "", firewall, reload, nil},
 
+	{"/etc/systemd/system/var-lib-postgresql.mount", dataDisk, 0o644, "", none, reload, nil},
+
 	{"/etc/etcd/tls/ca.crt", member, 0o644, "etcd", etcd, restart, []string{"ca.crt"}},
 	{"/etc/etcd/tls/etcd.crt", member, 0o644, "etcd", none, reload, []string{"etcd.crt"}},
 	{"/etc/etcd/tls/etcd.key", member, 0o600, "etcd", none, reload, []string{"etcd.key"}},
@@ -78,6 +80,10 @@ func everywhere(*cluster.Cluster, cluster.Machine) bool { return true }
 func member(_ *cluster.Cluster, m cluster.Machine) bool { return m.Role == cluster.DB }
 
 func proxy(_ *cluster.Cluster, m cluster.Machine) bool { return m.Role == cluster.Proxy }
+
+func dataDisk(c *cluster.Cluster, m cluster.Machine) bool {
+	return member(c, m) && c.Storage.DataDisk != ""
+}
 
 func timeServers(c *cluster.Cluster, _ cluster.Machine) bool { return len(c.TimeServers) > 0 }
 
