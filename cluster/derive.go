@@ -124,7 +124,7 @@ func (c *Cluster) Timers() Timers {
 // Packages returns the Debian packages that a machine of the role needs beside pgbake's own.
 func (c *Cluster) PackagesFor(r Role) []string {
 	if r == Proxy {
-		return []string{"haproxy", "keepalived"}
+		return []string{"haproxy", "keepalived", "socat"}
 	}
 	return []string{
 		fmt.Sprintf("postgresql-%d", c.Postgres.Version), fmt.Sprintf("postgresql-client-%d", c.Postgres.Version),

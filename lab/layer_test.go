@@ -197,3 +197,21 @@ func needRoot(t *testing.T) {
 		t.Skip("needs root: it mounts")
 	}
 }
+
+// apt refuses to share a directory of downloads: two labs with different packages must not meet in one.
+func TestOneBuilderAtATimeDownloads(t *testing.T) {
+	r := roots{cache: t.TempDir()}
+	dir, unlock, err := r.archives(t.Context(), "bookworm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, _, err := r.archives(ctx, "bookworm"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a second builder got %s: %v", dir, err)
+	}
+	unlock()
+	if _, _, err := r.archives(t.Context(), "bookworm"); err != nil {
+		t.Error(err)
+	}
+}

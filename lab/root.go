@@ -82,10 +82,11 @@ func (r roots) base(sources []string, release cluster.Release) layer {
 		Name:   name,
 		Inputs: slices.Concat([]string{baseRecipe, runtime.GOARCH}, basePackages, sources),
 		Fill: func(ctx context.Context, dir string) error {
-			debs, err := r.archives(name)
+			debs, unlock, err := r.archives(ctx, name)
 			if err != nil {
 				return err
 			}
+			defer unlock()
 			list := filepath.Join(dir, "sources.list")
 			if err := os.WriteFile(list, []byte(strings.Join(sources, "\n")+"\n"), 0o644); err != nil { //nolint:gosec // apt reads it
 				return err
@@ -127,11 +128,7 @@ func (r roots) role(ctx context.Context, c *cluster.Cluster, role cluster.Role, 
 		Name:   name,
 		Inputs: slices.Concat([]string{roleRecipe, base}, packages, arch.inputs()),
 		Fill: func(ctx context.Context, dir string) error {
-			s, err := r.site(name, dir, base)
-			if err != nil {
-				return err
-			}
-			return s.install(ctx, arch, packages)
+			return r.at(ctx, name, dir, []string{base}, func(s site) error { return s.install(ctx, arch, packages) })
 		},
 	}
 	middle, err := l.build(ctx, r.cache)
@@ -146,11 +143,7 @@ func (r roots) role(ctx context.Context, c *cluster.Cluster, role cluster.Role, 
 		Name:   name + "-pgha",
 		Inputs: slices.Concat([]string{middle}, sums),
 		Fill: func(ctx context.Context, dir string) error {
-			s, err := r.site(name+"-pgha", dir, middle, base)
-			if err != nil {
-				return err
-			}
-			return s.installFiles(ctx, debs)
+			return r.at(ctx, name+"-pgha", dir, []string{middle, base}, func(s site) error { return s.installFiles(ctx, debs) })
 		},
 	}
 	upper, err := top.build(ctx, r.cache)
@@ -194,16 +187,25 @@ func postgresArchive(c *cluster.Cluster) (archive, error) {
 	return a, nil
 }
 
-// site is the place to make a layer in.
-func (r roots) site(name, dir string, lower ...string) (site, error) {
-	debs, err := r.archives(name)
-	return site{overlay{Lower: lower, Dir: dir, Volatile: true}, r.run, debs}, err
+// at calls f with the place to make a layer in.
+func (r roots) at(ctx context.Context, name, dir string, lower []string, f func(site) error) error {
+	debs, unlock, err := r.archives(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return f(site{overlay{Lower: lower, Dir: dir, Volatile: true}, r.run, debs})
 }
 
-// archives is the directory that keeps downloaded packages of one layer: apt locks it, so no two layers share one.
-func (r roots) archives(name string) (string, error) {
-	dir := filepath.Join(r.cache, "archives", name)
-	return dir, os.MkdirAll(filepath.Join(dir, "partial"), 0o755) //nolint:gosec // apt's own user writes there
+// archives is the directory that keeps the packages downloaded for layers of a name, for one builder at a time:
+// apt refuses to share it.
+func (r roots) archives(ctx context.Context, name string) (dir string, unlock func(), err error) {
+	dir = filepath.Join(r.cache, "archives", name)
+	if err := os.MkdirAll(filepath.Join(dir, "partial"), 0o755); err != nil { //nolint:gosec // apt's own user writes there
+		return "", nil, err
+	}
+	unlock, err = lock(ctx, dir+".lock")
+	return dir, unlock, err
 }
 
 func sha256sums(files []string) ([]string, error) {
