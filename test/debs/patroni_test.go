@@ -1,6 +1,7 @@
 package debs
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -78,7 +79,14 @@ func (l *life) says(path, want string) {
 // primary waits until PostgreSQL takes writes under Patroni, and notes its process.
 func (l *life) primary(t *testing.T) {
 	t.Helper()
-	l.says("/primary", " 200 OK")
+	l.says("/primary", " 200 OK") // it holds the lock; PostgreSQL may still start
+	l.until("PostgreSQL takes writes", func() error {
+		out, err := l.try("runuser", "-u", "postgres", "--", "psql", "-Atc", "select pg_is_in_recovery()")
+		if err == nil && strings.TrimSpace(out) != "f" {
+			err = errors.New("it recovers")
+		}
+		return err
+	})
 	l.postmaster = l.pid(t)
 }
 
