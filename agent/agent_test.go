@@ -144,15 +144,15 @@ func TestAwaitNamesWhatItWaitedFor(t *testing.T) {
 
 func TestOneApplyAtATime(t *testing.T) {
 	a := Agent{Root: t.TempDir()}
-	unlock, err := a.lock()
+	unlock, err := a.lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.lock(); err == nil || !strings.Contains(err.Error(), "another `pgha apply`") {
+	if _, err := a.lock(t.Context()); err == nil || !strings.Contains(err.Error(), "another `pgha apply`") {
 		t.Errorf("got %v", err)
 	}
 	unlock()
-	if unlock, err = a.lock(); err != nil {
+	if unlock, err = a.lock(t.Context()); err != nil {
 		t.Error(err)
 	} else {
 		unlock()

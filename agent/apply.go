@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,25 +53,29 @@ type step struct {
 }
 
 // The recipe. Each step may be killed at any point: the next apply finds what is missing and goes on.
+// The gate opens before the first unit that it holds back; the slow restarts run while etcd looks for its peers.
 var recipe = []step{
 	{"address", "", (*work).awaitAddress},
 	{"data disk", cluster.DB, (*work).dataDisk},
 	{"stock clusters", cluster.DB, (*work).refuseStockClusters},
 	{"files", "", (*work).writeFiles},
-	{"reload", "", (*work).reload},
 	{"gate", "", (*work).openGate},
-	{"etcd", cluster.DB, (*work).etcd},
+	{"firewall", "", (*work).firewall},
+	{"etcd", cluster.DB, (*work).startEtcd},
+	{"haproxy", cluster.Proxy, (*work).startHAProxy},
+	{"keepalived", cluster.Proxy, (*work).startKeepalived},
+	{"reload", "", (*work).reload},
+	{"quorum", cluster.DB, (*work).awaitQuorum},
 	{"postgres", cluster.DB, (*work).postgres},
 	{"settings", cluster.DB, (*work).settings},
 	{"roles", cluster.DB, (*work).roles},
-	{"haproxy", cluster.Proxy, (*work).haproxy},
-	{"keepalived", cluster.Proxy, (*work).keepalived},
+	{"primary", cluster.Proxy, (*work).awaitPrimary},
 }
 
 // Apply makes the machine what its seed says. Done twice it changes nothing.
 // A *SeedError means that nothing was touched.
 func (a *Agent) Apply(ctx context.Context) (*Result, error) {
-	unlock, err := a.lock()
+	unlock, err := a.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -181,9 +184,16 @@ func (w *work) writeFiles(context.Context) (err error) {
 	if w.files, err = w.seed.Files(w.Root); err != nil {
 		return err
 	}
-	changes, err := rootfs.Diff(w.Root, w.files)
-	if err != nil || len(changes) == 0 {
+	// cloud-init made the folder, for everybody to look into.
+	if err := os.Chmod(filepath.Join(w.Root, tlsDir), 0o700); err != nil { //nolint:gosec // a directory needs its x
 		return err
+	}
+	changes, err := rootfs.Diff(w.Root, w.files)
+	if err != nil {
+		return err
+	}
+	if len(changes) == 0 {
+		return w.pending.load() // what a killed apply left
 	}
 	for _, c := range changes {
 		if c.File.Unit != "" {
@@ -200,12 +210,14 @@ func (w *work) writeFiles(context.Context) (err error) {
 	return err
 }
 
-// reload makes the units that help (firewall, clock, kernel settings, journal) see their changed files.
-// The units of the machine's own role have their turn in their own steps.
+// firewall closes the machine before anything on it listens.
+func (w *work) firewall(ctx context.Context) error {
+	return w.bring(ctx, "pgha-firewall.service", true)
+}
+
+// reload makes the units that help (clock, kernel settings, journal) see their changed files.
+// Those of the machine's own role have their turn in their own steps.
 func (w *work) reload(ctx context.Context) error {
-	if err := w.pending.load(); err != nil {
-		return err
-	}
 	own := w.seed.units()
 	for _, unit := range w.pending.units() {
 		if slices.Contains(own, unit) {
@@ -236,15 +248,16 @@ func (w *work) openGate(context.Context) error {
 	return os.WriteFile(path, nil, 0o644) //nolint:gosec // an empty mark
 }
 
-// bring starts a unit, or makes a running one see its changed files. It does not wait for it to be ready.
-func (w *work) bring(ctx context.Context, unit string) error {
-	active, err := w.active(ctx, unit)
+// bring starts a unit, or makes a running one see its changed files. Unless told to, it does not wait for the unit
+// to be ready: what an apply waits for, it says.
+func (w *work) bring(ctx context.Context, unit string, wait bool) error {
+	state, err := w.state(ctx, unit)
 	if err != nil {
 		return err
 	}
 	var verb string
 	switch {
-	case !active:
+	case !running(state):
 		verb = "start"
 	case w.pending.restart(unit):
 		verb = "restart"
@@ -253,13 +266,17 @@ func (w *work) bring(ctx context.Context, unit string) error {
 	default:
 		return nil
 	}
-	// A unit that failed too often before its files were right is given a new chance.
-	if !active {
-		if err := w.Runner.Run(ctx, run.Command("systemctl", "reset-failed", unit)); err != nil && ctx.Err() != nil {
+	if state == "failed" {
+		// It gave up while its files were wrong: a new chance.
+		if err := w.Runner.Run(ctx, run.Command("systemctl", "reset-failed", unit)); err != nil {
 			return err
 		}
 	}
-	if err := w.systemctl(ctx, verb, "--no-block", unit); err != nil {
+	args := []string{verb, unit}
+	if !wait {
+		args = []string{verb, "--no-block", unit}
+	}
+	if err := w.systemctl(ctx, args...); err != nil {
 		return err
 	}
 	return w.pending.done(unit)
@@ -272,18 +289,17 @@ func (w *work) systemctl(ctx context.Context, args ...string) error {
 	return w.Runner.Run(ctx, run.Command(append([]string{"systemctl"}, args...)...))
 }
 
-// active tells whether the unit runs or is on its way.
-func (w *work) active(ctx context.Context, unit string) (bool, error) {
+// state is systemd's word for how a unit stands: active, activating, inactive, failed …
+func (w *work) state(ctx context.Context, unit string) (string, error) {
 	out, err := w.Runner.Output(ctx, run.Command("systemctl", "is-active", unit))
-	if err != nil && run.ExitCode(err) < 0 {
-		return false, err
+	state := strings.TrimSpace(string(out))
+	if state == "" && err != nil { // its exit code only repeats the word
+		return "", err
 	}
-	switch state := strings.TrimSpace(string(out)); state {
-	case "active", "activating", "reloading":
-		return true, nil
-	case "inactive", "failed", "deactivating", "unknown":
-		return false, nil
-	default:
-		return false, errors.New("systemctl is-active " + unit + " says " + state)
-	}
+	return state, nil
+}
+
+// running tells whether a unit in this state runs or is on its way.
+func running(state string) bool {
+	return state == "active" || state == "activating" || state == "reloading"
 }

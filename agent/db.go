@@ -7,11 +7,10 @@ import (
 	"strings"
 )
 
-// etcd starts the member and waits for a quorum: Patroni without one only waits more slowly.
-func (w *work) etcd(ctx context.Context) error {
-	if err := w.bring(ctx, "etcd.service"); err != nil {
-		return err
-	}
+func (w *work) startEtcd(ctx context.Context) error { return w.bring(ctx, "etcd.service", false) }
+
+// awaitQuorum waits until etcd works: Patroni without it only waits more slowly.
+func (w *work) awaitQuorum(ctx context.Context) error {
 	self := w.seed.Machine.Address
 	return w.await(ctx, "etcd", condition{
 		holds: func(ctx context.Context) bool { return w.api.etcdHealthy(ctx, self) },
@@ -37,7 +36,7 @@ func (w *work) silent(ctx context.Context, answers func(context.Context, netip.A
 
 // postgres starts Patroni and waits until PostgreSQL runs, as the primary or as a replica that streams.
 func (w *work) postgres(ctx context.Context) error {
-	if err := w.bring(ctx, "patroni.service"); err != nil {
+	if err := w.bring(ctx, "patroni.service", false); err != nil {
 		return err
 	}
 	self := w.seed.Machine.Address

@@ -27,7 +27,7 @@ func (w *work) dataDisk(ctx context.Context) error {
 	if dev == "" {
 		return nil
 	}
-	if active, err := w.active(ctx, dataMount); err != nil || active {
+	if state, err := w.state(ctx, dataMount); err != nil || running(state) {
 		return err
 	}
 	if err := w.format(ctx, dev); err != nil {

@@ -16,11 +16,17 @@ const (
 	readWrite = "postgres_rw"
 )
 
-// haproxy starts it and waits until it routes to a primary.
-func (w *work) haproxy(ctx context.Context) error {
-	if err := w.bring(ctx, "haproxy.service"); err != nil {
-		return err
+func (w *work) startHAProxy(ctx context.Context) error { return w.bring(ctx, "haproxy.service", false) }
+
+func (w *work) startKeepalived(ctx context.Context) error {
+	if !w.seed.Cluster.VirtualAddress.IsValid() {
+		return nil
 	}
+	return w.bring(ctx, "keepalived.service", false)
+}
+
+// awaitPrimary waits until HAProxy leads writers to one.
+func (w *work) awaitPrimary(ctx context.Context) error {
 	return w.await(ctx, "a primary", condition{
 		holds: func(ctx context.Context) bool {
 			up, err := serversUp(ctx, haproxySocket, readWrite)
@@ -36,13 +42,6 @@ func (w *work) haproxy(ctx context.Context) error {
 			return "no member leads yet, though Patroni answers everywhere"
 		},
 	})
-}
-
-func (w *work) keepalived(ctx context.Context) error {
-	if !w.seed.Cluster.VirtualAddress.IsValid() {
-		return nil
-	}
-	return w.bring(ctx, "keepalived.service")
 }
 
 // serversUp names the servers of a backend that take traffic.

@@ -96,15 +96,12 @@ func (s *Seed) Files(root string) ([]rootfs.File, error) {
 	})
 }
 
-// units are the ones that make the machine what it is, in the order they start.
+// units are those of the machine's role: they start in steps of their own.
 func (s *Seed) units() []string {
-	switch {
-	case s.Machine.Role == cluster.DB:
+	if s.Machine.Role == cluster.DB {
 		return []string{"etcd.service", "patroni.service"}
-	case s.Cluster.VirtualAddress.IsValid():
-		return []string{"haproxy.service", "keepalived.service"}
 	}
-	return []string{"haproxy.service"}
+	return []string{"haproxy.service", "keepalived.service"}
 }
 
 func names(ms []cluster.Machine) string {

@@ -98,8 +98,11 @@ func (w *work) await(ctx context.Context, step string, c condition) error {
 	return nil
 }
 
+// lockTime is how long a lock is waited for: a killed apply may still be on its way out.
+const lockTime = 2 * time.Second
+
 // lock makes sure that one apply runs at a time on a machine; the lock ends with the process.
-func (a *Agent) lock() (unlock func(), err error) {
+func (a *Agent) lock(ctx context.Context) (unlock func(), err error) {
 	path := filepath.Join(a.Root, lockFile)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // the lock holds no secret
 		return nil, err
@@ -108,12 +111,20 @@ func (a *Agent) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errors.New("another `pgha apply` is at work on this machine\n      hint: `pgha status` says what it waits for; at boot it is pgha-apply.service")
+	ctx, cancel := context.WithTimeout(ctx, lockTime)
+	defer cancel()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return func() { _ = f.Close() }, nil
+		case !errors.Is(err, syscall.EWOULDBLOCK):
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(errors.New("another `pgha apply` is at work on this machine\n      hint: `pgha status` says what it waits for; at boot it is pgha-apply.service"), f.Close())
+		case <-time.After(poll / 10):
+		}
 	}
-	return func() { _ = f.Close() }, nil
 }

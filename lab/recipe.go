@@ -15,8 +15,16 @@ import (
 // The recipes' names are inputs of their layers: raise them when what is below changes.
 const (
 	baseRecipe = "base 3"
-	roleRecipe = "role 1"
+	roleRecipe = "role 2"
 )
+
+// cloudConfig is what an appliance needs of cloud-init: each module that is left out saves its share of a slow start.
+const cloudConfig = `# The seed is the only source of this machine's identity.
+datasource_list: [NoCloud, None]
+cloud_init_modules: [bootcmd, write-files, growpart, resizefs, set_hostname, users-groups, ssh]
+cloud_config_modules: [set-passwords, runcmd]
+cloud_final_modules: [scripts-user, final-message]
+`
 
 // finishBase makes of a fresh Debian what an image of it is: nothing that only one machine may have,
 // nothing at boot that only costs time.
@@ -34,14 +42,8 @@ func finishBase(ctx context.Context, r run.Runner, root string) error {
 		return err
 	}
 	files := map[string]string{
-		"etc/machine-id": "", // systemd makes one at first boot
-		"etc/cloud/cloud.cfg.d/50-pgbake.cfg": "# The seed is the only source of these machines' identity.\n" +
-			"datasource_list: [NoCloud, None]\n",
-	}
-	// The seed is written by cloud-init's network stage. Its two later ones find nothing to do, and would take
-	// a second of processor time per machine from the cluster that is being made.
-	for _, unit := range []string{"cloud-config", "cloud-final"} {
-		files["etc/systemd/system/"+unit+".service.d/50-pgbake.conf"] = "[Service]\nCPUWeight=1\nNice=19\n"
+		"etc/machine-id":                      "", // systemd makes one at first boot
+		"etc/cloud/cloud.cfg.d/95_pgbake.cfg": cloudConfig,
 	}
 	for name, body := range files {
 		if err := write(filepath.Join(root, name), body, 0o644); err != nil {
@@ -98,7 +100,7 @@ func (o site) install(ctx context.Context, a archive, packages []string) error {
 			return err
 		}
 	}
-	return o.cleanUp(noCluster)
+	return o.cleanUp(ctx, noCluster)
 }
 
 // addArchive writes the apt source of the PostgreSQL archive.
@@ -151,7 +153,7 @@ func (o site) installFiles(ctx context.Context, debs []string) error {
 	if err := o.apt(ctx, args...); err != nil {
 		return err
 	}
-	return o.cleanUp()
+	return o.cleanUp(ctx)
 }
 
 // prepare mounts the root and what installing needs in it.
@@ -173,7 +175,11 @@ func (o site) prepare() error {
 	return write(filepath.Join(o.root(), "usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n", 0o755)
 }
 
-func (o site) cleanUp(more ...string) error {
+func (o site) cleanUp(ctx context.Context, more ...string) error {
+	// Else the first boot rebuilds ldconfig's and the journal's caches, which are there.
+	if err := chroot(ctx, o.run, o.root(), "/lib/systemd/systemd-update-done"); err != nil {
+		return err
+	}
 	for _, f := range append(more, filepath.Join(o.root(), "etc/resolv.conf"), filepath.Join(o.root(), "usr/sbin/policy-rc.d")) {
 		if err := os.Remove(f); err != nil {
 			return err

@@ -83,13 +83,15 @@ func parameters(c *cluster.Cluster) map[string]any {
 		"archive_mode":    "on",
 		"archive_command": "/bin/true",
 		// A dead peer is noticed in tens of seconds, not after the kernel's two hours.
-		"tcp_keepalives_idle":                 60,
-		"tcp_keepalives_interval":             10,
-		"tcp_keepalives_count":                3,
-		"tcp_user_timeout":                    "30s",
-		"wal_sender_timeout":                  "30s",
-		"wal_receiver_timeout":                "30s",
-		"wal_receiver_status_interval":        "1s",
+		"tcp_keepalives_idle":          60,
+		"tcp_keepalives_interval":      10,
+		"tcp_keepalives_count":         3,
+		"tcp_user_timeout":             "30s",
+		"wal_sender_timeout":           "30s",
+		"wal_receiver_timeout":         "30s",
+		"wal_receiver_status_interval": "1s",
+		// A replica whose slot is not there yet, or whose primary has just changed, asks again after a second, not five.
+		"wal_retrieve_retry_interval":         "1s",
 		"idle_in_transaction_session_timeout": "10min",
 		"password_encryption":                 "scram-sha-256",
 		// One syncfs instead of an fsync for each file: crash recovery starts at once.
@@ -119,10 +121,10 @@ func localParameters(c *cluster.Cluster, in Input) map[string]any {
 		return set
 	})
 	maps.Copy(p, map[string]any{
-		"unix_socket_directories":  socketDir,
-		"ssl":                      "on",
-		"ssl_cert_file":            "/etc/patroni/tls/postgres.crt",
-		"ssl_key_file":             "/etc/patroni/tls/postgres.key",
+		"unix_socket_directories": socketDir,
+		"ssl":                     "on",
+		"ssl_cert_file":           "/etc/patroni/tls/postgres.crt",
+		"ssl_key_file":            "/etc/patroni/tls/postgres.key",
 	})
 	return p
 }

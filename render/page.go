@@ -30,6 +30,8 @@ type page struct {
 	All  []cluster.Machine
 	// What the machine is.
 	DB, HasVIP bool
+	// Syncfs tells that PostgreSQL's tools know --sync-method: from 17 on.
+	Syncfs bool
 
 	EtcdDataDir, EtcdState string
 
@@ -66,6 +68,7 @@ func newPage(c *cluster.Cluster, m cluster.Machine, in Input) (*page, error) {
 		RESTUser: RESTUser, ReplicationUser: text(c.Postgres.ReplicationUser), RewindUser: RewindUser, StatsUser: StatsUser,
 		REST: text(in.Secrets.REST), Replicator: text(in.Secrets.Replicator), Rewind: text(in.Secrets.Rewind),
 		Stats: text(in.Secrets.Stats), VRRP: text(in.Secrets.VRRP),
+		Syncfs:          c.Postgres.Version >= 17,
 		Initdb:          initdb(c),
 		Dynamic:         yamlMap(Dynamic(c), 4),
 		LocalParameters: yamlMap(localParameters(c, in), 4),
@@ -153,6 +156,10 @@ func initdb(c *cluster.Cluster) []setting {
 		options = append(options, setting{"locale-provider", "builtin"}, setting{"builtin-locale", "C.UTF-8"})
 	default:
 		options = append(options, setting{"locale-provider", "libc"})
+	}
+	if c.Postgres.Version >= 17 {
+		// One syncfs for a thousand fsyncs.
+		options = append(options, setting{"sync-method", "syncfs"})
 	}
 	return options
 }

@@ -27,14 +27,17 @@ func apply(o *options) *cobra.Command {
 			}
 			a := o.agent()
 			a.Patience = timeout
+			ready := func() {}
 			if boot {
 				a.Patience = 0 // a peer may be days away
+				ready = agent.Ready()
 			}
 			began := time.Now()
 			result, err := a.Apply(cmd.Context())
 			if err != nil {
 				return err
 			}
+			ready()
 			if len(result.Changed)+len(result.Acted) == 0 {
 				fmt.Fprintln(os.Stderr, "pgha: nothing to change")
 				return nil

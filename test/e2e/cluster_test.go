@@ -57,6 +57,7 @@ func theMainJob(t *testing.T, scope, spec string, app application) {
 		})
 	})
 	t.Run("nobody else gets in", func(t *testing.T) { l.refusals(t, app) })
+	t.Run("firewall", l.firewall)
 	t.Run("apply twice", l.applyTwice)
 	t.Run("killed and mended", l.killedApply)
 	t.Run("no secret leaks", l.noLeak)

@@ -37,6 +37,30 @@ func (l *lab) refusals(t *testing.T, app application) {
 	}
 }
 
+// firewall: this host stands in the client networks, so PostgreSQL and the proxy answer it, and nothing else does.
+func (l *lab) firewall(t *testing.T) {
+	l = l.on(t)
+	reaches := func(address string, port int) bool {
+		_, err := l.inside(nil, "timeout", "2", "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d", address, port))
+		return err == nil
+	}
+	member := l.addresses()[l.member(1)]
+	for port, open := range map[int]bool{5432: true, 2379: false, 2380: false, 8008: false} {
+		if got := reaches(member, port); got != open {
+			t.Errorf("a client reaches port %d of a member: %t, want %t", port, got, open)
+		}
+	}
+	// Loaded anew it cuts nothing, not even streams that connection tracking never saw begin.
+	last := l.member(3)
+	if out, code := l.exec(last, "sh", "-c", "systemctl stop pgha-firewall && systemctl start pgha-firewall"); code != 0 {
+		t.Fatal(out)
+	}
+	if out, code := l.exec(last, "sh", "-c", "timeout 5 pgha apply 2>&1"); code != 0 {
+		t.Errorf("after the firewall was loaded anew: %s", out)
+	}
+	l.healthy(15 * time.Second)
+}
+
 func (l *lab) applyTwice(t *testing.T) {
 	l = l.on(t)
 	for _, machine := range l.machines {

@@ -1,0 +1,31 @@
+package agent
+
+import (
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// Patience of the boot: how long multi-user.target and cloud-init's last stages are held back for the cluster.
+// A healthy first boot is done by then; a peer may be days away.
+const bootHold = 30 * time.Second
+
+// Ready returns a function that tells systemd, once, that this boot may go on (sd_notify(3)); it is called when the
+// machine is done, and by itself after bootHold. Outside a unit of Type=notify it does nothing.
+func Ready() func() {
+	once := sync.OnceFunc(func() {
+		socket := os.Getenv("NOTIFY_SOCKET")
+		if socket == "" {
+			return
+		}
+		conn, err := net.Dial("unixgram", socket) //nolint:noctx // a local datagram does not wait
+		if err != nil {
+			return // systemd then ends the unit's start, and says so
+		}
+		_, _ = conn.Write([]byte("READY=1"))
+		_ = conn.Close()
+	})
+	time.AfterFunc(bootHold, once)
+	return once
+}
