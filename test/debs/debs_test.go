@@ -149,16 +149,18 @@ func (l *life) apt(t *testing.T, repo, command string) string {
 		apt-get --quiet --yes --no-install-recommends -o Dpkg::Use-Pty=0 %[2]s 2>&1`, repo, command))
 }
 
-// listening are the sockets that others could reach, and nobody's before "pgha apply".
+// nothingListens checks that nobody can reach anything before "pgha apply", though an image would have it.
 func (l *life) nothingListens(t *testing.T) {
 	t.Helper()
 	if got := l.sh(t, `ss -Hltnp | grep -E ':(2379|2380|5432|5433|8008|5000|5001|7000) ' || :`); got != "" {
 		t.Errorf("something listens before pgha apply:\n%s", got)
 	}
-	for _, unit := range []string{"etcd", "patroni", "haproxy", "keepalived", "pgha-apply", "pgha-firewall"} {
+	for _, unit := range []string{"etcd", "patroni", "haproxy", "keepalived", "pgha-firewall"} {
 		if got := l.sh(t, "systemctl show --value -p ActiveState "+unit); got != "inactive" {
 			t.Errorf("%s.service is %s before pgha apply", unit, got)
 		}
+	}
+	for _, unit := range []string{"etcd", "patroni", "haproxy", "keepalived", "pgha-firewall", "pgha-apply"} {
 		if got := l.sh(t, "systemctl is-enabled "+unit); got != "enabled" {
 			t.Errorf("%s.service is %s: an image would not have it", unit, got)
 		}
@@ -197,13 +199,21 @@ func (l *life) install(t *testing.T) {
 	}
 }
 
-// firstBoot: an image that was made with the packages in it boots for the first time, and still has no seed.
+// firstBoot: an image that was made with the packages in it boots for the first time, without a seed: it says so,
+// starts nothing, and nothing else fails.
 func (l *life) firstBoot(t *testing.T) {
 	l.off()
 	l.boot()
 	l.nothingListens(t)
-	if got := l.sh(t, "systemctl --failed --no-legend"); got != "" {
+	if got := l.sh(t, "systemctl --failed --plain --no-legend | cut -d ' ' -f 1"); got != "pgha-apply.service" {
 		t.Errorf("failed units:\n%s", got)
+	}
+	console, err := os.ReadFile(filepath.Join(l.disk, "console"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(console), "/etc/pgha/cluster.yaml is missing"); n != 1 {
+		t.Errorf("the console says %d times that there is no seed:\n%s", n, console)
 	}
 }
 

@@ -58,7 +58,7 @@ func (m *machine) boot() {
 	script := `mount -t overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"; shift 2; exec "$@"`
 	args := append(scope, "unshare", "--mount", "--propagation=slave", "sh", "-euc", script, "sh", m.root, m.disk,
 		"systemd-nspawn", "--quiet", "--boot", "--directory="+m.disk+"/root", "--machine="+m.name(), "--hostname=machine",
-		"--register=no", "--keep-unit", "--console=pipe", "--private-network", "--link-journal=no", "--resolv-conf=off",
+		"--register=no", "--keep-unit", "--console=read-only", "--private-network", "--link-journal=no", "--resolv-conf=off",
 		"--timezone=off", "--suppress-sync=yes")
 	m.cmd = exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // kill ends it
 	m.cmd.Stdout, m.cmd.Stderr = console, console
