@@ -176,9 +176,12 @@ func (o site) prepare() error {
 }
 
 func (o site) cleanUp(ctx context.Context, more ...string) error {
-	// Else the first boot rebuilds ldconfig's and the journal's caches, which are there.
-	if err := chroot(ctx, o.run, o.root(), "/lib/systemd/systemd-update-done"); err != nil {
-		return err
+	// Else the first boot of a Debian 13 rebuilds ldconfig's and the journal's caches, which are there.
+	const updateDone = "/usr/lib/systemd/systemd-update-done"
+	if _, err := os.Stat(filepath.Join(o.root(), updateDone)); err == nil {
+		if err := chroot(ctx, o.run, o.root(), updateDone); err != nil {
+			return err
+		}
 	}
 	for _, f := range append(more, filepath.Join(o.root(), "etc/resolv.conf"), filepath.Join(o.root(), "usr/sbin/policy-rc.d")) {
 		if err := os.Remove(f); err != nil {
