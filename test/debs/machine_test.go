@@ -2,7 +2,9 @@ package debs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +24,7 @@ type machine struct {
 	cmd        *exec.Cmd
 	ended      chan struct{} // closed when cmd has ended
 	pid        int           // of its first process
+	group      string        // the cgroup that was made for it
 }
 
 // newMachine returns a machine that is off. What of, given by path on the machine, is copied onto its disk.
@@ -109,7 +112,7 @@ func (m *machine) cgroup() (*os.File, []string) {
 		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the kernel's own mode
 			m.t.Fatal(err)
 		}
-		m.t.Cleanup(func() { removeCgroup(dir) })
+		m.group = dir
 		f, err := os.Open(dir) //nolint:gosec // a name of ours
 		if err != nil {
 			m.t.Fatal(err)
@@ -120,15 +123,18 @@ func (m *machine) cgroup() (*os.File, []string) {
 	return nil, nil
 }
 
-// removeCgroup removes what rmdir can: the files in it are not real.
-func removeCgroup(dir string) {
-	entries, _ := os.ReadDir(dir) //nolint:errcheck // nothing to remove, then
+// removeCgroup removes a cgroup and those in it, if there. Only rmdir works: the files in it are not real.
+func removeCgroup(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	for _, e := range entries {
 		if e.IsDir() {
-			removeCgroup(filepath.Join(dir, e.Name()))
+			err = errors.Join(err, removeCgroup(filepath.Join(dir, e.Name())))
 		}
 	}
-	_ = os.Remove(dir)
+	return errors.Join(err, syscall.Rmdir(dir))
 }
 
 // first finds the first process of the machine, a child of its supervisor.
@@ -180,6 +186,14 @@ func (m *machine) kill() {
 		_ = m.cmd.Process.Kill()
 		<-m.ended
 	}
+	// The dead need a moment to leave.
+	for range 100 {
+		if m.group == "" || removeCgroup(m.group) == nil && removeCgroup("/sys/fs/cgroup/systemd/"+m.name()) == nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	m.t.Errorf("the machine's cgroup stays: %v", removeCgroup(m.group))
 }
 
 // try runs a program on the machine and returns both of its outputs.
