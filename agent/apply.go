@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,6 +43,7 @@ type work struct {
 	seed    *Seed
 	files   []rootfs.File
 	pending pending
+	states  map[string]string
 	api     *api
 	Result
 }
@@ -255,14 +257,15 @@ func (w *work) bring(ctx context.Context, unit string, wait bool) error {
 	if err != nil {
 		return err
 	}
+	// Both re… verbs also start a unit that does not run.
 	var verb string
 	switch {
-	case !running(state):
-		verb = "start"
 	case w.pending.restart(unit):
 		verb = "restart"
 	case w.pending.has(unit):
 		verb = "reload-or-restart"
+	case !running(state):
+		verb = "start"
 	default:
 		return nil
 	}
@@ -289,14 +292,22 @@ func (w *work) systemctl(ctx context.Context, args ...string) error {
 	return w.Runner.Run(ctx, run.Command(append([]string{"systemctl"}, args...)...))
 }
 
-// state is systemd's word for how a unit stands: active, activating, inactive, failed …
+// state is systemd's word for how a unit stood when the apply first asked: active, activating, inactive, failed …
+// All units are asked for at once: each question costs a process.
 func (w *work) state(ctx context.Context, unit string) (string, error) {
-	out, err := w.Runner.Output(ctx, run.Command("systemctl", "is-active", unit))
-	state := strings.TrimSpace(string(out))
-	if state == "" && err != nil { // its exit code only repeats the word
-		return "", err
+	if w.states == nil {
+		units := append(w.seed.units(), "pgha-firewall.service", dataMount)
+		out, err := w.Runner.Output(ctx, run.Command(append([]string{"systemctl", "is-active"}, units...)...))
+		words := strings.Fields(string(out))
+		if len(words) != len(units) { // else the exit code only repeats what the words say
+			return "", errors.Join(fmt.Errorf("systemctl is-active: %d answers for %d units", len(words), len(units)), err)
+		}
+		w.states = map[string]string{}
+		for i, u := range units {
+			w.states[u] = words[i]
+		}
 	}
-	return state, nil
+	return w.states[unit], nil
 }
 
 // running tells whether a unit in this state runs or is on its way.
