@@ -35,8 +35,7 @@ quick: build ## the tests that need neither root nor machines
 	go test -short ./...
 
 bench: setup-test build ## the figures of the README, with their peers (root)
-	go test -run '^$$' -bench . -benchtime 5x ./packages ./cloudinit ./agent
-	test/bench.sh
+	go test -run '^$$' -bench . -benchtime 5x -timeout 30m ./packages ./cloudinit ./test/e2e
 
 lint: $(LINT) ## vet, golangci-lint, shellcheck
 	go vet ./...
@@ -50,7 +49,7 @@ vuln: ## known vulnerabilities in what is linked (network)
 	go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
 
 golden: ## write the golden files anew; read the diff
-	go test -short ./render ./cluster ./cloudinit ./cmd/... -update
+	go test -short ./render ./cluster ./cloudinit ./packages -update
 
 setup-%:
 	@test/setup.sh $*

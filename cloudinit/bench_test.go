@@ -2,6 +2,7 @@ package cloudinit
 
 import (
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -65,6 +66,26 @@ func BenchmarkSeeds(b *testing.B) {
 		dir := b.TempDir()
 		for i := range 100 {
 			realSeeds(b, c, spec, filepath.Join(dir, fmt.Sprint(i)))
+		}
+	}
+}
+
+// BenchmarkPeerOpenSSL issues as many certificates of the same kind, 100 clusters' of 4 machines, as a script would.
+func BenchmarkPeerOpenSSL(b *testing.B) {
+	dir := b.TempDir()
+	script := `set -eu
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=ca -days 3650 -keyout ca.key -out ca.crt 2>/dev/null
+for i in $(seq 13); do
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=node$i -keyout $i.key -out $i.csr 2>/dev/null
+  openssl x509 -req -in $i.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 825 -out $i.crt 2>/dev/null
+done`
+	for b.Loop() {
+		for range 100 {
+			cmd := exec.CommandContext(b.Context(), "sh", "-c", script)
+			cmd.Dir = dir
+			if out, err := cmd.CombinedOutput(); err != nil {
+				b.Fatalf("openssl: %v\n%s", err, out)
+			}
 		}
 	}
 }

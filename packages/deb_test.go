@@ -267,3 +267,23 @@ func BenchmarkBuild(b *testing.B) {
 		mustBuild(b, o)
 	}
 }
+
+// BenchmarkPeerDpkgDeb is Debian's own tool on the same three trees, gzip too.
+func BenchmarkPeerDpkgDeb(b *testing.B) {
+	dir := b.TempDir()
+	var trees []string
+	for _, deb := range mustBuild(b, options(b)) {
+		tree := filepath.Join(dir, filepath.Base(deb))
+		if out, err := exec.CommandContext(b.Context(), "dpkg-deb", "--raw-extract", deb, tree).CombinedOutput(); err != nil {
+			b.Fatalf("dpkg-deb: %v\n%s", err, out)
+		}
+		trees = append(trees, tree)
+	}
+	for b.Loop() {
+		for _, tree := range trees {
+			if out, err := exec.CommandContext(b.Context(), "dpkg-deb", "--root-owner-group", "-Zgzip", "--build", tree, tree+".deb").CombinedOutput(); err != nil {
+				b.Fatalf("dpkg-deb: %v\n%s", err, out)
+			}
+		}
+	}
+}

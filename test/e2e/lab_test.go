@@ -85,19 +85,22 @@ func (l *lab) pgbake(args ...string) string {
 
 // try is pgbake that may fail; the error has what it said.
 func (l *lab) try(ctx context.Context, args ...string) (string, error) {
-	bin, err := filepath.Abs("../../bin/pgbake")
+	out, talk, err := pgbake(ctx, l.spec, args...)
 	if err != nil {
-		return "", err
+		return out, errors.Join(err, errors.New(talk))
 	}
+	return out, nil
+}
+
+// pgbake runs the program that `make build` has built, and returns what it said on both outputs.
+func pgbake(ctx context.Context, spec string, args ...string) (out, talk string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, append([]string{"-f", l.spec}, args...)...)
-	var out, talk bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &talk
-	if err := cmd.Run(); err != nil {
-		return out.String(), errors.Join(err, errors.New(talk.String()))
-	}
-	return out.String(), nil
+	cmd := exec.CommandContext(ctx, "../../bin/pgbake", append([]string{"-f", spec}, args...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	return stdout.String(), stderr.String(), err
 }
 
 // exec runs a program on a machine of the lab; what it said on both outputs, and its exit code.
