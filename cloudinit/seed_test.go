@@ -205,8 +205,8 @@ func TestInstanceID(t *testing.T) {
 	s.REST += "x"
 	add("another secret", spec, s, testIdentity(m), Options{})
 
-	again, _ := New(c, m, append(spec, '\n'), cluster.Secrets(s), testIdentity(m), Options{})
-	seed, _ := New(c, m, append(spec, '\n'), cluster.Secrets(s), testIdentity(m), Options{})
+	again, _ := New(c, m, append(spec, '\n'), s, testIdentity(m), Options{})
+	seed, _ := New(c, m, append(spec, '\n'), s, testIdentity(m), Options{})
 	if diff := cmp.Diff(again.files(), seed.files()); diff != "" {
 		t.Errorf("two seeds of the same inputs differ:\n%s", diff)
 	}
@@ -284,10 +284,10 @@ func TestWriteFolder(t *testing.T) {
 		t.Errorf("the second time (-before +after):\n%s", diff)
 	}
 	// A mode that somebody opened is closed, what a killed run left is taken over, what changed is written.
-	if err := os.Chmod(filepath.Join(dir, "user-data"), 0o644); err != nil { //nolint:gosec // the point of it
+	if err := os.Chmod(filepath.Join(dir, "user-data"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, ".user-data.pgbake-new"), []byte("half"), 0o644); err != nil { //nolint:gosec // the point of it
+	if err := os.WriteFile(filepath.Join(dir, ".user-data.pgbake-new"), []byte("half"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	changed, err := New(c, m, append(spec, '\n'), s, testIdentity(m), Options{})

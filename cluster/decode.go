@@ -132,7 +132,7 @@ func (d *decoder) mapping(path string, n *yaml.Node, v reflect.Value) {
 			continue
 		}
 		sub := join(path, p.key.Value)
-		d.src.places[sub] = place{p.key, p.value}
+		d.src.places[sub] = place(p)
 		d.value(sub, p.value, v.Field(i))
 	}
 }

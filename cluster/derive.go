@@ -121,7 +121,7 @@ func (c *Cluster) Timers() Timers {
 	}
 }
 
-// Packages returns the Debian packages that a machine of the role needs beside pgbake's own.
+// PackagesFor returns the Debian packages that a machine of the role needs beside pgbake's own.
 func (c *Cluster) PackagesFor(r Role) []string {
 	if r == Proxy {
 		return []string{"haproxy", "keepalived", "socat"}

@@ -7,8 +7,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pgbake/pgbake/internal/suggest"
 	"gopkg.in/yaml.v3"
+
+	"github.com/pgbake/pgbake/internal/suggest"
 )
 
 // synonyms are words from the neighbourhood that mean a key of ours.

@@ -215,7 +215,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	var hidden []string
-	for _, f := range []string{s.Replicator, s.Rewind, s.REST, s.Stats, s.VRRP, s.Users["shop"], ca.key.D.String(), //nolint:staticcheck // to look for it
+	for _, f := range []string{s.Replicator, s.Rewind, s.REST, s.Stats, s.VRRP, s.Users["shop"], ca.key.D.String(),
 		ca.key.D.Text(16), "PRIVATE KEY", "BEGIN", "[45 45 45 45"} { // bytes of "----"
 		hidden = append(hidden, f, fmt.Sprintf("%x", f), fmt.Sprintf("%v", []byte(f)))
 	}

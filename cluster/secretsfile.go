@@ -187,7 +187,7 @@ func create(path string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp)
+	defer os.Remove(tmp) //nolint:errcheck // a leftover temporary file is not worth an error
 	return os.Link(tmp, path)
 }
 
@@ -199,8 +199,7 @@ func replace(path string, body []byte, durable bool) error {
 		return err
 	}
 	if err := os.Rename(tmp, path); err != nil {
-		os.Remove(tmp)
-		return err
+		return errors.Join(err, os.Remove(tmp))
 	}
 	return nil
 }
@@ -216,7 +215,7 @@ func temporary(path string, body []byte, durable bool) (name string, err error) 
 			err = cerr
 		}
 		if err != nil {
-			os.Remove(f.Name())
+			_ = os.Remove(f.Name())
 		}
 	}()
 	if _, err := f.Write(body); err != nil {

@@ -96,7 +96,7 @@ func (l *Lab) askHAProxy(ctx context.Context, n cluster.Node, p *Proxy) {
 	}
 	defer conn.Close() //nolint:errcheck // only read
 	if deadline, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(deadline) //nolint:errcheck,gosec // a socket has deadlines
+		conn.SetDeadline(deadline) //nolint:errcheck // a socket has deadlines
 	}
 	up, err := serversUp(conn)
 	if err != nil {

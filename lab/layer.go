@@ -136,16 +136,16 @@ func lock(ctx context.Context, name string) (unlock func(), err error) {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { f.Close() }, nil //nolint:errcheck,gosec // closing is unlocking
+			return func() { f.Close() }, nil //nolint:errcheck // closing is unlocking
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			f.Close() //nolint:errcheck,gosec // nothing was written
+			f.Close() //nolint:errcheck // nothing was written
 			return nil, fmt.Errorf("lock %s: %w", name, err)
 		}
 		step.Note(ctx, "waits for another pgbake that holds %s", strings.TrimSuffix(filepath.Base(name), ".lock"))
 		select {
 		case <-ctx.Done():
-			f.Close() //nolint:errcheck,gosec // as above
+			f.Close() //nolint:errcheck // as above
 			return nil, fmt.Errorf("lock %s: %w", name, context.Cause(ctx))
 		case <-t.C:
 		}

@@ -36,8 +36,8 @@ func compile(arch string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)                                                                                                //nolint:errcheck // a directory for a moment
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir+"/pgha", "../cmd/pgha") //nolint:noctx // go test has a deadline
+	defer os.RemoveAll(dir) //nolint:errcheck // a directory for a moment
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir+"/pgha", "../cmd/pgha")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the agent: %w\n%s", err, out)
@@ -186,7 +186,7 @@ func TestVersions(t *testing.T) {
 			continue
 		}
 		tool(t, "dpkg")
-		if err := exec.Command("dpkg", "--compare-versions", want[i-1], "lt", want[i]).Run(); err != nil { //nolint:noctx // go test has a deadline
+		if err := exec.Command("dpkg", "--compare-versions", want[i-1], "lt", want[i]).Run(); err != nil {
 			t.Errorf("%s is not before %s: %v", want[i-1], want[i], err)
 		}
 	}
@@ -232,7 +232,7 @@ func TestCopyright(t *testing.T) {
 func TestLintian(t *testing.T) {
 	tool(t, "lintian")
 	args := append([]string{"--allow-root", "--show-overrides", "--fail-on=none"}, mustBuild(t, options(t))...)
-	out, err := exec.Command("lintian", args...).CombinedOutput() //nolint:noctx // go test has a deadline
+	out, err := exec.Command("lintian", args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("lintian: %v\n%s", err, out)
 	}

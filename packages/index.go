@@ -26,7 +26,7 @@ type debFile struct {
 
 // readDeb reads a package that Build made: an ar archive of debian-binary, control.tar.gz and data.tar.gz (deb(5)).
 func readDeb(file string) (debFile, error) {
-	body, err := os.ReadFile(file) //nolint:gosec // the user names it
+	body, err := os.ReadFile(file)
 	if err != nil {
 		return debFile{}, err
 	}

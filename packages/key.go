@@ -38,7 +38,7 @@ func EnsureKey(path string, now time.Time) (*Key, error) {
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("read key %s: others may read it (mode %#o)\n      hint: chmod 600 %s", path, info.Mode().Perm(), path)
 	}
-	file, err := os.Open(path) //nolint:gosec // the user names it
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func newKey(path string, now time.Time) (*Key, error) {
 		return nil, err
 	}
 	// O_EXCL: of two that run at once, one fails, and no key is lost.
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the user names it
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}

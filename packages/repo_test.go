@@ -33,13 +33,13 @@ func apt(t *testing.T, dir, keyFile string, args ...string) (string, error) {
 	tool(t, "apt-get")
 	root := t.TempDir()
 	for _, d := range []string{"state/lists/partial", "cache/archives/partial", "etc/sources.list.d", "etc/trusted.gpg.d", "etc/preferences.d"} {
-		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil { //nolint:gosec // apt's own user reads it
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	source := fmt.Sprintf("deb [signed-by=%s arch=amd64] file:%s %s %s\n", keyFile, dir, Suite, Component)
 	for name, body := range map[string]string{"etc/sources.list": source, "state/status": ""} {
-		if err := os.WriteFile(filepath.Join(root, name), []byte(body), 0o644); err != nil { //nolint:gosec // apt's own user reads it
+		if err := os.WriteFile(filepath.Join(root, name), []byte(body), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -48,11 +48,11 @@ func apt(t *testing.T, dir, keyFile string, args ...string) (string, error) {
 		"-o", "Dir::Cache=" + root + "/cache", "-o", "APT::Architecture=amd64", "-o", "APT::Architectures=amd64",
 		"-o", "APT::Sandbox::User=root", "-o", "APT::Update::Error-Mode=any",
 	}
-	out, err := exec.Command("apt-get", append(conf, "update")...).CombinedOutput() //nolint:noctx // go test has a deadline
+	out, err := exec.Command("apt-get", append(conf, "update")...).CombinedOutput()
 	if err != nil || len(args) == 0 {
 		return string(out), err
 	}
-	out, err = exec.Command(args[0], append(conf, args[1:]...)...).CombinedOutput() //nolint:noctx // go test has a deadline
+	out, err = exec.Command(args[0], append(conf, args[1:]...)...).CombinedOutput()
 	return string(out), err
 }
 
@@ -148,7 +148,7 @@ func TestKey(t *testing.T) {
 	if s := fmt.Sprintf("%v %+v %#v", key, key, key); strings.Contains(s, "PrivateKey") {
 		t.Errorf("the key prints itself: %s", s)
 	}
-	if err := os.Chmod(file, 0o644); err != nil { //nolint:gosec // that is the mistake
+	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := EnsureKey(file, epoch); err == nil || !strings.Contains(err.Error(), "others may read it") {

@@ -24,10 +24,10 @@ func newRoot(t *testing.T) string {
 func put(t *testing.T, root, path, body string) {
 	t.Helper()
 	path = filepath.Join(root, path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // a root's directories
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(body), 0o644); err != nil { //nolint:gosec // a test's file
+	if err := os.WriteFile(path, []byte(body), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -67,7 +67,7 @@ func TestWriteChangesOnlyWhatDiffers(t *testing.T) {
 	apply("/etc/a/b/one", "/etc/two")
 	before, _ := os.Stat(filepath.Join(root, b.Path))
 	apply()
-	if err := os.Chmod(filepath.Join(root, b.Path), 0o666); err != nil { //nolint:gosec // what Write puts right
+	if err := os.Chmod(filepath.Join(root, b.Path), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	apply("/etc/two") // its mode

@@ -162,7 +162,7 @@ func (u *UI) line(s string) {
 
 func (u *UI) erase() {
 	if u.drawn {
-		io.WriteString(u.w, "\r\x1b[K") //nolint:errcheck,gosec // nobody is told when the terminal is gone
+		io.WriteString(u.w, "\r\x1b[K") //nolint:errcheck // nobody is told when the terminal is gone
 		u.drawn = false
 	}
 }
@@ -184,7 +184,7 @@ func (u *UI) draw() {
 	if r := []rune(s); len(r) >= u.columns {
 		s = string(r[:u.columns-1])
 	}
-	io.WriteString(u.w, s) //nolint:errcheck,gosec // as above
+	io.WriteString(u.w, s) //nolint:errcheck // as above
 	u.drawn = true
 }
 

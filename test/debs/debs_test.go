@@ -100,7 +100,7 @@ func archive(t *testing.T, version string) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build the agent: %v\n%s", err, out)
 	}
-	body, err := os.ReadFile(agent) //nolint:gosec // just built
+	body, err := os.ReadFile(agent)
 	if err != nil {
 		t.Fatal(err)
 	}

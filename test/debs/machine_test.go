@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,11 +33,11 @@ func newMachine(t *testing.T, root string) *machine {
 	t.Helper()
 	m := &machine{t: t, root: root, disk: t.TempDir()}
 	for _, d := range []string{"upper", "upper/etc", "work", "root"} {
-		if err := os.Mkdir(filepath.Join(m.disk, d), 0o755); err != nil { //nolint:gosec // it becomes "/" of a machine
+		if err := os.Mkdir(filepath.Join(m.disk, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Chmod(m.disk, 0o755); err != nil { //nolint:gosec // programs in the machine run as other users
+	if err := os.Chmod(m.disk, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.kill)
@@ -46,7 +47,7 @@ func newMachine(t *testing.T, root string) *machine {
 // boot switches the machine on, as a first boot (an empty machine-id: systemd applies presets), and waits until it is up.
 func (m *machine) boot() {
 	m.t.Helper()
-	if err := os.WriteFile(filepath.Join(m.disk, "upper/etc/machine-id"), nil, 0o644); err != nil { //nolint:gosec // as in Debian
+	if err := os.WriteFile(filepath.Join(m.disk, "upper/etc/machine-id"), nil, 0o644); err != nil {
 		m.t.Fatal(err)
 	}
 	console, err := os.Create(filepath.Join(m.disk, "console"))
@@ -59,11 +60,11 @@ func (m *machine) boot() {
 
 	// The mount is in a namespace that ends with the machine, so that nothing stays behind, whatever happens to us.
 	script := `mount -t overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"; shift 2; exec "$@"`
-	args := append(scope, "unshare", "--mount", "--propagation=slave", "sh", "-euc", script, "sh", m.root, m.disk,
-		"systemd-nspawn", "--quiet", "--boot", "--directory="+m.disk+"/root", "--machine="+m.name(), "--hostname=machine",
+	args := slices.Concat(scope, []string{"unshare", "--mount", "--propagation=slave", "sh", "-euc", script, "sh", m.root, m.disk,
+		"systemd-nspawn", "--quiet", "--boot", "--directory=" + m.disk + "/root", "--machine=" + m.name(), "--hostname=machine",
 		"--register=no", "--keep-unit", "--console=read-only", "--private-network", "--link-journal=no", "--resolv-conf=off",
-		"--timezone=off", "--suppress-sync=yes")
-	m.cmd = exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // kill ends it
+		"--timezone=off", "--suppress-sync=yes"})
+	m.cmd = exec.Command(args[0], args[1:]...)
 	m.cmd.Stdout, m.cmd.Stderr = console, console
 	m.cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "SYSTEMD_NSPAWN_LOCK=0")
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -78,7 +79,7 @@ func (m *machine) boot() {
 	m.until("the machine boots", func() error {
 		select {
 		case <-m.ended:
-			said, _ := os.ReadFile(console.Name()) //nolint:errcheck // it is only quoted
+			said, _ := os.ReadFile(console.Name())
 			m.t.Fatalf("the machine does not boot: %s\n%s", m.cmd.ProcessState, said)
 		default:
 		}
@@ -109,11 +110,11 @@ func (m *machine) cgroup() (*os.File, []string) {
 			continue
 		}
 		dir := filepath.Join(root, m.name())
-		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the kernel's own mode
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			m.t.Fatal(err)
 		}
 		m.group = dir
-		f, err := os.Open(dir) //nolint:gosec // a name of ours
+		f, err := os.Open(dir)
 		if err != nil {
 			m.t.Fatal(err)
 		}
@@ -144,7 +145,7 @@ func first(supervisor int) int {
 		return 0
 	}
 	for _, child := range strings.Fields(string(children)) {
-		status, err := os.ReadFile("/proc/" + child + "/status") //nolint:gosec // a number
+		status, err := os.ReadFile("/proc/" + child + "/status")
 		if err != nil {
 			continue
 		}
@@ -155,7 +156,7 @@ func first(supervisor int) int {
 				_, _ = fmt.Sscan(child, &pid)
 			}
 		}
-		if comm, _ := os.ReadFile("/proc/" + child + "/comm"); pid != 0 && strings.TrimSpace(string(comm)) == "systemd" { //nolint:errcheck,gosec // gone: not it
+		if comm, _ := os.ReadFile("/proc/" + child + "/comm"); pid != 0 && strings.TrimSpace(string(comm)) == "systemd" {
 			return pid
 		}
 	}

@@ -38,7 +38,7 @@ func root(t *testing.T, release string, debs []string) string {
 	depends, sources := dependencies(t, debs), archives(t, release)
 	sum := sha256.Sum256([]byte(strings.Join(slices.Concat([]string{"1", runtime.GOARCH}, basePackages, depends, sources), "\n")))
 	final := filepath.Join(cache, "debs", fmt.Sprintf("%s-%x", release, sum[:6]))
-	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil { //nolint:gosec // holds no secrets
+	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	defer lock(t, final+".lock")()
@@ -61,7 +61,7 @@ func root(t *testing.T, release string, debs []string) string {
 	}
 	list := filepath.Join(t.TempDir(), "sources.list")
 	if len(sources) > 0 {
-		if err := os.WriteFile(list, []byte(strings.Join(sources, "\n")+"\n"), 0o644); err != nil { //nolint:gosec // apt's own user reads it
+		if err := os.WriteFile(list, []byte(strings.Join(sources, "\n")+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		args = append(args, list)
@@ -121,7 +121,7 @@ func archives(t *testing.T, release string) []string {
 // lock waits for the lock of a file. It goes with the process.
 func lock(t *testing.T, name string) func() {
 	t.Helper()
-	f, err := os.OpenFile(name, os.O_RDONLY|os.O_CREATE, 0o600) //nolint:gosec // a name of ours
+	f, err := os.OpenFile(name, os.O_RDONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}

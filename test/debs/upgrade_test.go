@@ -18,7 +18,7 @@ func (l *life) upgrade(t *testing.T) {
 	if got := l.sh(t, "tail -n 1 "+conf); got != "# mine" {
 		t.Errorf("%s lost what was changed: %q", conf, got)
 	}
-	if got, _ := l.try("systemctl", "is-enabled", "pgha-apply"); strings.TrimSpace(got) != "disabled" { //nolint:errcheck // it fails when disabled
+	if got, _ := l.try("systemctl", "is-enabled", "pgha-apply"); strings.TrimSpace(got) != "disabled" {
 		t.Errorf("pgha-apply was disabled and is %s", got)
 	}
 	l.apt(t, "next", "install --reinstall pgha-common pgha-node pgha-proxy")

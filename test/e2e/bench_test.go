@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -53,7 +52,7 @@ func BenchmarkFirstBoot(b *testing.B) {
 			b.ReportMetric(median(wrote), "s-first-write")
 			b.ReportMetric(median(healthy), "s-healthy")
 			b.ReportMetric(1000*median(apply), "ms-apply-nothing")
-			b.Log(fmt.Sprintf("first write %v, healthy %v, apply %v", wrote, healthy, apply))
+			b.Logf("first write %v, healthy %v, apply %v", wrote, healthy, apply)
 		})
 	}
 }

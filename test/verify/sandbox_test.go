@@ -50,7 +50,7 @@ func (r release) sandbox(t *testing.T, addresses ...string) *sandbox {
 	args := []string{"--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", boot, "boot", lower}
 	for _, d := range []string{"upper", "work", "root"} {
 		args = append(args, filepath.Join(tmp, d))
-		if err := os.Mkdir(filepath.Join(tmp, d), 0o755); err != nil { //nolint:gosec // as a machine has them
+		if err := os.Mkdir(filepath.Join(tmp, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -96,10 +96,10 @@ func (s *sandbox) packaged(pkg, path string) {
 		s.t.Fatal(err)
 	}
 	dir := filepath.Dir(filepath.Join(s.dir, path))
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as on a machine
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(s.dir, path), body, 0o755); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(s.dir, path), body, 0o755); err != nil {
 		s.t.Fatal(err)
 	}
 }
