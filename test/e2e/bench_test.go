@@ -20,6 +20,7 @@ func BenchmarkFirstBoot(b *testing.B) {
 		{"debian13", ""},
 	} {
 		b.Run(spec.name, func(b *testing.B) {
+			needMachines(b)
 			body, err := os.ReadFile("../../examples/quickstart.yaml")
 			if err != nil {
 				b.Fatal(err)

@@ -42,18 +42,23 @@ func (l *lab) on(t *testing.T) *lab {
 	return &sub
 }
 
+// needMachines leaves a test out where no machine can boot, and fails it where CI promised that one can.
+func needMachines(t testing.TB) {
+	t.Helper()
+	switch {
+	case testing.Short():
+		t.Skip("boots machines")
+	case os.Geteuid() != 0 && os.Getenv("CI") == "true":
+		t.Fatal("needs root")
+	case os.Geteuid() != 0:
+		t.Skip("needs root")
+	}
+}
+
 // up writes the specification, boots the cluster and takes it down when the test ends.
 func up(t *testing.T, scope, spec string) *lab {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("boots machines")
-	}
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root")
-	}
+	needMachines(t)
 	l := &lab{T: t, spec: filepath.Join(t.TempDir(), "cluster.yaml"), scope: scope}
 	if err := os.WriteFile(l.spec, []byte(spec), 0o600); err != nil {
 		t.Fatal(err)
@@ -94,9 +99,19 @@ func (l *lab) try(ctx context.Context, args ...string) (string, error) {
 
 // pgbake runs the program that `make build` has built, and returns what it said on both outputs.
 func pgbake(ctx context.Context, spec string, args ...string) (out, talk string, err error) {
+	return pgbakeIn(ctx, "", append([]string{"-f", spec}, args...)...)
+}
+
+// pgbakeIn runs it in a directory.
+func pgbakeIn(ctx context.Context, dir string, args ...string) (out, talk string, err error) {
+	bin, err := filepath.Abs("../../bin/pgbake")
+	if err != nil {
+		return "", "", err
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "../../bin/pgbake", append([]string{"-f", spec}, args...)...)
+	cmd := exec.CommandContext(ctx, bin, args...)
+	cmd.Dir = dir
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()

@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestReadme types what the README shows, line by line: what is for the operator in an empty directory, what is for
+// a machine of the cluster on node1, while the lab is up.
+func TestReadme(t *testing.T) {
+	needMachines(t)
+	body, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := commands(string(body))
+	onMachines := slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !strings.HasPrefix(l, "pgha ") })
+	if len(lines) < 15 || len(onMachines) < 3 {
+		t.Fatalf("found only %q", lines)
+	}
+	dir := t.TempDir()
+	bin, err := filepath.Abs("../../bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell := func(ctx context.Context, line string) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "bash", "-c", line)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "EDITOR=true")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	t.Cleanup(func() { _, _ = shell(context.Background(), "pgbake lab down") })
+	run := func(line string) {
+		t.Helper()
+		out, err := shell(t.Context(), line)
+		var exit *exec.ExitError
+		// With a machine that was broken on purpose a status says so, by exit code 3.
+		unhealthy := strings.HasSuffix(line, "status") && errors.As(err, &exit) && exit.ExitCode() == 3
+		if err != nil && !unhealthy {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+	}
+	for _, line := range lines {
+		switch word, _, _ := strings.Cut(line, " "); word {
+		case "git", "make", "pgha": // the clone is this one, make runs this test, pgha has its turn below
+			continue
+		}
+		run(line)
+		if line == "pgbake lab up" {
+			for _, l := range onMachines {
+				run("pgbake lab exec node1 -- " + l)
+			}
+		}
+	}
+}
+
+// TestReadmeCommandsExist holds for both languages: every command is one, with flags that it has.
+func TestReadmeCommandsExist(t *testing.T) {
+	for _, name := range []string{"README.md", "README.ru.md"} {
+		body, err := os.ReadFile("../../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		makefile, err := os.ReadFile("../../Makefile")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range commands(string(body)) {
+			f := strings.Fields(line)
+			switch f[0] {
+			case "make":
+				if !regexp.MustCompile(`(?m)^` + f[1] + `:`).Match(makefile) {
+					t.Errorf("%s: there is no `%s`", name, line)
+				}
+			case "pgbake":
+				cut := slices.Index(append(f, "--"), "--")
+				args := append(slices.Clone(f[1:cut]), "--help")
+				if out, talk, err := pgbakeIn(t.Context(), "../..", args...); err != nil || !strings.Contains(out, "pgbake "+f[1]) {
+					t.Errorf("%s: `%s`: %v\n%s", name, line, err, talk)
+				}
+			}
+		}
+	}
+}
+
+var prompt = regexp.MustCompile(`(?m)^[$#] (.*)$`)
+
+// commands are what stands behind a prompt in the text's console blocks, without the remarks; of the session that is
+// shown with its output, only its commands.
+func commands(text string) []string {
+	var lines []string
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(text, -1) {
+		for _, m := range prompt.FindAllStringSubmatch(block[1], -1) {
+			line, _, _ := strings.Cut(m[1], "  #")
+			if line = strings.TrimSpace(line); !strings.HasPrefix(line, "alias") {
+				lines = append(lines, strings.TrimPrefix(line, "bin/"))
+			}
+		}
+	}
+	return lines
+}
