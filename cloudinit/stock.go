@@ -15,10 +15,9 @@ const (
 	// Named so, an image's own pgdg.sources stays as it is.
 	postgresSources = "/etc/apt/sources.list.d/pgbake-postgres.sources"
 	postgresKey     = "/etc/apt/keyrings/pgbake-postgres.asc"
-	// pgdgKey is PGDG's key; Debian's postgresql-common brings it.
-	pgdgKey = "/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc"
-	// pgdgURL is where PGDG's archive is.
-	pgdgURL = "https://apt.postgresql.org/pub/repos/apt"
+	// pgdgScript adds PGDG's archive to the sources: Debian's postgresql-common brings it, with the key, and knows
+	// where the archive is.
+	pgdgScript = "/usr/share/postgresql-common/pgdg/apt.postgresql.org.sh"
 	// pgbakeSuite is the only suite of pgbake's repository: its packages are the same for every release.
 	pgbakeSuite = "stable"
 )
@@ -40,29 +39,16 @@ func aptFiles(c *cluster.Cluster, r cluster.Role) []rootfs.File {
 		file(pgbakeKey, c.Packages.Key),
 		file(pgbakeSources, source(c.Packages.URL, pgbakeSuite, pgbakeKey)),
 	}
-	if text, key := postgresSource(c, r); key == postgresKey {
-		files = append(files, file(postgresKey, c.Postgres.Mirror.Key), file(postgresSources, text))
+	if c.Postgres.Mirror.URL != "" && r == cluster.DB {
+		suite := c.Debian.Codename()
+		if c.Postgres.Source == cluster.SourcePGDG {
+			suite += "-pgdg"
+		}
+		files = append(files,
+			file(postgresKey, c.Postgres.Mirror.Key),
+			file(postgresSources, source(c.Postgres.Mirror.URL, suite, postgresKey)))
 	}
 	return files
-}
-
-// postgresSource is the apt source that PostgreSQL and Patroni come from, and the file of the key it is signed with;
-// nothing on a proxy, and when it is the archive that the image has anyway.
-func postgresSource(c *cluster.Cluster, r cluster.Role) (text, key string) {
-	mirror, suite := c.Postgres.Mirror, c.Debian.Codename()
-	pgdg := c.Postgres.Source == cluster.SourcePGDG
-	if pgdg {
-		suite += "-pgdg"
-	}
-	switch {
-	case r == cluster.Proxy:
-		return "", ""
-	case mirror.URL != "":
-		return source(mirror.URL, suite, postgresKey), postgresKey
-	case pgdg:
-		return source(pgdgURL, suite, pgdgKey), pgdgKey
-	}
-	return "", ""
 }
 
 // source is an apt source, deb822 (https://manpages.debian.org/bookworm/apt/sources.list.5).
@@ -86,28 +72,35 @@ func installScript(c *cluster.Cluster, r cluster.Role) string {
 		// By its number: pgha-node would take the first one that the archives have.
 		packages = fmt.Sprintf("postgresql-%d %s", c.Postgres.Version, packages)
 	}
-	lines := []string{
-		"if ! test -x /usr/bin/pgha; then",
-		"  set -eu",
-		"  export DEBIAN_FRONTEND=noninteractive",
-		"  # Debian's daily run may hold the lock.",
-		"  apt='apt-get -qy -o DPkg::Lock::Timeout=600'",
-		"  $apt update",
+	install := "    $apt install " + packages
+	if r == cluster.DB && c.Postgres.Source == cluster.SourcePGDG && c.Postgres.Mirror.URL == "" {
+		install = strings.Join([]string{
+			"    $apt install postgresql-common &&",
+			"      " + pgdgScript + " -y &&",
+			"      $apt install " + packages,
+		}, "\n")
 	}
-	if text, key := postgresSource(c, r); key == pgdgKey {
-		lines = append(lines,
-			"  # It brings the key of PGDG.",
-			"  $apt install --no-install-recommends postgresql-common",
-			"  cat > "+postgresSources+" <<'EOF'",
-			strings.TrimRight(text, "\n"),
-			"EOF",
-			"  $apt update",
-		)
-	}
-	lines = append(lines,
-		"  $apt install --no-install-recommends "+packages,
-		"  systemctl start --no-block pgha-apply.service",
-		"fi",
-	)
-	return strings.Join(lines, "\n") + "\n"
+	return `if ! test -x /usr/bin/pgha; then
+  set -eu
+  export DEBIAN_FRONTEND=noninteractive
+  # Debian's daily run may hold the lock.
+  apt='apt-get -qy -o DPkg::Lock::Timeout=600 --no-install-recommends'
+  install() {
+    # An archive that nothing is needed from may be out of reach.
+    $apt update || :
+` + install + `
+  }
+  # The archives, or the way to them, may come up after this machine: ten minutes and more.
+  tries=60
+  until install; do
+    tries=$((tries - 1))
+    if test "$tries" = 0; then
+      echo "` + packageOf(r) + ` cannot be installed. To try again: sh /var/lib/cloud/instance/scripts/runcmd" >&2
+      exit 1
+    fi
+    sleep 10
+  done
+  systemctl start --no-block pgha-apply.service
+fi
+`
 }
