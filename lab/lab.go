@@ -66,7 +66,8 @@ func Open(c *cluster.Cluster, h Host) (*Lab, error) {
 
 // Load is what the machines are made of.
 type Load struct {
-	// Debs are pgbake's own packages by role, as paths; none boots a plain Debian with the role's packages.
+	// Debs are pgbake's own packages by role, as paths. None boots a plain Debian, which has what the role needs of
+	// Debian downloaded, not installed: its seed must make it a machine of the role.
 	Debs map[cluster.Role][]string
 	// Seeds are the folders with user-data, meta-data and network-config by machine. The network card is called host0.
 	Seeds map[string]string

@@ -14,9 +14,12 @@ import (
 
 // The recipes' names are inputs of their layers: raise them when what is below changes.
 const (
-	baseRecipe = "base 3"
-	roleRecipe = "role 2"
+	baseRecipe  = "base 3"
+	roleRecipe  = "role 2"
+	stockRecipe = "stock 1"
 )
+
+const cloudConfigFile = "etc/cloud/cloud.cfg.d/95_pgbake.cfg"
 
 // cloudConfig is what an appliance needs of cloud-init: each module that is left out saves its share of a slow start.
 const cloudConfig = `# The seed is the only source of this machine's identity.
@@ -24,6 +27,10 @@ datasource_list: [NoCloud, None]
 cloud_init_modules: [bootcmd, write-files, growpart, resizefs, set_hostname, users-groups, ssh]
 cloud_config_modules: [set-passwords, runcmd]
 cloud_final_modules: [scripts-user, final-message]
+`
+
+// stockConfig leaves cloud-init as Debian has it, but for the sources: the lab has no way to others than the root has.
+const stockConfig = `apt: {preserve_sources_list: true}
 `
 
 // finishBase makes of a fresh Debian what an image of it is: nothing that only one machine may have,
@@ -42,8 +49,8 @@ func finishBase(ctx context.Context, r run.Runner, root string) error {
 		return err
 	}
 	files := map[string]string{
-		"etc/machine-id":                      "", // systemd makes one at first boot
-		"etc/cloud/cloud.cfg.d/95_pgbake.cfg": cloudConfig,
+		"etc/machine-id": "", // systemd makes one at first boot
+		cloudConfigFile:  cloudConfig,
 	}
 	for name, body := range files {
 		if err := write(filepath.Join(root, name), body, 0o644); err != nil {
@@ -78,48 +85,87 @@ func (o site) install(ctx context.Context, a archive, packages []string) error {
 	if err := o.prepare(); err != nil {
 		return err
 	}
-	source := filepath.Join(o.root(), "etc/apt/sources.list.d/pgbake.sources")
-	if a.URL != "" {
-		if err := o.addArchive(ctx, a, source); err != nil {
-			return err
-		}
+	if err := o.addArchive(ctx, a); err != nil {
+		return err
 	}
 	// The package would make a cluster of its own, which nobody wants and Patroni stumbles over (D5).
 	noCluster := filepath.Join(o.root(), "etc/postgresql-common/createcluster.d/pgbake.conf")
 	if err := write(noCluster, "create_main_cluster = false\n", 0o644); err != nil {
 		return err
 	}
-	if err := o.apt(ctx, "update"); err != nil {
-		return err
-	}
 	if err := o.apt(ctx, slices.Concat([]string{"install"}, packages)...); err != nil {
 		return err
 	}
 	if a.Path != "" {
-		if err := os.Remove(source); err != nil {
+		if err := os.Remove(filepath.Join(o.root(), mirrorSource)); err != nil {
 			return err
 		}
 	}
 	return o.cleanUp(ctx, noCluster)
 }
 
-// addArchive writes the apt source of the PostgreSQL archive.
-func (o site) addArchive(ctx context.Context, a archive, source string) error {
-	uri, key := a.URL, "/etc/apt/keyrings/pgbake.asc"
-	switch {
-	case a.Key != "":
-		if err := write(filepath.Join(o.root(), key), a.Key, 0o644); err != nil {
-			return err
-		}
-	case a.URL == pgdgArchive:
-		key = pgdgKey
-		if err := o.apt(ctx, "update"); err != nil {
-			return err
-		}
-		if err := o.apt(ctx, "install", "postgresql-common"); err != nil {
+// download leaves packages, and all that they need, in the root where apt keeps what it has fetched: a stock machine
+// installs them itself, and has no network to fetch them by.
+func (o site) download(ctx context.Context, a archive, packages []string) error {
+	if err := o.prepare(); err != nil {
+		return err
+	}
+	if err := o.addArchive(ctx, a); err != nil {
+		return err
+	}
+	if err := o.apt(ctx, slices.Concat([]string{"install", "--download-only"}, packages)...); err != nil {
+		return err
+	}
+	if err := write(filepath.Join(o.root(), cloudConfigFile), stockConfig, 0o644); err != nil {
+		return err
+	}
+	if err := o.cleanUp(ctx); err != nil {
+		return err
+	}
+	debs, err := filepath.Glob(filepath.Join(o.debs, "*.deb"))
+	if err != nil {
+		return err
+	}
+	kept := filepath.Join(o.upper(), "var/cache/apt/archives")
+	if err := os.MkdirAll(kept, 0o755); err != nil { //nolint:gosec // as Debian has it
+		return err
+	}
+	for _, deb := range debs {
+		// Both are in the cache: no copy.
+		if err := os.Link(deb, filepath.Join(kept, filepath.Base(deb))); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// addArchive makes the root's apt know the archive, and what every archive has.
+func (o site) addArchive(ctx context.Context, a archive) error {
+	switch {
+	case a.URL != "":
+		if err := o.addMirror(a); err != nil {
+			return err
+		}
+	case a.Suite != "":
+		for _, args := range [][]string{{"update"}, {"install", "postgresql-common"}} {
+			if err := o.apt(ctx, args...); err != nil {
+				return err
+			}
+		}
+		if err := chroot(ctx, o.run, o.root(), pgdgScript, "-y"); err != nil {
+			return err
+		}
+	}
+	return o.apt(ctx, "update")
+}
+
+// addMirror writes the apt source of a mirror.
+func (o site) addMirror(a archive) error {
+	const key = "/etc/apt/keyrings/pgbake.asc"
+	if err := write(filepath.Join(o.root(), key), a.Key, 0o644); err != nil {
+		return err
+	}
+	uri := a.URL
 	if a.Path != "" {
 		uri = "file:" + mirrorInside
 		if err := bind(a.Path, filepath.Join(o.root(), mirrorInside), true); err != nil {
@@ -127,8 +173,11 @@ func (o site) addArchive(ctx context.Context, a archive, source string) error {
 		}
 	}
 	deb822 := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n", uri, a.Suite, key)
-	return write(source, deb822, 0o644)
+	return write(filepath.Join(o.root(), mirrorSource), deb822, 0o644)
 }
+
+// mirrorSource is the apt source of a mirror.
+const mirrorSource = "etc/apt/sources.list.d/pgbake.sources"
 
 // mirrorInside is where the directory of a file: mirror is seen inside the root while packages are installed.
 const mirrorInside = "/run/pgbake/mirror"

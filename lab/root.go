@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -21,7 +22,8 @@ import (
 )
 
 // Machines of one role share a root of three layers: Debian, the role's packages, pgbake's own packages.
-// Only the last is made anew when pgbake changes, in a second or two.
+// Only the last is made anew when pgbake changes, in a second or two. Stock machines have two layers: Debian, and the
+// role's packages as apt has downloaded them.
 
 // roots makes layers and keeps them in a directory.
 type roots struct {
@@ -36,11 +38,9 @@ var basePackages = []string{
 	"netbase", "nftables", "openssh-server", "procps", "sudo", "systemd-sysv", "tzdata", "udev",
 }
 
-// pgdgArchive is where PGDG's packages come from unless the specification names a mirror. Its key is in postgresql-common.
-const (
-	pgdgArchive = "https://apt.postgresql.org/pub/repos/apt"
-	pgdgKey     = "/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc"
-)
+// pgdgScript adds PGDG's archive, and its key, to the sources: Debian's postgresql-common brings it, and knows where
+// the archive is.
+const pgdgScript = "/usr/share/postgresql-common/pgdg/apt.postgresql.org.sh"
 
 // lower returns the layers of each role, the topmost first, and makes those that are missing.
 func (r roots) lower(ctx context.Context, c *cluster.Cluster, debs map[cluster.Role][]string) (map[cluster.Role][]string, error) {
@@ -117,13 +117,16 @@ func (r roots) base(sources []string, release cluster.Release) layer {
 	}
 }
 
-// role is the role's packages over the base, and pgbake's over them.
+// role is the role's packages over the base, and pgbake's over them; without pgbake's it is a stock machine's root.
 func (r roots) role(ctx context.Context, c *cluster.Cluster, role cluster.Role, base string, debs []string) ([]string, error) {
 	arch, err := postgresArchive(c)
 	if err != nil {
 		return nil, err
 	}
 	name, packages := fmt.Sprintf("%s-%s", c.Debian.Codename(), role), c.PackagesFor(role)
+	if len(debs) == 0 {
+		return r.stock(ctx, name, base, arch, packages)
+	}
 	l := layer{
 		Name:   name,
 		Inputs: slices.Concat([]string{roleRecipe, base}, packages, arch.inputs()),
@@ -132,8 +135,8 @@ func (r roots) role(ctx context.Context, c *cluster.Cluster, role cluster.Role, 
 		},
 	}
 	middle, err := l.build(ctx, r.cache)
-	if err != nil || len(debs) == 0 {
-		return []string{middle, base}, err
+	if err != nil {
+		return nil, err
 	}
 	sums, err := sha256sums(debs)
 	if err != nil {
@@ -150,7 +153,24 @@ func (r roots) role(ctx context.Context, c *cluster.Cluster, role cluster.Role, 
 	return []string{upper, middle, base}, err
 }
 
-// archive is where the role's packages come from besides Debian.
+// stock is Debian with the role's packages downloaded, so that a machine without a way out can install them.
+func (r roots) stock(ctx context.Context, name, base string, arch archive, packages []string) ([]string, error) {
+	if arch.Path != "" {
+		return nil, errors.New("make a stock machine: postgres.mirror.url is a directory of this host, which the machines do not see\n      hint: serve it by http")
+	}
+	l := layer{
+		Name:   name + "-stock",
+		Inputs: slices.Concat([]string{stockRecipe, base}, packages, arch.inputs()),
+		Fill: func(ctx context.Context, dir string) error {
+			return r.at(ctx, name, dir, []string{base}, func(s site) error { return s.download(ctx, arch, packages) })
+		},
+	}
+	stock, err := l.build(ctx, r.cache)
+	return []string{stock, base}, err
+}
+
+// archive is where the role's packages come from besides Debian: a mirror or, without a URL, PGDG itself.
+// The zero value is nowhere else.
 type archive struct {
 	URL, Suite, Key, Hash string
 	// Path is the directory behind a file: URL.
@@ -164,18 +184,14 @@ func postgresArchive(c *cluster.Cluster) (archive, error) {
 	a := archive{URL: c.Postgres.Mirror.URL, Key: c.Postgres.Mirror.Key, Suite: c.Debian.Codename()}
 	if c.Postgres.Source == cluster.SourcePGDG {
 		a.Suite += "-pgdg"
-		if a.URL == "" {
-			a.URL = pgdgArchive
-		}
-	}
-	if a.URL == "" {
+	} else if a.URL == "" {
 		return archive{}, nil
 	}
 	u, err := url.Parse(a.URL)
 	if err != nil {
 		return archive{}, fmt.Errorf("parse postgres.mirror.url: %w", err)
 	}
-	if u.Scheme != "file" {
+	if u.Scheme != "file" { // empty for PGDG itself
 		return a, nil // asked anew only when the specification changes: a lab also starts without a network
 	}
 	a.Path = u.Path

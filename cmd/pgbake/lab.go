@@ -52,6 +52,7 @@ func (a *app) openLab() (*cluster.Cluster, *lab.Lab, error) {
 
 func (a *app) labUp() *cobra.Command {
 	var timeout time.Duration
+	var stock bool
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Boot every machine and wait until the cluster is healthy",
@@ -61,7 +62,10 @@ func (a *app) labUp() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			load, clean, err := a.bake(cmd.Context(), c)
+			if stock && c.Packages.URL == "" {
+				return specError{fmt.Errorf("boot stock machines: %s does not say where they get pgbake's packages\n      hint: packages.url and packages.key; %s package --repository makes what to serve there", a.spec, a.self())}
+			}
+			load, clean, err := a.bake(cmd.Context(), c, stock)
 			if err != nil {
 				return err
 			}
@@ -97,23 +101,26 @@ func (a *app) labUp() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&stock, "stock", false, "machines without pgbake's packages, which they install themselves from packages.url, served inside the lab's network")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to wait for a healthy cluster")
 	return cmd
 }
 
-// bake makes what the lab's machines are made of, in a directory that clean removes.
-func (a *app) bake(ctx context.Context, c *cluster.Cluster) (load lab.Load, clean func(), err error) {
+// bake makes what the lab's machines are made of, in a directory that clean removes. Stock machines have no packages of ours.
+func (a *app) bake(ctx context.Context, c *cluster.Cluster, stock bool) (load lab.Load, clean func(), err error) {
 	dir, err := os.MkdirTemp("", "pgbake-")
 	if err != nil {
 		return load, nil, err
 	}
 	clean = func() { _ = os.RemoveAll(dir) }
 	err = step.Run(ctx, a.ui, step.Step{Name: "packages and seeds", Run: func(ctx context.Context) error {
-		debs, err := a.debs(ctx, runtime.GOARCH, dir)
-		if err != nil {
-			return err
+		if !stock {
+			debs, err := a.debs(ctx, runtime.GOARCH, dir)
+			if err != nil {
+				return err
+			}
+			load.Debs = map[cluster.Role][]string{cluster.DB: {debs[0], debs[1]}, cluster.Proxy: {debs[0], debs[2]}}
 		}
-		load.Debs = map[cluster.Role][]string{cluster.DB: {debs[0], debs[1]}, cluster.Proxy: {debs[0], debs[2]}}
 		if _, err := cluster.InitSecrets(a.secretsDir(), c, time.Now()); err != nil {
 			return err
 		}
