@@ -16,6 +16,8 @@ type Status struct {
 	Members []MemberStatus `json:"members"`
 	// Serves names the servers that this proxy's read-write port leads to; only on a proxy.
 	Serves []string `json:"serves,omitempty"`
+	// Holds is the virtual address while it is on this proxy's card.
+	Holds string `json:"holds,omitempty"`
 }
 
 // MemberStatus is one database machine, as it answers for itself.
@@ -54,6 +56,9 @@ func (a *Agent) Status(ctx context.Context) (*Status, error) {
 	wg.Wait()
 	if seed.Machine.Role == cluster.Proxy {
 		s.Serves, _ = serversUp(ctx, haproxySocket, readWrite)
+		if vip := seed.Cluster.VirtualAddress; vip.IsValid() && card(vip) != "" {
+			s.Holds = vip.String()
+		}
 	}
 	return s, nil
 }

@@ -12,7 +12,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,7 +57,7 @@ func (l *Lab) askPatroni(ctx context.Context, n cluster.Node) (on bool, note str
 	defer cancel()
 	ca, err := os.ReadFile(procPath(pid, "root/etc/pgha/tls/ca.crt"))
 	if err != nil {
-		return true, doing(pid), a
+		return true, doing(pid, "Patroni"), a
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
@@ -73,7 +75,7 @@ func (l *Lab) askPatroni(ctx context.Context, n cluster.Node) (on bool, note str
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return true, doing(pid), a
+		return true, doing(pid, "Patroni"), a
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read
 	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil {
@@ -89,9 +91,10 @@ func (l *Lab) askHAProxy(ctx context.Context, n cluster.Node, p *Proxy) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
+	p.Holds = hasAddress(pid, l.c.VirtualAddress)
 	conn, err := dial(ctx, pid, "unix", "/run/haproxy/admin.sock")
 	if err != nil {
-		p.Note = doing(pid)
+		p.Note = doing(pid, "HAProxy")
 		return
 	}
 	defer conn.Close() //nolint:errcheck // only read
@@ -144,8 +147,21 @@ func serversUp(conn io.ReadWriter) (map[string][]string, error) {
 	}
 }
 
-// doing is what pgha says it does, or waits for, on the machine whose first process is pid.
-func doing(pid int) string {
+// hasAddress tells whether a card of the machine whose first process is pid has the address.
+func hasAddress(pid int, want netip.Addr) (has bool) {
+	_ = inNetwork(procPath(pid, "ns/net"), func() error { // the machine is gone: it has none
+		addrs, err := net.InterfaceAddrs()
+		has = slices.ContainsFunc(addrs, func(a net.Addr) bool {
+			p, err := netip.ParsePrefix(a.String())
+			return err == nil && p.Addr() == want
+		})
+		return err
+	})
+	return has
+}
+
+// doing is what pgha does, or waits for, on the machine whose first process is pid and where a service does not answer.
+func doing(pid int, service string) string {
 	body, err := os.ReadFile(procPath(pid, "root/run/pgha/status.json"))
 	if err != nil {
 		return ""
@@ -158,6 +174,8 @@ func doing(pid int) string {
 		return s.Error
 	case s.Waiting != "":
 		return s.Waiting
+	case s.Step == "done":
+		return service + " does not answer"
 	}
 	return s.Step
 }

@@ -15,6 +15,8 @@ import (
 type Status struct {
 	Members []Member `json:"members"`
 	Proxies []Proxy  `json:"proxies"`
+	// VirtualAddress is the one that moves between the proxies; none when absent.
+	VirtualAddress netip.Addr `json:"virtual_address,omitzero"`
 }
 
 // Member is one database machine.
@@ -39,6 +41,8 @@ type Proxy struct {
 	Name    string     `json:"name"`
 	Address netip.Addr `json:"address"`
 	On      bool       `json:"on"`
+	// Holds tells whether the virtual address is on its card.
+	Holds bool `json:"holds_virtual_address"`
 	// ReadWrite and ReadOnly are the members that the two ports lead to.
 	ReadWrite []string `json:"read_write"`
 	ReadOnly  []string `json:"read_only"`
@@ -48,7 +52,7 @@ type Proxy struct {
 
 // Status asks all machines at the same time, each with a deadline. One that does not answer is no error.
 func (l *Lab) Status(ctx context.Context) Status {
-	s := Status{Members: make([]Member, len(l.c.Nodes)), Proxies: make([]Proxy, len(l.c.Proxies))}
+	s := Status{Members: make([]Member, len(l.c.Nodes)), Proxies: make([]Proxy, len(l.c.Proxies)), VirtualAddress: l.c.VirtualAddress}
 	answers := make([]patroniAnswer, len(l.c.Nodes))
 	var wg sync.WaitGroup
 	for i, n := range l.c.Nodes {
@@ -98,7 +102,7 @@ func (s *Status) combine(answers []patroniAnswer) {
 }
 
 // Problem says why the cluster is not healthy; empty when it is: one primary, every other member streams from it,
-// and each proxy's read-write port leads to the primary alone.
+// each proxy's read-write port leads to the primary alone, and one proxy holds the virtual address where there is one.
 func (s Status) Problem() string {
 	var problems []string
 	var primaries []string
@@ -126,7 +130,11 @@ func (s Status) Problem() string {
 	default:
 		problems = append(problems, "several primaries: "+strings.Join(primaries, ", "))
 	}
+	var holders []string
 	for _, p := range s.Proxies {
+		if p.Holds {
+			holders = append(holders, p.Name)
+		}
 		switch {
 		case !p.On:
 			problems = append(problems, p.Name+" is off")
@@ -135,6 +143,13 @@ func (s Status) Problem() string {
 		case len(primaries) == 1 && !slices.Equal(p.ReadWrite, primaries):
 			problems = append(problems, fmt.Sprintf("%s leads to [%s]", p.Name, strings.Join(p.ReadWrite, " ")))
 		}
+	}
+	switch {
+	case !s.VirtualAddress.IsValid() || len(holders) == 1:
+	case len(holders) == 0:
+		problems = append(problems, fmt.Sprintf("no proxy holds %s", s.VirtualAddress))
+	default:
+		problems = append(problems, fmt.Sprintf("%s is held by %s", s.VirtualAddress, strings.Join(holders, " and ")))
 	}
 	return strings.Join(problems, "; ")
 }

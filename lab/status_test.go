@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -40,6 +41,11 @@ func TestProblem(t *testing.T) {
 		"proxy1 leads to [node1 node2]": func(s *Status) { s.Proxies[0].ReadWrite = []string{"node1", "node2"} },
 		"proxy1 leads to [node2]":       func(s *Status) { s.Proxies[0].ReadWrite = []string{"node2"} },
 		"proxy1 is off":                 func(s *Status) { s.Proxies[0].On = false },
+		"no proxy holds 10.0.0.9":       func(s *Status) { s.VirtualAddress = netip.MustParseAddr("10.0.0.9") },
+		"10.0.0.9 is held by proxy1 and proxy2": func(s *Status) {
+			s.VirtualAddress, s.Proxies[0].Holds = netip.MustParseAddr("10.0.0.9"), true
+			s.Proxies = append(s.Proxies, Proxy{Name: "proxy2", On: true, Holds: true, ReadWrite: []string{"node1"}})
+		},
 	} {
 		if got := healthy(change).Problem(); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -71,7 +71,11 @@ func printStatus(out io.Writer, s lab.Status) error {
 		fmt.Fprintln(w, "\t\t\t\t\t\nPROXY\tADDRESS\tREAD-WRITE\tREAD-ONLY\t\t")
 	}
 	for _, p := range s.Proxies {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t\t\n", p.Name, p.Address, orDash(p.ReadWrite), orDash(p.ReadOnly))
+		address := p.Address.String()
+		if p.Holds {
+			address += ", " + s.VirtualAddress.String()
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t\t\n", p.Name, address, orDash(p.ReadWrite), orDash(p.ReadOnly))
 	}
 	return w.Flush()
 }

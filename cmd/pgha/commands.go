@@ -134,6 +134,9 @@ func table(w io.Writer, s *agent.Status) error {
 	for _, server := range s.Serves {
 		fmt.Fprintf(w, "\nread-write connections go to %s\n", server)
 	}
+	if s.Holds != "" {
+		fmt.Fprintf(w, "the virtual address %s is here\n", s.Holds)
+	}
 	if s.Apply == nil || s.Apply.Step == "done" {
 		return nil
 	}
