@@ -53,7 +53,19 @@ type member struct {
 	Role     string `json:"role"`
 	Timeline int    `json:"timeline"`
 	Pending  bool   `json:"pending_restart"`
+	// Replication is who streams from it.
+	Replication []standby `json:"replication"`
 }
+
+// standby is one replica, as its primary sees it.
+type standby struct {
+	Name  string `json:"application_name"`
+	State string `json:"state"`
+	Sync  string `json:"sync_state"`
+}
+
+// confirms tells whether the primary's commits may wait for it: a failover to it loses nothing.
+func (s standby) confirms() bool { return s.Sync == "sync" || s.Sync == "quorum" }
 
 // leads tells whether it is the primary; Patroni 3 says "master".
 func (m member) leads() bool { return m.Role == "primary" || m.Role == "master" }
@@ -86,6 +98,16 @@ func (a *api) etcdAnswers(ctx context.Context, addr netip.Addr) bool {
 func (a *api) patroniAnswers(ctx context.Context, addr netip.Addr) bool {
 	_, err := a.member(ctx, addr)
 	return err == nil
+}
+
+// wake makes the primary's Patroni look around now, not at the end of its loop_wait. Any PATCH of the configuration does
+// that, also one that changes nothing.
+func (a *api) wake(ctx context.Context, primary netip.Addr) error {
+	var now map[string]any
+	if err := a.do(ctx, http.MethodGet, a.patroni(primary, "/config"), nil, &now); err != nil {
+		return err
+	}
+	return a.patchSettings(ctx, primary, map[string]any{"ttl": now["ttl"]})
 }
 
 // patchSettings changes Patroni's dynamic configuration by a JSON merge patch.

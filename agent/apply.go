@@ -71,6 +71,7 @@ var recipe = []step{
 	{"postgres", cluster.DB, (*work).postgres},
 	{"settings", cluster.DB, (*work).settings},
 	{"roles", cluster.DB, (*work).roles},
+	{"redundancy", cluster.DB, (*work).redundancy},
 	{"primary", cluster.Proxy, (*work).awaitPrimary},
 }
 

@@ -14,6 +14,9 @@ type Status struct {
 	Machine string         `json:"machine"`
 	Apply   *State         `json:"apply,omitempty"`
 	Members []MemberStatus `json:"members"`
+	// Synchronous tells that commits wait for a replica, Confirm which ones may confirm them.
+	Synchronous bool     `json:"synchronous"`
+	Confirm     []string `json:"confirm"`
 	// Serves names the servers that this proxy's read-write port leads to; only on a proxy.
 	Serves []string `json:"serves,omitempty"`
 	// Holds is the virtual address while it is on this proxy's card.
@@ -33,6 +36,7 @@ type MemberStatus struct {
 	// PendingRestart tells that a changed parameter waits for a restart of PostgreSQL.
 	PendingRestart bool   `json:"pending_restart,omitempty"`
 	Error          string `json:"error,omitempty"`
+	confirm        []string
 }
 
 // Status asks every member, each with a deadline, and never fails for one that does not answer.
@@ -45,7 +49,10 @@ func (a *Agent) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, &SeedError{err}
 	}
-	s := &Status{Scope: seed.Cluster.Scope, Machine: seed.Machine.Name, Members: make([]MemberStatus, len(seed.Cluster.Nodes))}
+	s := &Status{
+		Scope: seed.Cluster.Scope, Machine: seed.Machine.Name, Members: make([]MemberStatus, len(seed.Cluster.Nodes)),
+		Synchronous: seed.Cluster.SynchronousMode() != "false", Confirm: []string{},
+	}
 	if state, ok := ReadState(a.Root); ok {
 		s.Apply = &state
 	}
@@ -54,6 +61,9 @@ func (a *Agent) Status(ctx context.Context) (*Status, error) {
 		wg.Go(func() { s.Members[i] = api.status(ctx, n, seed.Machine.Role == cluster.DB) })
 	}
 	wg.Wait()
+	for _, m := range s.Members {
+		s.Confirm = append(s.Confirm, m.confirm...)
+	}
 	if seed.Machine.Role == cluster.Proxy {
 		s.Serves, _ = serversUp(ctx, haproxySocket, readWrite)
 		if vip := seed.Cluster.VirtualAddress; vip.IsValid() && card(vip) != "" {
@@ -79,12 +89,21 @@ func (a *api) status(ctx context.Context, n cluster.Node, askEtcd bool) MemberSt
 	s.Role, s.State, s.Timeline, s.PendingRestart = m.Role, m.State, m.Timeline, m.Pending
 	if m.leads() {
 		s.Role = "primary"
+		for _, r := range m.Replication {
+			if r.confirms() {
+				s.confirm = append(s.confirm, r.Name)
+			}
+		}
 	}
 	return s
 }
 
-// Healthy tells whether exactly one member leads, all others run, and every etcd that was asked sees a quorum.
+// Healthy tells whether exactly one member leads, all others run, every etcd that was asked sees a quorum, and, where
+// writes are to be confirmed by a replica, one confirms them: without it a failover would not happen.
 func (s *Status) Healthy() bool {
+	if s.Synchronous && len(s.Confirm) == 0 {
+		return false
+	}
 	leaders := 0
 	for _, m := range s.Members {
 		if m.Error != "" || (m.State != "running" && m.State != "streaming") || (m.Etcd != nil && !*m.Etcd) {

@@ -58,7 +58,7 @@ func (l *Lab) Psql(in Login, args ...string) (run.Cmd, error) {
 		Args: l.net.inside(append([]string{"psql"}, args...)...),
 		Env: []string{
 			"PGHOST=" + host, "PGPORT=" + port, "PGUSER=" + in.User, "PGDATABASE=" + in.Database,
-			"PGPASSFILE=" + pass, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + ca,
+			"PGCONNECT_TIMEOUT=10", "PGPASSFILE=" + pass, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + ca,
 		},
 	}, nil
 }

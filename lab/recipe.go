@@ -14,9 +14,9 @@ import (
 
 // The recipes' names are inputs of their layers: raise them when what is below changes.
 const (
-	baseRecipe  = "base 3"
+	baseRecipe  = "base 4"
 	roleRecipe  = "role 2"
-	stockRecipe = "stock 1"
+	stockRecipe = "stock 2"
 )
 
 const cloudConfigFile = "etc/cloud/cloud.cfg.d/95_pgbake.cfg"
@@ -58,7 +58,8 @@ func finishBase(ctx context.Context, r run.Runner, root string) error {
 		}
 	}
 	for _, args := range [][]string{
-		{"enable", "systemd-networkd.service"},
+		// It keeps the console open: systemd-nspawn spins on one that nobody holds.
+		{"enable", "systemd-networkd.service", "console-getty.service"},
 		// With it every boot waits 14 s for IPv6 routers that never answer: networkd calls a link configured
 		// only then. The addresses are static, and pgha waits for its own.
 		{"disable", "systemd-networkd-wait-online.service"},
@@ -117,6 +118,10 @@ func (o site) download(ctx context.Context, a archive, packages []string) error 
 		return err
 	}
 	if err := write(filepath.Join(o.root(), cloudConfigFile), stockConfig, 0o644); err != nil {
+		return err
+	}
+	// mmdebstrap leaves our options to it behind.
+	if err := os.Remove(filepath.Join(o.root(), "etc/apt/apt.conf.d/99mmdebstrap")); err != nil {
 		return err
 	}
 	if err := o.cleanUp(ctx); err != nil {

@@ -13,8 +13,10 @@ import (
 
 // Status is the cluster as its machines describe themselves, each for itself: two primaries would both show.
 type Status struct {
-	Members []Member `json:"members"`
-	Proxies []Proxy  `json:"proxies"`
+	// Synchronous tells that commits wait for a replica to confirm them.
+	Synchronous bool     `json:"synchronous"`
+	Members     []Member `json:"members"`
+	Proxies     []Proxy  `json:"proxies"`
 	// VirtualAddress is the one that moves between the proxies; none when absent.
 	VirtualAddress netip.Addr `json:"virtual_address,omitzero"`
 }
@@ -52,7 +54,7 @@ type Proxy struct {
 
 // Status asks all machines at the same time, each with a deadline. One that does not answer is no error.
 func (l *Lab) Status(ctx context.Context) Status {
-	s := Status{Members: make([]Member, len(l.c.Nodes)), Proxies: make([]Proxy, len(l.c.Proxies)), VirtualAddress: l.c.VirtualAddress}
+	s := Status{Synchronous: l.c.SynchronousMode() != "false", Members: make([]Member, len(l.c.Nodes)), Proxies: make([]Proxy, len(l.c.Proxies)), VirtualAddress: l.c.VirtualAddress}
 	answers := make([]patroniAnswer, len(l.c.Nodes))
 	var wg sync.WaitGroup
 	for i, n := range l.c.Nodes {
@@ -102,7 +104,7 @@ func (s *Status) combine(answers []patroniAnswer) {
 }
 
 // Problem says why the cluster is not healthy; empty when it is: one primary, every other member streams from it,
-// each proxy's read-write port leads to the primary alone, and one proxy holds the virtual address where there is one.
+// one of them confirms writes where writes wait for that (without it a primary that dies is not replaced), each proxy's read-write port leads to the primary alone, and one proxy holds the virtual address where there is one.
 func (s Status) Problem() string {
 	var problems []string
 	var primaries []string
@@ -122,6 +124,10 @@ func (s Status) Problem() string {
 		case m.State != "streaming":
 			problems = append(problems, m.Name+" is "+m.State+", not streaming")
 		}
+	}
+	confirms := func(m Member) bool { return strings.HasSuffix(m.Role, " standby") }
+	if s.Synchronous && len(primaries) == 1 && !slices.ContainsFunc(s.Members, confirms) {
+		problems = append(problems, "no replica confirms writes yet")
 	}
 	switch len(primaries) {
 	case 0:
