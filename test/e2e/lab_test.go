@@ -16,8 +16,12 @@ import (
 	"time"
 )
 
-// The test binary is also the ledger's writer, which must run inside the lab's network.
+// The test binary is also the ledger's writer and the packages' web server, which must run inside the lab's network.
 func TestMain(m *testing.M) {
+	if dir := os.Getenv("PGBAKE_SERVE"); dir != "" {
+		fmt.Fprintln(os.Stderr, serve(dir))
+		os.Exit(1)
+	}
 	if url := os.Getenv("PGBAKE_LEDGER_URL"); url != "" {
 		if err := ledger(url, os.Getenv("PGBAKE_LEDGER_FILE")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -56,7 +60,7 @@ func needMachines(t testing.TB) {
 }
 
 // up writes the specification, boots the cluster and takes it down when the test ends.
-func up(t *testing.T, scope, spec string) *lab {
+func up(t *testing.T, scope, spec string, flags ...string) *lab {
 	t.Helper()
 	needMachines(t)
 	l := &lab{T: t, spec: filepath.Join(t.TempDir(), "cluster.yaml"), scope: scope}
@@ -74,7 +78,7 @@ func up(t *testing.T, scope, spec string) *lab {
 	})
 	l.pgbake("init") // keeps the specification, makes the secrets
 	l.machines = slices.Sorted(maps.Keys(l.addresses()))
-	t.Logf("%s", l.pgbake("lab", "up"))
+	t.Logf("%s", l.pgbake(append([]string{"lab", "up"}, flags...)...))
 	return l
 }
 

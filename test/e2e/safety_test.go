@@ -97,8 +97,8 @@ func (l *lab) noLeak(t *testing.T) {
 	l = l.on(t)
 	first := l.member(1)
 	for user, password := range l.passwords() {
-		out, code := l.exec(first, "sh", "-c", "setpriv --reuid=65534 --regid=65534 --clear-groups grep -rlsF "+password+" /etc /run /var /tmp /usr/lib/pgha 2>/dev/null")
-		if strings.TrimSpace(out) != "" && code == 0 {
+		out, code := l.exec(first, "sh", "-c", "setpriv --reuid=65534 --regid=65534 --clear-groups grep -rlsF "+password+" /etc /run /var /tmp /usr/lib/pgha 2>/dev/null || :") // its exit code speaks of what it could not read
+		if strings.TrimSpace(out) != "" || code != 0 {
 			t.Errorf("anybody can read the password of %s in\n%s", user, out)
 		}
 		if out, code := l.exec(first, "sh", "-c", "journalctl -b --no-pager | grep -cF "+password); code == 0 {
