@@ -100,6 +100,11 @@ func (c *Cluster) SynchronousMode() string {
 	return "true"
 }
 
+// SynchronousNodes is Patroni's synchronous_node_count: how many replicas have a write before it is acknowledged.
+// As many as machines may be lost: with one of four, no replica that is left after the loss of the primary and another
+// could know that it has every acknowledged write, and none would be promoted.
+func (c *Cluster) SynchronousNodes() int { return max(1, (len(c.Nodes)-1)/2) }
+
 // Timers are the values that one word, failover, drives together. Seconds unless the field says otherwise.
 type Timers struct {
 	TTL, LoopWait, RetryTimeout int

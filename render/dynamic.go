@@ -37,6 +37,7 @@ func Dynamic(c *cluster.Cluster) map[string]any {
 		},
 	}
 	if synchronous {
+		d["synchronous_node_count"] = c.SynchronousNodes()
 		// No acknowledged write is lost by leaving a crashed primary early.
 		d["primary_start_timeout"] = 30
 		d["maximum_lag_on_failover"] = mebibyte

@@ -11,17 +11,17 @@ import (
 func TestDynamicFollowsTheSpecification(t *testing.T) {
 	all := specs(t)
 	type answer struct {
-		Synchronous, Strict, Failsafe, Start, Lag any
+		Synchronous, Strict, Nodes, Failsafe, Start, Lag any
 	}
 	for name, want := range map[string]answer{
-		"global":      {"quorum", false, true, 30, 1 << 20},
-		"two-proxies": {"quorum", true, true, 30, 1 << 20},
-		"debian12":    {true, false, nil, 30, 1 << 20}, // Patroni 3 has no quorum, and a failsafe mode not to be trusted
-		"lone":        {false, false, true, 300, 32 << 20},
-		"async":       {false, false, true, 300, 32 << 20},
+		"global":      {"quorum", false, 1, true, 30, 1 << 20},
+		"two-proxies": {"quorum", true, 2, true, 30, 1 << 20},
+		"debian12":    {true, false, 1, nil, 30, 1 << 20}, // Patroni 3 has no quorum, and a failsafe mode not to be trusted
+		"lone":        {false, false, nil, true, 300, 32 << 20},
+		"async":       {false, false, nil, true, 300, 32 << 20},
 	} {
 		d := Dynamic(all[name])
-		got := answer{d["synchronous_mode"], d["synchronous_mode_strict"], d["failsafe_mode"], d["primary_start_timeout"], d["maximum_lag_on_failover"]}
+		got := answer{d["synchronous_mode"], d["synchronous_mode_strict"], d["synchronous_node_count"], d["failsafe_mode"], d["primary_start_timeout"], d["maximum_lag_on_failover"]}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}

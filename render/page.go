@@ -32,6 +32,8 @@ type page struct {
 	DB, HasVIP bool
 	// Syncfs tells that PostgreSQL's tools know --sync-method: from 17 on.
 	Syncfs bool
+	// CutByLua tells that HAProxy is 3.0, whose own way of cutting sessions leaves clients hanging.
+	CutByLua bool
 
 	EtcdDataDir, EtcdState string
 
@@ -69,6 +71,7 @@ func newPage(c *cluster.Cluster, m cluster.Machine, in Input) (*page, error) {
 		REST: text(in.Secrets.REST), Replicator: text(in.Secrets.Replicator), Rewind: text(in.Secrets.Rewind),
 		Stats: text(in.Secrets.Stats), VRRP: text(in.Secrets.VRRP),
 		Syncfs:          c.Postgres.Version >= 17,
+		CutByLua:        c.Debian >= 13,
 		Initdb:          initdb(c),
 		Dynamic:         yamlMap(Dynamic(c), 4),
 		LocalParameters: yamlMap(localParameters(c, in), 4),
