@@ -41,7 +41,7 @@ var remedies = []struct {
 	{"D13", `/default/etcd$`, `ETCD_CLIENT_CERT_AUTH=true\n(.*\n)*ETCD_PEER_CLIENT_CERT_AUTH=true`},
 	{"D14", `/config\.yml$`, `(?m)^  authentication:\n    username: patroni\n    password: \S+\n  allowlist:$`},
 	{"D15", `/config\.yml$`, `(?m)^  - host all postgres,replicator,rewind all reject$`},
-	{"D17", `haproxy\.cfg$`, `on-marked-down shutdown-sessions`},
+	{"D17", `haproxy\.cfg$`, `on-marked-down shutdown-sessions|lua-load /usr/lib/pgha/cut-sessions.lua`},
 	{"D18", `haproxy\.cfg$`, `option clitcpka\n(.*\n)*    option srvtcpka`},
 	{"D19", `haproxy\.cfg$`, `server-state-file /var/lib/haproxy/server-state\n(.*\n)*    load-server-state-from-file global`},
 	{"D20", `haproxy\.cfg$`, `inter \d+m?s fastinter \d+m?s downinter \d+m?s fall \d rise \d`},

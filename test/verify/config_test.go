@@ -12,6 +12,7 @@ import (
 func TestHAProxyAcceptsItsConfiguration(t *testing.T) {
 	each(t, func(t *testing.T, r release) {
 		s := r.sandbox(t)
+		s.packaged("pgha-proxy", "/usr/lib/pgha/cut-sessions.lua")
 		// A state of no server: 2.6 warns without a file, and both warn of servers that are down.
 		s.run("root", "sh", "-c", "echo 1 >/var/lib/haproxy/server-state")
 		for _, site := range examples(t) {

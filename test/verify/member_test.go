@@ -34,6 +34,7 @@ func TestMemberAndProxyRun(t *testing.T) {
 		l.write(site.files(t, l.member))
 		l.packaged("pgha-node", "/usr/lib/pgha/post-bootstrap")
 		l.packaged("pgha-proxy", "/usr/lib/pgha/haproxy-state")
+		l.packaged("pgha-proxy", "/usr/lib/pgha/cut-sessions.lua")
 		for _, step := range []struct {
 			name string
 			test func(*live, *testing.T)
