@@ -34,7 +34,7 @@ func unified() (string, error) {
 
 // makeCgroup makes the cgroup of a machine of a lab and opens it; nil when the host's systemd does that.
 func makeCgroup(lab, machine string) (*os.File, error) {
-	if _, err := os.Stat("/run/systemd/system"); err == nil {
+	if hostSystemd() {
 		return nil, nil //nolint:nilnil // nothing to do is no error
 	}
 	root, err := unified()

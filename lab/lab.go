@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -229,19 +230,38 @@ func (l *Lab) clear(ctx context.Context) error {
 	if err := l.net.down(ctx); err != nil {
 		return err
 	}
+	labels := l.labels()
+	if err := scopesGone(ctx, l.host.Run, labels...); err != nil {
+		return err
+	}
 	// The kernel empties a cgroup a moment after its last process is gone.
 	err = until(ctx, "remove the cgroups", func() error { return removeCgroups(l.net.name) })
 	if err != nil {
 		return err
 	}
-	for _, m := range l.c.Machines() {
+	for _, label := range labels {
 		// nspawn leaves these where /run is no tmpfs of its own, and when it is killed.
 		for _, dir := range []string{"propagate", "unix-export"} {
-			_ = unix.Rmdir(filepath.Join("/run/systemd/nspawn", dir, l.machine(m.Name).label)) // mostly not there
+			_ = unix.Rmdir(filepath.Join("/run/systemd/nspawn", dir, label)) // mostly not there
 		}
 	}
 	if err := os.RemoveAll(l.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the disks: %w", err)
 	}
-	return nil
+	return clearBenches(l.host.State)
+}
+
+// labels are those of all machines that the lab may have, also of ones that the specification has no more.
+func (l *Lab) labels() []string {
+	var labels []string
+	for _, m := range l.c.Machines() {
+		labels = append(labels, l.machine(m.Name).label)
+	}
+	entries, _ := os.ReadDir(l.dir) // it may be down
+	for _, e := range entries {
+		if label := l.machine(e.Name()).label; e.IsDir() && !slices.Contains(labels, label) {
+			labels = append(labels, label)
+		}
+	}
+	return labels
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -36,14 +37,24 @@ func TestHostAddress(t *testing.T) {
 	}
 }
 
-// systemd-nspawn takes machine names of up to 64 characters.
+// systemd-nspawn takes machine names of up to 64 characters that could be host names.
 func TestLabelsStayShortAndApart(t *testing.T) {
-	long := strings.Repeat("x", 60)
-	a, b := label("pgbake-"+long, "node1"), label("pgbake-"+long, "node2")
-	if len(a) > 64 || len(b) > 64 || a == b {
-		t.Errorf("labels %q and %q are too long or the same", a, b)
+	hostname := regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+	seen := map[string]bool{}
+	for _, m := range [][2]string{
+		{"pgbake-main", "node1"}, {"pgbake-main", "node2"},
+		{"pgbake-shop", "eu-db1"}, {"pgbake-shop-eu", "db1"},
+		{"pgbake-my_app", "db1"}, {"pgbake-my.app", "db1"}, {"pgbake-my-app", "db1"}, {"pgbake-a..b", "db1"}, {"pgbake-a._.b", "db1"},
+		{"pgbake-" + strings.Repeat("x", 60), "node1"}, {"pgbake-" + strings.Repeat("x", 60), "node2"},
+		{"pgbake-" + strings.Repeat("x", 47), "node1"}, {"pgbake-" + strings.Repeat("x", 46), "a-" + strings.Repeat("y", 30)},
+	} {
+		l := label(m[0], m[1])
+		if len(l) > 64 || !hostname.MatchString(l) || seen[l] {
+			t.Errorf("%s of %s is called %q: too long, no host name, or taken", m[1], m[0], l)
+		}
+		seen[l] = true
 	}
-	if got := label("pgbake-main", "node1"); got != "pgbake-main-node1" {
+	if got := label("pgbake-main", "node1"); got != "pgbake-main.node1" {
 		t.Errorf("got %q", got)
 	}
 }

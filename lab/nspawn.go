@@ -34,14 +34,15 @@ func newNspawn(r run.Runner, net network, dir, name string) *nspawn {
 	return &nspawn{name: name, label: label(net.name, name), dir: dir, net: net, run: r}
 }
 
-// label names a machine within the 64 characters that a host name may have.
+// label names a machine among those of all labs: at most 64 characters, and only those of a host name.
 func label(network, name string) string {
-	l := network + "-" + name
-	if len(l) <= 64 {
+	plain := strings.NewReplacer("_", "-", ".", "-").Replace(network)
+	l := plain + "." + name // no dot but this one: no two machines share a label
+	if plain == network && len(l) <= 64 {
 		return l
 	}
-	sum := sha256.Sum256([]byte(l))
-	return l[:55] + "-" + hex.EncodeToString(sum[:])[:8]
+	sum := sha256.Sum256([]byte(network + "." + name))
+	return strings.TrimRight(l[:min(len(l), 55)], ".-") + "-" + hex.EncodeToString(sum[:])[:8]
 }
 
 func (m *nspawn) Console() string { return filepath.Join(m.dir, "console.log") }
@@ -64,10 +65,8 @@ func (m *nspawn) args() []string {
 		"--network-bridge="+bridge, "--capability=CAP_SYS_NICE,CAP_SYS_TIME",
 		"--", "systemd.show_status=yes",
 	)
-	if _, err := os.Stat("/run/systemd/system"); err == nil {
-		// systemd owns the cgroups here: ask it for a place of the machine's own, that it hands over.
-		args = append([]string{"systemd-run", "--quiet", "--scope", "--collect", "--slice=machine.slice",
-			"--unit=" + m.label, "--property=Delegate=yes", "--"}, args...)
+	if hostSystemd() {
+		return inScope(m.label, args...)
 	}
 	return args
 }
@@ -75,6 +74,11 @@ func (m *nspawn) args() []string {
 func (m *nspawn) Start(ctx context.Context) error {
 	if len(m.all()) > 0 {
 		return fmt.Errorf("start %s: it is already on", m.name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := scopesGone(ctx, m.run, m.label); err != nil { // it may have gone off a moment ago
+		return err
 	}
 	o, err := m.overlay()
 	if err != nil {
@@ -111,8 +115,6 @@ func (m *nspawn) Start(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
 	return until(ctx, "start "+m.name, func() error {
 		select {
 		case err := <-ended:
