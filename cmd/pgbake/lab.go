@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -65,7 +64,7 @@ func (a *app) labUp() *cobra.Command {
 			if stock && c.Packages.URL == "" {
 				return specError{fmt.Errorf("boot stock machines: %s does not say where they get pgbake's packages\n      hint: packages.url and packages.key; %s package --repository makes what to serve there", a.spec, a.self())}
 			}
-			load, clean, err := a.bake(cmd.Context(), c, stock)
+			load, clean, err := a.bake(cmd.Context(), c, l, stock)
 			if err != nil {
 				return err
 			}
@@ -107,12 +106,11 @@ func (a *app) labUp() *cobra.Command {
 }
 
 // bake makes what the lab's machines are made of, in a directory that clean removes. Stock machines have no packages of ours.
-func (a *app) bake(ctx context.Context, c *cluster.Cluster, stock bool) (load lab.Load, clean func(), err error) {
-	dir, err := os.MkdirTemp("", "pgbake-")
+func (a *app) bake(ctx context.Context, c *cluster.Cluster, l *lab.Lab, stock bool) (load lab.Load, clean func(), err error) {
+	dir, clean, err := l.Bench(ctx)
 	if err != nil {
 		return load, nil, err
 	}
-	clean = func() { _ = os.RemoveAll(dir) }
 	err = step.Run(ctx, a.ui, step.Step{Name: "packages and seeds", Run: func(ctx context.Context) error {
 		if !stock {
 			debs, err := a.debs(ctx, runtime.GOARCH, dir)

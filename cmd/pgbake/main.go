@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
@@ -134,12 +135,33 @@ func (a *app) secretsDir() string {
 	return filepath.Join(filepath.Dir(a.spec), "secrets")
 }
 
-// self is how to call pgbake again for the same specification.
+// self is what to type to call pgbake again for the same specification.
 func (a *app) self() string {
-	if a.spec == "cluster.yaml" {
-		return "pgbake"
+	args := []string{os.Args[0]}
+	if name := filepath.Base(args[0]); found(name) {
+		args[0] = name
 	}
-	return "pgbake -f " + a.spec
+	if a.spec != "cluster.yaml" {
+		args = append(args, "-f", a.spec)
+	}
+	if a.secrets != "" {
+		args = append(args, "--secrets", a.secrets)
+	}
+	return run.Line(args)
+}
+
+// found tells whether the shell finds this very program by its name alone.
+func found(name string) bool {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	here, err := os.Stat("/proc/self/exe")
+	return err == nil && os.SameFile(there, here)
 }
 
 func (a *app) runner() run.Runner {

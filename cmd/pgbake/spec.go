@@ -44,7 +44,7 @@ func (a *app) initCmd() *cobra.Command {
 			for _, f := range files {
 				fmt.Fprintln(cmd.OutOrStdout(), f)
 			}
-			a.ui.Next("edit " + a.spec + ", then: pgbake check")
+			a.ui.Next("edit " + a.spec + ", then: " + a.self() + " check")
 			return nil
 		},
 	}
@@ -91,7 +91,7 @@ func (a *app) check() *cobra.Command {
 			for _, n := range notYet(c) {
 				a.ui.Say("%s", n)
 			}
-			a.ui.Next("pgbake lab up, or pgbake seed")
+			a.ui.Next(a.self() + " lab up, or " + a.self() + " seed")
 			return nil
 		},
 	}
