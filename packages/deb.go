@@ -99,7 +99,7 @@ func Build(ctx context.Context, o Options) ([]string, error) {
 
 // build makes one package. nfpm takes contents from the disk only, so they are laid out there first.
 func build(ctx context.Context, name string, o Options) (_ string, err error) {
-	stage, err := os.MkdirTemp("", "pgbake-"+name+"-")
+	stage, err := os.MkdirTemp(o.Out, "."+name+".*")
 	if err != nil {
 		return "", err
 	}
@@ -122,8 +122,8 @@ func build(ctx context.Context, name string, o Options) (_ string, err error) {
 	if err := deb.Default.Package(info, &body); err != nil {
 		return "", err
 	}
-	path := filepath.Join(o.Out, deb.Default.ConventionalFileName(info))
-	return path, os.WriteFile(path, body.Bytes(), 0o644) //nolint:gosec // packages are for everybody
+	file := deb.Default.ConventionalFileName(info)
+	return filepath.Join(o.Out, file), write(o.Out, file, body.Bytes())
 }
 
 // control reads <name>/package.yaml.

@@ -128,15 +128,19 @@ func indices(pool []debFile, arch string) ([]index, error) {
 	return []index{{"Packages", plain}, {"Packages.gz", compress(plain)}, {"Packages.xz", b.Bytes()}}, nil
 }
 
-// write puts a file into place at once: nobody reads half of it.
+// write puts a file into place at once: nobody reads half of it, nor finds half of it after a full disk.
 func write(dir, name string, body []byte) error {
 	file := filepath.Join(dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // a repository is for everybody
 		return err
 	}
 	next := file + ".new"
-	if err := os.WriteFile(next, body, 0o644); err != nil { //nolint:gosec // a repository is for everybody
-		return err
+	err := os.WriteFile(next, body, 0o644) //nolint:gosec // packages are for everybody
+	if err == nil {
+		err = os.Rename(next, file)
 	}
-	return os.Rename(next, file)
+	if err != nil {
+		_ = os.Remove(next) // it may not be there
+	}
+	return err
 }

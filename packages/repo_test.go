@@ -184,3 +184,17 @@ func TestForeignPackage(t *testing.T) {
 		}
 	}
 }
+
+func TestAFileThatCannotBePutIntoPlaceLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "a.deb", "in the way"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(dir, "a.deb", []byte("body")); err == nil {
+		t.Error("a directory was replaced")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("left %v, %v", entries, err)
+	}
+}
