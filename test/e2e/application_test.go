@@ -7,7 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -50,22 +53,29 @@ func (l *lab) addresses() map[string]string {
 // entry is the address that applications connect to.
 func (l *lab) entry() string {
 	l.Helper()
-	var c struct{ Proxies []struct{ Address string } }
+	var c struct {
+		VirtualAddress string `json:"virtual_address"`
+		Proxies        []struct{ Address string }
+	}
 	if err := json.Unmarshal([]byte(l.pgbake("show", "--json")), &c); err != nil {
 		l.Fatal(err)
+	}
+	if c.VirtualAddress != "" {
+		return c.VirtualAddress
 	}
 	return c.Proxies[0].Address
 }
 
-// write starts an application that writes the ledger through the proxy until stop is called.
+// write starts an application that writes the ledger, an empty one, through the proxy until stop is called.
 func (l *lab) write() (stop func(), file string) {
 	l.Helper()
+	l.sql("CREATE TABLE IF NOT EXISTS ledger(n bigint PRIMARY KEY); TRUNCATE ledger")
 	file = filepath.Join(l.TempDir(), "ledger")
 	user := l.sql("SELECT current_user")
 	dsn := url.URL{
 		Scheme: "postgres", User: url.UserPassword(user, l.password(user)),
 		Host: l.entry() + ":5000", Path: l.sql("SELECT current_database()"),
-		RawQuery: "sslmode=require&connect_timeout=3",
+		RawQuery: "sslmode=verify-full&connect_timeout=3&sslrootcert=" + filepath.Join(filepath.Dir(l.spec), "secrets", "ca.crt"),
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -77,10 +87,13 @@ func (l *lab) write() (stop func(), file string) {
 	if err := cmd.Start(); err != nil {
 		l.Fatal(err)
 	}
-	return func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-	}, file
+	})
+	l.Cleanup(stop)
+	l.eventually("a hundred rows", 30*time.Second, func() bool { return len(l.account(file).acknowledged) > 100 })
+	return stop, file
 }
 
 func (l *lab) account(file string) account {
@@ -89,4 +102,22 @@ func (l *lab) account(file string) account {
 		l.Fatal(err)
 	}
 	return a
+}
+
+// keptAll complains about acknowledged rows that are not in the table.
+func (l *lab) keptAll(a account) {
+	l.Helper()
+	there := map[string]bool{}
+	for _, n := range strings.Fields(l.sql("SELECT n FROM ledger")) {
+		there[n] = true
+	}
+	lost := 0
+	for _, n := range a.acknowledged {
+		if !there[strconv.Itoa(n)] {
+			lost++
+		}
+	}
+	if lost > 0 {
+		l.Errorf("%d of %d acknowledged rows are lost", lost, len(a.acknowledged))
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -137,6 +138,26 @@ func (l *lab) exec(machine string, args ...string) (string, int) {
 	return "", 0
 }
 
+// onAll runs a program on several machines at the same time; it must succeed on all of them.
+func (l *lab) onAll(machines []string, args ...string) {
+	l.Helper()
+	l.together(machines, func(machine string) []string { return append([]string{"lab", "exec", machine, "--"}, args...) })
+}
+
+// together runs pgbake once for each machine, all at the same time.
+func (l *lab) together(machines []string, args func(machine string) []string) {
+	l.Helper()
+	failed := make([]error, len(machines))
+	var wg sync.WaitGroup
+	for i, machine := range machines {
+		wg.Go(func() { _, failed[i] = l.try(l.Context(), args(machine)...) })
+	}
+	wg.Wait()
+	if err := errors.Join(failed...); err != nil {
+		l.Fatal(err)
+	}
+}
+
 // sql asks through the proxy, as the application.
 func (l *lab) sql(query string, flags ...string) string {
 	l.Helper()
@@ -160,6 +181,10 @@ type status struct {
 		Name, Role, State string
 		Timeline          int
 	} `json:"members"`
+	Proxies []struct {
+		Name  string
+		Holds bool `json:"holds_virtual_address"`
+	} `json:"proxies"`
 }
 
 func (l *lab) status() (status, error) {
@@ -178,6 +203,29 @@ func (s status) primary() string {
 		}
 	}
 	return ""
+}
+
+// replicas are all members but the primary.
+func (s status) replicas() (names []string) {
+	for _, m := range s.Members {
+		if m.Name != s.primary() {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// holder is the proxy that has the virtual address; empty when there is none or more than one.
+func (s status) holder() (name string) {
+	for _, p := range s.Proxies {
+		switch {
+		case p.Holds && name != "":
+			return ""
+		case p.Holds:
+			name = p.Name
+		}
+	}
+	return name
 }
 
 // eventually looks until the condition holds; what says what was waited for.
