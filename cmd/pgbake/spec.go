@@ -145,8 +145,16 @@ func show(out io.Writer, c *cluster.Cluster) error {
 	t := c.Timers()
 	fmt.Fprintf(w, "cluster\t%s\n", c.Scope)
 	fmt.Fprintf(w, "system\tDebian %d (%s), PostgreSQL from %s\n", c.Debian, c.Debian.Codename(), c.Postgres.Source)
-	fmt.Fprintf(w, "applications\t%s, read-write :%d, read-only :%d\n", c.Entry(), c.Ports.ReadWrite, c.Ports.ReadOnly)
-	fmt.Fprintf(w, "replication\t%s (synchronous_mode: %s)\n", c.Replication.Mode, c.SynchronousMode())
+	if len(c.Proxies) > 0 {
+		fmt.Fprintf(w, "applications\t%s, read-write :%d, read-only :%d\n", c.Entry(), c.Ports.ReadWrite, c.Ports.ReadOnly)
+	} else {
+		fmt.Fprintf(w, "applications\t%s:%d, which is PostgreSQL itself\n", c.Entry(), c.Ports.Postgres)
+	}
+	if len(c.Nodes) > 1 {
+		fmt.Fprintf(w, "replication\t%s (synchronous_mode: %s)\n", c.Replication.Mode, c.SynchronousMode())
+	} else {
+		fmt.Fprintf(w, "replication\tnone, with one member\n")
+	}
 	fmt.Fprintf(w, "failover\t%s (ttl %d s, loop_wait %d s, retry_timeout %d s)\n", c.Failover, t.TTL, t.LoopWait, t.RetryTimeout)
 	return w.Flush()
 }
