@@ -60,15 +60,28 @@ func (c *Cluster) BinDir() string {
 	return fmt.Sprintf("/usr/lib/postgresql/%d/bin", c.Postgres.Version)
 }
 
-// Entry is the address that applications connect to: the virtual one, else the first proxy's, else the first node's.
-func (c *Cluster) Entry() netip.Addr {
+// Entries are where applications connect to write: the virtual address, else each proxy. Without proxies it is each
+// member, of which one at a time takes writes: target_session_attrs=read-write finds it.
+func (c *Cluster) Entries() []netip.AddrPort {
+	at := func(port int, addrs ...netip.Addr) (all []netip.AddrPort) {
+		for _, a := range addrs {
+			all = append(all, netip.AddrPortFrom(a, uint16(port))) //nolint:gosec // validated 1..65535
+		}
+		return all
+	}
+	addresses := func(nodes []Node) (all []netip.Addr) {
+		for _, n := range nodes {
+			all = append(all, n.Address)
+		}
+		return all
+	}
 	switch {
 	case c.VirtualAddress.IsValid():
-		return c.VirtualAddress
+		return at(c.Ports.ReadWrite, c.VirtualAddress)
 	case len(c.Proxies) > 0:
-		return c.Proxies[0].Address
+		return at(c.Ports.ReadWrite, addresses(c.Proxies)...)
 	}
-	return c.Nodes[0].Address
+	return at(c.Ports.Postgres, addresses(c.Nodes)...)
 }
 
 // EtcdInitialCluster is etcd's list of the declared members, "name=https://address:port,…".

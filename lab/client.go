@@ -39,37 +39,44 @@ func (l *Lab) Psql(in Login, args ...string) (run.Cmd, error) {
 	if _, err := exec.LookPath("psql"); err != nil {
 		return run.Cmd{}, errors.New("open psql: not found\n      hint: apt-get install postgresql-client")
 	}
-	entry := l.Entry()
-	host, port := entry.Addr().String(), strconv.Itoa(int(entry.Port()))
-	if in.ReadOnly && len(l.c.Proxies) > 0 {
-		port = strconv.Itoa(l.c.Ports.ReadOnly)
-	}
+	hosts, ports, session := l.entries(in.ReadOnly)
 	ca, pass := filepath.Join(l.dir, "ca.crt"), filepath.Join(l.dir, "pgpass")
 	if err := write(ca, string(in.CA), 0o600); err != nil {
 		return run.Cmd{}, err
 	}
 	// https://www.postgresql.org/docs/current/libpq-pgpass.html
 	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`)
-	line := strings.Join([]string{escape.Replace(host), port, escape.Replace(in.Database), escape.Replace(in.User), escape.Replace(in.Password)}, ":")
+	line := strings.Join([]string{"*", "*", escape.Replace(in.Database), escape.Replace(in.User), escape.Replace(in.Password)}, ":")
 	if err := write(pass, line+"\n", 0o600); err != nil {
 		return run.Cmd{}, err
 	}
 	return run.Cmd{
 		Args: l.net.inside(append([]string{"psql"}, args...)...),
 		Env: []string{
-			"PGHOST=" + host, "PGPORT=" + port, "PGUSER=" + in.User, "PGDATABASE=" + in.Database,
-			"PGCONNECT_TIMEOUT=10", "PGPASSFILE=" + pass, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + ca,
+			"PGHOST=" + hosts, "PGPORT=" + ports, "PGUSER=" + in.User, "PGDATABASE=" + in.Database,
+			"PGTARGETSESSIONATTRS=" + session, "PGCONNECT_TIMEOUT=10", "PGPASSFILE=" + pass, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + ca,
 		},
 	}, nil
 }
 
-// Entry is where clients connect to write.
-func (l *Lab) Entry() netip.AddrPort {
-	port := l.c.Ports.ReadWrite
-	if len(l.c.Proxies) == 0 {
-		port = l.c.Ports.Postgres
+// entries are the hosts and ports that libpq tries in turn, and what the one it takes must be able to: without
+// proxies the clients look for the primary themselves.
+func (l *Lab) entries(readOnly bool) (hosts, ports, session string) {
+	session = "any"
+	if len(l.c.Proxies) == 0 && readOnly {
+		session = "prefer-standby"
+	} else if len(l.c.Proxies) == 0 {
+		session = "read-write"
 	}
-	return netip.AddrPortFrom(l.c.Entry(), uint16(port)) //nolint:gosec // validated 1..65535
+	var h, p []string
+	for _, e := range l.c.Entries() {
+		port := int(e.Port())
+		if readOnly && len(l.c.Proxies) > 0 {
+			port = l.c.Ports.ReadOnly
+		}
+		h, p = append(h, e.Addr().String()), append(p, strconv.Itoa(port))
+	}
+	return strings.Join(h, ","), strings.Join(p, ","), session
 }
 
 // Connect opens a connection to an address in the lab's network, with TLS, verified.
@@ -93,25 +100,34 @@ func (l *Lab) Connect(ctx context.Context, to netip.AddrPort, in Login) (*pgx.Co
 
 // FirstWrite returns when a row could be written where clients connect. The deadline is ctx's.
 func (l *Lab) FirstWrite(ctx context.Context, in Login) error {
-	return until(ctx, "write through "+l.Entry().String(), func() error {
-		ctx, cancel := context.WithTimeout(ctx, askTime)
-		defer cancel()
-		conn, err := l.Connect(ctx, l.Entry(), in)
-		if err != nil {
-			return err
-		}
-		defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // the answer counts
-		for _, sql := range []string{
-			"CREATE TABLE IF NOT EXISTS pgbake_first_write (at timestamptz DEFAULT now())",
-			"INSERT INTO pgbake_first_write DEFAULT VALUES", // the commit counts
-			"DROP TABLE pgbake_first_write",
-		} {
-			if _, err := conn.Exec(ctx, sql); err != nil {
-				return err
+	return until(ctx, "write", func() (err error) {
+		for _, entry := range l.c.Entries() {
+			if err = l.writeRow(ctx, entry, in); err == nil {
+				return nil
 			}
 		}
-		return nil
+		return err
 	})
+}
+
+func (l *Lab) writeRow(ctx context.Context, to netip.AddrPort, in Login) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	conn, err := l.Connect(ctx, to, in)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // the answer counts
+	for _, sql := range []string{
+		"CREATE TABLE IF NOT EXISTS pgbake_first_write (at timestamptz DEFAULT now())",
+		"INSERT INTO pgbake_first_write DEFAULT VALUES", // the commit counts
+		"DROP TABLE pgbake_first_write",
+	} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("write through %s: %w", to, err)
+		}
+	}
+	return nil
 }
 
 // Become replaces this process by the command, which so has the terminal and the signals to itself.

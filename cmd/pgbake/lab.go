@@ -92,7 +92,11 @@ func (a *app) labUp() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%w\n      hint: %s lab status, %[2]s lab logs MACHINE; %[2]s lab down removes it", err, a.self())
 			}
-			a.ui.Say("first write through the proxy after %.1f s, healthy after %.1f s", wrote.Sub(started).Seconds(), time.Since(started).Seconds())
+			through := ""
+			if len(c.Proxies) > 0 {
+				through = " through the proxy"
+			}
+			a.ui.Say("first write%s after %.1f s, healthy after %.1f s", through, wrote.Sub(started).Seconds(), time.Since(started).Seconds())
 			if err := printStatus(cmd.OutOrStdout(), status); err != nil {
 				return err
 			}

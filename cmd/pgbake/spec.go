@@ -132,6 +132,22 @@ func (a *app) show() *cobra.Command {
 	return cmd
 }
 
+// applications says where they connect.
+func applications(c *cluster.Cluster) string {
+	var entries []string
+	for _, e := range c.Entries() {
+		entries = append(entries, e.Addr().String())
+	}
+	hosts := strings.Join(entries, ",")
+	switch {
+	case len(c.Proxies) > 0:
+		return fmt.Sprintf("%s, read-write :%d, read-only :%d", hosts, c.Ports.ReadWrite, c.Ports.ReadOnly)
+	case len(c.Nodes) > 1:
+		return fmt.Sprintf("%s:%d with target_session_attrs=read-write", hosts, c.Ports.Postgres)
+	}
+	return fmt.Sprintf("%s:%d", hosts, c.Ports.Postgres)
+}
+
 func show(out io.Writer, c *cluster.Cluster) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "MACHINE\tROLE\tADDRESS\tRUNS")
@@ -145,11 +161,7 @@ func show(out io.Writer, c *cluster.Cluster) error {
 	t := c.Timers()
 	fmt.Fprintf(w, "cluster\t%s\n", c.Scope)
 	fmt.Fprintf(w, "system\tDebian %d (%s), PostgreSQL from %s\n", c.Debian, c.Debian.Codename(), c.Postgres.Source)
-	if len(c.Proxies) > 0 {
-		fmt.Fprintf(w, "applications\t%s, read-write :%d, read-only :%d\n", c.Entry(), c.Ports.ReadWrite, c.Ports.ReadOnly)
-	} else {
-		fmt.Fprintf(w, "applications\t%s:%d, which is PostgreSQL itself\n", c.Entry(), c.Ports.Postgres)
-	}
+	fmt.Fprintf(w, "applications\t%s\n", applications(c))
 	if len(c.Nodes) > 1 {
 		fmt.Fprintf(w, "replication\t%s (synchronous_mode: %s)\n", c.Replication.Mode, c.SynchronousMode())
 	} else {
