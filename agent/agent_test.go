@@ -56,6 +56,44 @@ func TestDifferenceIsAMergePatch(t *testing.T) {
 	}
 }
 
+func TestInEffect(t *testing.T) {
+	type m = map[string]any
+	current := m{"ttl": 30.0, "postgresql": m{"parameters": m{"a": "1", "b": "2"}}, "theirs": true}
+	for _, tt := range []struct {
+		patch m
+		want  bool
+	}{
+		{m{"ttl": 30.0, "gone": nil, "postgresql": m{"parameters": m{"a": "1", "c": nil}}}, true},
+		{m{"ttl": 20.0}, false},
+		{m{"theirs": nil}, false},
+		{m{"new": 1.0}, false},
+		{m{"postgresql": m{"parameters": m{"b": nil}}}, false},
+		{m{"postgresql": m{"parameters": m{"c": "3"}}}, false},
+		{m{"ttl": m{"a": 1.0}}, false},
+	} {
+		if got := inEffect(current, tt.patch); got != tt.want {
+			t.Errorf("%v: %t, want %t", tt.patch, got, tt.want)
+		}
+	}
+}
+
+// A machine that was away must not turn the users' passwords back to what it was told long ago.
+func TestOldUsersAreNoNews(t *testing.T) {
+	w := testWork(t)
+	put(t, w.Root, rolesFile, "SELECT 1")
+	put(t, w.Root, appliedRoles, "another sum")
+	old := time.Now().Add(-2 * rolesTime)
+	if err := os.Chtimes(filepath.Join(w.Root, rolesFile), old, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.roles(t.Context()); err != nil { // asks nobody and runs nothing: there is no api
+		t.Fatal(err)
+	}
+	if body, err := os.ReadFile(filepath.Join(w.Root, appliedRoles)); err != nil || len(body) != 64 {
+		t.Errorf("%s is %q: %v", appliedRoles, body, err)
+	}
+}
+
 func TestServersThatTakeTraffic(t *testing.T) {
 	stat := "# pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,weight,\n" +
 		"postgres_rw,node1,0,0,0,0,,0,0,0,,0,,0,0,0,0,DOWN,1,\n" +

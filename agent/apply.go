@@ -33,7 +33,7 @@ const gate = "/var/lib/pgha/configured"
 // Result is what an apply did.
 type Result struct {
 	Changed []rootfs.File
-	// Acted are the units that were started, reloaded or restarted.
+	// Acted are the units that were started, reloaded, restarted or given something new.
 	Acted []string
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"time"
 
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/render"
@@ -20,8 +21,8 @@ import (
 const appliedSettings = "/var/lib/pgha/settings.json"
 
 // settings brings a changed specification into Patroni's dynamic configuration, which its file gives only once,
-// when the cluster is made. Only a specification that changed on this machine is sent, and only by the primary:
-// an older machine that comes back must not turn the others' settings back.
+// when the cluster is made. Only what changed on this machine is sent, by whichever member sees it first: an older
+// machine that comes back must not turn the others' settings back.
 func (w *work) settings(ctx context.Context) error {
 	want, err := canonical(render.Dynamic(w.seed.Cluster))
 	if err != nil {
@@ -43,12 +44,13 @@ func (w *work) settings(ctx context.Context) error {
 		return nil
 	}
 	self := w.seed.Machine.Address
-	m, err := w.api.member(ctx, self)
+	current, err := w.api.dynamic(ctx, self)
 	if err != nil {
 		return err
 	}
-	if m.leads() {
+	if !inEffect(current, patch) {
 		w.Say("patch Patroni's dynamic configuration")
+		w.Acted = append(w.Acted, "patroni.service")
 		if err := w.api.patchSettings(ctx, self, patch); err != nil {
 			return err
 		}
@@ -69,10 +71,20 @@ const (
 	appliedRoles = "/var/lib/pgha/roles.sha256"
 )
 
+// rolesTime is how long a change of the users is news. Within it a replica is ready to make it, should it lead before
+// the primary got to it; after it, the others may have been told something newer while this machine was away.
+const rolesTime = 24 * time.Hour
+
 // roles brings new users, databases and passwords into a cluster that runs already. Patroni has the SQL run once, when
-// it makes the cluster; it may run again at any time. Like settings it runs only for a change seen on this machine.
+// it makes the cluster; it may run again at any time. Like settings it runs only for a change seen on this machine, and
+// it takes the superuser, who is nowhere but on the primary.
 func (w *work) roles(ctx context.Context) error {
-	sql, err := os.ReadFile(filepath.Join(w.Root, rolesFile))
+	path := filepath.Join(w.Root, rolesFile)
+	sql, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	written, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
@@ -84,20 +96,47 @@ func (w *work) roles(ctx context.Context) error {
 		return err
 	case string(had) == want:
 		return nil
+	case err != nil || time.Since(written.ModTime()) > rolesTime: // the cluster was made with them, or they are old
+		return w.keepRoles(want)
 	}
-	if err == nil {
-		m, err := w.api.member(ctx, w.seed.Machine.Address)
-		if err != nil {
-			return err
-		}
-		if m.leads() {
-			w.Say("bring users, databases and passwords up to date")
-			if err := w.Runner.Run(ctx, run.Command("runuser", "-u", "postgres", "--", "/usr/lib/pgha/post-bootstrap", "dbname=postgres")); err != nil {
-				return err
+	m, err := w.api.member(ctx, w.seed.Machine.Address)
+	if err != nil {
+		return err
+	}
+	if !m.leads() {
+		w.Say("users, databases and passwords are the primary's to change, by its own `pgha apply`")
+		return nil
+	}
+	w.Say("bring users, databases and passwords up to date")
+	w.Acted = append(w.Acted, "patroni.service")
+	if err := w.Runner.Run(ctx, run.Command("runuser", "-u", "postgres", "--", "/usr/lib/pgha/post-bootstrap", "dbname=postgres")); err != nil {
+		return err
+	}
+	return w.keepRoles(want)
+}
+
+func (w *work) keepRoles(sum string) error {
+	return replace(filepath.Join(w.Root, appliedRoles), []byte(sum), 0o600)
+}
+
+// inEffect tells whether a merge patch would change nothing.
+func inEffect(current, patch map[string]any) bool {
+	for key, want := range patch {
+		value, ok := current[key]
+		wm, wIsMap := want.(map[string]any)
+		vm, vIsMap := value.(map[string]any)
+		switch {
+		case want == nil && ok, want != nil && !ok:
+			return false
+		case wIsMap && vIsMap:
+			if !inEffect(vm, wm) {
+				return false
 			}
+		case !reflect.DeepEqual(value, want):
+			return false
 		}
 	}
-	return replace(filepath.Join(w.Root, appliedRoles), []byte(want), 0o600)
+	return true
 }
 
 // difference is the JSON merge patch (RFC 7396) that turns had into want; null removes a key.

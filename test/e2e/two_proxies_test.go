@@ -144,13 +144,7 @@ func (l *lab) strict(t *testing.T) {
 	l = l.on(t)
 	before := l.healthy(time.Minute)
 	holder := before.holder()
-	ask := func(query string) string {
-		out, code := l.exec(before.primary(), "runuser", "-u", "postgres", "--", "psql", "-XAtc", query)
-		if code != 0 {
-			t.Fatal(out)
-		}
-		return strings.TrimSpace(out)
-	}
+	ask := func(query string) string { return l.superuser(before.primary(), query) }
 	l.votes(before)
 	standbys := ask("SHOW synchronous_standby_names")
 	for _, name := range before.replicas() {

@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A specification that changes while the cluster runs: edited on every machine, then `pgha apply` on one after the other.
+// Nobody notices but those who look for what is new.
+func TestChange(t *testing.T) {
+	spec := example(t, "quickstart.yaml")
+	l := up(t, "quickstart", spec)
+	before := l.healthy(time.Minute)
+	const (
+		postmasters = "SELECT pg_postmaster_start_time()"
+		worker      = "pgrep --newest --exact haproxy"
+	)
+	started := map[string]string{}
+	for _, m := range before.Members {
+		started[m.Name] = l.superuser(m.Name, postmasters)
+	}
+	serving, _ := l.exec("proxy1", "sh", "-c", worker)
+
+	// A session that works through the proxy all the time, and a client that writes.
+	l.sql("CREATE TABLE finished(i int)")
+	session := make(chan error, 1)
+	go func() {
+		_, err := l.try(t.Context(), "lab", "psql", "--", "-XAtq", "-v", "ON_ERROR_STOP=1",
+			"-c", "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_tables WHERE tablename = 'go_on') LOOP PERFORM pg_sleep(0.1); END LOOP; END $$",
+			"-c", "INSERT INTO finished VALUES (1)")
+		session <- err
+	}()
+	stop, file := l.write()
+
+	spec = replaceOnce(t, spec, "  databases:\n    - {name: app, owner: app}\n", "  databases:\n    - {name: app, owner: app}\n    - {name: reports, owner: reporter}\n")
+	spec = replaceOnce(t, spec, "  users:\n    - name: app\n", "  users:\n    - name: app\n    - name: reporter\n")
+	spec += "  parameters:\n    work_mem: 9MB\n    max_connections: 120 # wants a restart of PostgreSQL, which is the operator's to choose\nfailover: fast\n"
+	if err := os.WriteFile(l.spec, []byte(spec), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.pgbake("init") // adds the password that is missing, and changes no other
+	l.onAll(l.machines, "sh", "-c", "echo "+base64.StdEncoding.EncodeToString([]byte(spec))+" | base64 -d >/etc/pgha/cluster.yaml")
+	var members []string
+	for _, m := range before.Members {
+		members = append(members, m.Name)
+	}
+	for _, machine := range append(before.replicas(), before.primary()) {
+		if out, code := l.exec(machine, "sed", "-i", "s/^users:$/&\\n    reporter: "+l.password("reporter")+"/", "/etc/pgha/secrets.yaml"); code != 0 {
+			t.Fatal(out)
+		}
+	}
+
+	// The replicas first: whoever sees the settings first sends them, and the users wait for the primary.
+	var said strings.Builder
+	for _, machine := range append(before.replicas(), before.primary(), "proxy1") {
+		out, code := l.exec(machine, "sh", "-c", "pgha apply 2>&1")
+		if code != 0 {
+			t.Fatalf("apply on %s: %s", machine, out)
+		}
+		said.WriteString(out)
+	}
+	for what, times := range map[string]int{
+		"patch Patroni's dynamic configuration":           1,
+		"bring users, databases and passwords up to date": 1,
+		"passwords are the primary's to change":           len(before.Members) - 1,
+		"reload-or-restart haproxy.service":               1,
+		"reload-or-restart patroni.service":               len(before.Members),
+		"restart etcd":                                    0,
+	} {
+		if got := strings.Count(said.String(), what); got != times {
+			t.Errorf("%q was said %d times, want %d, in\n%s", what, got, times, said.String())
+		}
+	}
+
+	for _, name := range members {
+		l.eventually("the parameter on "+name, 20*time.Second, func() bool { return l.superuser(name, "SHOW work_mem") == "9MB" })
+		if got := l.superuser(name, postmasters); got != started[name] {
+			t.Errorf("PostgreSQL of %s was restarted: since %s, was %s", name, got, started[name])
+		}
+	}
+	if out, _ := l.exec(before.primary(), "runuser", "-u", "postgres", "--", "patronictl", "-c", "/etc/patroni/config.yml", "show-config"); !strings.Contains(out, "ttl: 20") || !strings.Contains(out, "loop_wait: 3") {
+		t.Errorf("Patroni's timers are not those of failover: fast\n%s", out)
+	}
+	if out, _ := l.exec(before.primary(), "pgha", "status"); !strings.Contains(out, "restart pending") {
+		t.Errorf("pgha status does not say that a restart is pending:\n%s", out)
+	}
+	if got := l.sql("SELECT current_user, current_database()", "--user=reporter", "--database=reports"); got != "reporter|reports" {
+		t.Errorf("the new user logs in as %s", got)
+	}
+
+	if now, code := l.exec("proxy1", "sh", "-c", worker); code != 0 || now == serving {
+		t.Errorf("HAProxy was not reloaded: process %s", now)
+	}
+	stop()
+	if out := l.account(file).outage(); out > time.Second {
+		t.Errorf("no row was written for %.1f s", out.Seconds())
+	}
+	l.keptAll(l.account(file))
+	l.sql("CREATE TABLE go_on()")
+	if err := <-session; err != nil {
+		t.Errorf("the session through HAProxy did not survive: %v", err)
+	}
+	if got := l.sql("SELECT count(*) FROM finished"); got != "1" {
+		t.Errorf("the session wrote %s rows", got)
+	}
+	if after := l.healthy(30 * time.Second); after.primary() != before.primary() || after.Members[0].Timeline != 1 {
+		t.Errorf("the primary has moved: %+v", after)
+	}
+	t.Run("apply twice", l.applyTwice)
+}
+
+// superuser asks a member's PostgreSQL on its own socket.
+func (l *lab) superuser(member, query string) string {
+	l.Helper()
+	out, code := l.exec(member, "runuser", "-u", "postgres", "--", "psql", "-XAtc", query)
+	if code != 0 {
+		l.Fatalf("%s: %s: %s", member, query, out)
+	}
+	return strings.TrimSpace(out)
+}
