@@ -93,6 +93,8 @@ func (r roots) base(sources []string, release cluster.Release) layer {
 			}
 			root := filepath.Join(dir, "upper")
 			args := []string{
+				// With processes of its own, which all end when pgbake does.
+				"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
 				"mmdebstrap", "--variant=minbase", "--mode=root", "--format=directory", "--quiet",
 				"--include=" + strings.Join(basePackages, ","),
 				`--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`,

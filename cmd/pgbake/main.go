@@ -165,7 +165,7 @@ func found(name string) bool {
 }
 
 func (a *app) runner() run.Runner {
-	return run.System{Trace: a.ui.Trace()}
+	return run.System{Trace: a.ui.Trace(), Leashed: true}
 }
 
 func (a *app) version() *cobra.Command {

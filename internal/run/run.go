@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -61,6 +62,8 @@ func (e *Error) Unwrap() error { return e.Err }
 type System struct {
 	// Trace gets every command line before it runs; nothing when nil.
 	Trace io.Writer
+	// Leashed programs are killed when this process ends without waiting for them, as by a kill -9.
+	Leashed bool
 }
 
 // Run implements Runner.
@@ -86,6 +89,12 @@ func (s System) run(ctx context.Context, c Cmd, stdout io.Writer) error {
 	cmd.Stdout, cmd.Stderr = writers(stdout, tail), writers(c.Log, tail)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
+	if s.Leashed {
+		// The signal comes when the thread ends that started the program: https://go.dev/issue/27505
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	}
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)

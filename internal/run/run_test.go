@@ -4,7 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -49,5 +55,45 @@ func TestRecorder(t *testing.T) {
 	}
 	if want := "echo 'two words' 'it'\\''s' ''\n"; b.String() != want {
 		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}
+
+// TestMain is also the pgbake that TestLeashedProgramsDieWithUs kills.
+func TestMain(m *testing.M) {
+	if fifo := os.Getenv("RUN_TEST_FIFO"); fifo != "" {
+		fmt.Fprintln(os.Stderr, System{Leashed: true}.Run(context.Background(), Command("sh", "-c", `exec 3>"$0"; echo >&3; exec sleep 600`, fifo)))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func TestLeashedProgramsDieWithUs(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	us := exec.CommandContext(t.Context(), os.Args[0])
+	us.Env = append(os.Environ(), "RUN_TEST_FIFO="+fifo)
+	if err := us.Start(); err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.Open(fifo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close() //nolint:errcheck // only read
+	if err := program.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := program.Read(make([]byte, 1)); err != nil {
+		t.Fatalf("the program did not start: %v", err)
+	}
+	if err := us.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	us.Wait() //nolint:errcheck // it was killed
+	// The program holds the other end as long as it lives.
+	if _, err := program.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the program lives on: %v", err)
 	}
 }
