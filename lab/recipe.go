@@ -264,6 +264,7 @@ func chroot(ctx context.Context, r run.Runner, root string, args ...string) erro
 		"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--root=" + root, "--wd=/",
 		"env", "--ignore-environment", "PATH=" + insidePath, "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
 	}, args)...)
+	c.Disposable = true // the root is
 	return r.Run(ctx, c)
 }
 

@@ -111,7 +111,7 @@ func (r roots) base(sources []string, release cluster.Release) layer {
 			if len(sources) > 0 {
 				args = append(args, list)
 			}
-			if err := r.run.Run(ctx, run.Command(args...)); err != nil {
+			if err := r.run.Run(ctx, run.Cmd{Args: args, Disposable: true}); err != nil {
 				return err
 			}
 			return finishBase(ctx, r.run, root)

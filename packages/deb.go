@@ -91,6 +91,9 @@ func Build(ctx context.Context, o Options) ([]string, error) {
 		})
 	}
 	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -115,7 +118,7 @@ func build(ctx context.Context, name string, o Options) (_ string, err error) {
 	if err := addScripts(info, stage, name); err != nil {
 		return "", err
 	}
-	if err := ctx.Err(); err != nil {
+	if err := context.Cause(ctx); err != nil {
 		return "", err
 	}
 	var body bytes.Buffer

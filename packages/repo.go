@@ -37,7 +37,7 @@ func Repository(ctx context.Context, dir string, debs []string, key *Key, now ti
 		pool = append(pool, d)
 	}
 	slices.SortFunc(pool, func(a, b debFile) int { return strings.Compare(a.name, b.name) })
-	if err := ctx.Err(); err != nil {
+	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	for _, d := range pool {

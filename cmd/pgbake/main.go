@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
@@ -43,8 +44,8 @@ func pgbake(args []string) int {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		s := <-signals
-		cancel(fmt.Errorf("stopped by %v", s))
-		signal.Stop(signals) // a second Ctrl-C ends it at once
+		cancel(fmt.Errorf("stopped by %s", unix.SignalName(s.(syscall.Signal)))) //nolint:forcetypeassert // all are, on Linux
+		signal.Stop(signals)                                                     // a second Ctrl-C ends it at once
 	}()
 	a := &app{}
 	cmd := a.root()

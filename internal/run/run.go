@@ -28,6 +28,8 @@ type Cmd struct {
 	Stdin io.Reader
 	// Log gets what the program writes on both outputs, besides the end of it that an error quotes.
 	Log io.Writer
+	// Disposable means that nobody wants what the program made until it is stopped: it gets SIGKILL at once.
+	Disposable bool
 }
 
 // Command makes a Cmd of its arguments.
@@ -58,7 +60,8 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// System runs programs on this machine. When the context ends, the program gets SIGTERM, and SIGKILL after ten seconds.
+// System runs programs on this machine. When the context ends, the program gets SIGTERM, and SIGKILL after ten seconds;
+// the cause of a cancelled context is the error then.
 type System struct {
 	// Trace gets every command line before it runs; nothing when nil.
 	Trace io.Writer
@@ -87,7 +90,9 @@ func (s System) run(ctx context.Context, c Cmd, stdout io.Writer) error {
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Dir, cmd.Stdin = c.Dir, c.Stdin
 	cmd.Stdout, cmd.Stderr = writers(stdout, tail), writers(c.Log, tail)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	if !c.Disposable {
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	}
 	cmd.WaitDelay = 10 * time.Second
 	if s.Leashed {
 		// The signal comes when the thread ends that started the program: https://go.dev/issue/27505
@@ -96,6 +101,9 @@ func (s System) run(ctx context.Context, c Cmd, stdout io.Writer) error {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	}
 	if err := cmd.Run(); err != nil {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return context.Cause(ctx) // the program is not to blame
+		}
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}

@@ -37,12 +37,22 @@ func TestOutputIsStandardOutputOnly(t *testing.T) {
 	}
 }
 
-func TestCancelNamesTheCause(t *testing.T) {
+func TestCancelNamesTheCauseAndNothingElse(t *testing.T) {
 	cause := errors.New("the operator pressed Ctrl-C")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(50*time.Millisecond, func() { cancel(cause) })
-	if err := (System{}).Run(ctx, Command("sleep", "60")); !errors.Is(err, cause) {
+	if err := (System{}).Run(ctx, Command("sleep", "60")); !errors.Is(err, cause) || err.Error() != cause.Error() {
 		t.Fatalf("got %v, want the cause", err)
+	}
+}
+
+func TestADisposableProgramIsNotAskedToStop(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	begun := time.Now()
+	deaf := Cmd{Args: []string{"sh", "-c", "trap '' TERM; exec sleep 60"}, Disposable: true}
+	if err := (System{}).Run(ctx, deaf); !errors.Is(err, context.Canceled) || time.Since(begun) > 5*time.Second {
+		t.Fatalf("got %v after %v", err, time.Since(begun))
 	}
 }
 

@@ -39,7 +39,7 @@ func Note(ctx context.Context, format string, args ...any) {
 // Run runs the steps one after the other. When one fails, it and those before it are undone, the last first.
 func Run(ctx context.Context, u *ui.UI, steps ...Step) error {
 	for i, s := range steps {
-		err := ctx.Err()
+		err := context.Cause(ctx)
 		if err == nil {
 			err = one(ctx, u, s)
 		}
