@@ -44,7 +44,7 @@ func (l *Lab) Inject(ctx context.Context, name, machine string) error {
 		}
 		return fmt.Errorf("find fault %s: there are %s", name, strings.Join(names, ", "))
 	}
-	ctx, cancel := context.WithTimeout(ctx, faultTime)
+	ctx, cancel := limit(ctx, faultTime)
 	defer cancel()
 	return Faults[i].inject(m, ctx)
 }

@@ -75,7 +75,7 @@ func (m *nspawn) Start(ctx context.Context) error {
 	if len(m.all()) > 0 {
 		return fmt.Errorf("start %s: it is already on", m.name)
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := limit(ctx, time.Minute)
 	defer cancel()
 	if err := scopesGone(ctx, m.run, m.label); err != nil { // it may have gone off a moment ago
 		return err

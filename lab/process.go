@@ -109,7 +109,13 @@ func killAll(ctx context.Context, find func() []int) error {
 	})
 }
 
-// until asks again and again until ok has no complaint; the last complaint is the error when ctx ends first.
+// limit is a context that ends after a time, and says so in a person's words.
+func limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("gave up after %s", d))
+}
+
+// until asks again and again until ok has no complaint. The last complaint is the error when ctx ends first, but for
+// a cancellation by somebody, who is the error then.
 func until(ctx context.Context, what string, ok func() error) error {
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
@@ -120,7 +126,14 @@ func until(ctx context.Context, what string, ok func() error) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w (%w)", what, err, context.Cause(ctx))
+			switch cause := context.Cause(ctx); {
+			case cause == context.Canceled: //nolint:errorlint // by nobody in particular: a step beside this one failed
+				return fmt.Errorf("%s: %w", what, err)
+			case errors.Is(ctx.Err(), context.Canceled):
+				return cause
+			default:
+				return fmt.Errorf("%s: %w (%w)", what, err, cause)
+			}
 		case <-t.C:
 		}
 	}

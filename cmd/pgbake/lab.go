@@ -77,7 +77,7 @@ func (a *app) labUp() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("gave up after %s", timeout))
 			defer cancel()
 			var status lab.Status
 			var wrote time.Time
@@ -90,6 +90,9 @@ func (a *app) labUp() *cobra.Command {
 				return err
 			}})
 			if err != nil {
+				if cmd.Context().Err() == nil {
+					a.ui.Say("not healthy: %s", l.Status(cmd.Context()).Problem())
+				}
 				return fmt.Errorf("%w\n      hint: %s lab status, %[2]s lab logs MACHINE; %[2]s lab down removes it", err, a.self())
 			}
 			through := ""
