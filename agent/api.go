@@ -61,11 +61,7 @@ type member struct {
 type standby struct {
 	Name  string `json:"application_name"`
 	State string `json:"state"`
-	Sync  string `json:"sync_state"`
 }
-
-// confirms tells whether the primary's commits may wait for it: a failover to it loses nothing.
-func (s standby) confirms() bool { return s.Sync == "sync" || s.Sync == "quorum" }
 
 // leads tells whether it is the primary; Patroni 3 says "master".
 func (m member) leads() bool { return m.Role == "primary" || m.Role == "master" }
@@ -98,6 +94,24 @@ func (a *api) etcdAnswers(ctx context.Context, addr netip.Addr) bool {
 func (a *api) patroniAnswers(ctx context.Context, addr netip.Addr) bool {
 	_, err := a.member(ctx, addr)
 	return err == nil
+}
+
+// confirming names the replicas that may take over without loss, as etcd has it: the word that counts when the primary is
+// gone. PostgreSQL's own sync_state is some loops ahead of it.
+func (a *api) confirming(ctx context.Context, primary netip.Addr) ([]string, error) {
+	var c struct {
+		Members []struct{ Name, Role string }
+	}
+	if err := a.do(ctx, http.MethodGet, a.patroni(primary, "/cluster"), nil, &c); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, m := range c.Members {
+		if m.Role == "sync_standby" || m.Role == "quorum_standby" {
+			names = append(names, m.Name)
+		}
+	}
+	return names, nil
 }
 
 // wake makes the primary's Patroni look around now, not at the end of its loop_wait. Any PATCH of the configuration does

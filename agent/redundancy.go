@@ -24,7 +24,7 @@ func (w *work) redundancy(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		primary, m := w.primary(ctx)
-		if primary == w.seed.Machine.Address || w.counted(m) {
+		if primary == w.seed.Machine.Address || w.counted(ctx, primary, m) {
 			return nil
 		}
 		if primary.IsValid() {
@@ -39,12 +39,16 @@ func (w *work) redundancy(ctx context.Context) error {
 	}
 }
 
-// counted tells whether the primary m streams to this machine and, where commits wait for a replica, has one to wait for.
-func (w *work) counted(m member) bool {
+// counted tells whether the primary streams to this machine and, where commits wait for a replica, has one to wait for.
+func (w *work) counted(ctx context.Context, primary netip.Addr, m member) bool {
 	streams := slices.ContainsFunc(m.Replication, func(s standby) bool {
 		return s.Name == w.seed.Machine.Name && s.State == "streaming"
 	})
-	return streams && (w.seed.Cluster.SynchronousMode() == "false" || slices.ContainsFunc(m.Replication, standby.confirms))
+	if !streams || w.seed.Cluster.SynchronousMode() == "false" {
+		return streams
+	}
+	names, err := w.api.confirming(ctx, primary)
+	return err == nil && len(names) > 0
 }
 
 // primary finds the member that leads; an invalid address when none says so.

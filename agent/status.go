@@ -89,11 +89,7 @@ func (a *api) status(ctx context.Context, n cluster.Node, askEtcd bool) MemberSt
 	s.Role, s.State, s.Timeline, s.PendingRestart = m.Role, m.State, m.Timeline, m.Pending
 	if m.leads() {
 		s.Role = "primary"
-		for _, r := range m.Replication {
-			if r.confirms() {
-				s.confirm = append(s.confirm, r.Name)
-			}
-		}
+		s.confirm, _ = a.confirming(ctx, n.Address) // no answer: nobody
 	}
 	return s
 }

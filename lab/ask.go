@@ -39,12 +39,14 @@ type patroniAnswer struct {
 	} `json:"xlog"`
 	// Replication is who streams from this member.
 	Replication []replication `json:"replication"`
+	// cluster are the roles as etcd has them, by name: who confirms writes and may take over. PostgreSQL's own sync_state
+	// is some of Patroni's loops ahead of it. Only a primary is asked.
+	cluster map[string]string
 }
 
 type replication struct {
-	Name      string `json:"application_name"`
-	State     string `json:"state"`
-	SyncState string `json:"sync_state"`
+	Name  string `json:"application_name"`
+	State string `json:"state"`
 }
 
 func (l *Lab) askPatroni(ctx context.Context, n cluster.Node) (on bool, note string, a patroniAnswer) {
@@ -68,20 +70,36 @@ func (l *Lab) askPatroni(ctx context.Context, n cluster.Node) (on bool, note str
 		TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		DisableKeepAlives: true,
 	}}
-	url := fmt.Sprintf("https://%s/patroni", net.JoinHostPort(n.Address.String(), strconv.Itoa(l.c.Ports.Patroni)))
+	url := "https://" + net.JoinHostPort(n.Address.String(), strconv.Itoa(l.c.Ports.Patroni))
+	if err := getJSON(ctx, &client, url+"/patroni", &a); err != nil {
+		return true, doing(pid, "Patroni"), patroniAnswer{}
+	}
+	if a.Role == "primary" || a.Role == "master" {
+		var c struct {
+			Members []struct{ Name, Role string }
+		}
+		if err := getJSON(ctx, &client, url+"/cluster", &c); err != nil {
+			return true, "Patroni's answer: " + err.Error(), a
+		}
+		a.cluster = map[string]string{}
+		for _, m := range c.Members {
+			a.cluster[m.Name] = m.Role
+		}
+	}
+	return true, "", a
+}
+
+func getJSON(ctx context.Context, client *http.Client, url string, answer any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return true, err.Error(), a
+		return err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return true, doing(pid, "Patroni"), a
+		return err
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read
-	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil {
-		return true, "Patroni's answer: " + err.Error(), patroniAnswer{}
-	}
-	return true, "", a
+	return json.NewDecoder(resp.Body).Decode(answer)
 }
 
 func (l *Lab) askHAProxy(ctx context.Context, n cluster.Node, p *Proxy) {

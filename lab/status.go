@@ -90,12 +90,11 @@ func (s *Status) combine(answers []patroniAnswer) {
 		if m.Role != "replica" || at < 0 {
 			continue
 		}
-		switch r := primary.Replication[at]; {
-		case r.SyncState == "sync" || r.SyncState == "quorum":
-			m.Role = r.SyncState + " standby"
-			fallthrough
-		case a.State == "running" || a.State == "streaming":
-			m.State = r.State
+		if role := primary.cluster[m.Name]; strings.HasSuffix(role, "_standby") {
+			m.Role = strings.ReplaceAll(role, "_", " ")
+		}
+		if a.State == "running" || a.State == "streaming" {
+			m.State = primary.Replication[at].State
 		}
 		if a.XLog.Replayed > 0 && primary.XLog.Location > 0 {
 			m.Lag = max(0, primary.XLog.Location-a.XLog.Replayed)

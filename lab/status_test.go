@@ -55,7 +55,10 @@ func TestProblem(t *testing.T) {
 
 // The answers were recorded from Patroni 3.0.2 and 4.0.7.
 func TestCombine(t *testing.T) {
-	for _, patroni := range []string{"3.0.2", "4.0.7"} {
+	for patroni, cluster := range map[string]map[string]string{
+		"3.0.2": {}, // no replica counted yet
+		"4.0.7": {"db1": "quorum_standby", "db2": "quorum_standby", "db3": "leader"},
+	} {
 		body, err := os.ReadFile("testdata/patroni-" + patroni + ".json")
 		if err != nil {
 			t.Fatal(err)
@@ -65,6 +68,11 @@ func TestCombine(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := Status{Members: []Member{{Name: "db1", Lag: -1}, {Name: "db2", Lag: -1}, {Name: "db3", Lag: -1}}}
+		for i := range answers {
+			if role := answers[i].Role; role == "primary" || role == "master" {
+				answers[i].cluster = cluster
+			}
+		}
 		s.combine(answers)
 		var got strings.Builder
 		for _, m := range s.Members {
