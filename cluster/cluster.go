@@ -112,6 +112,7 @@ type Archive struct {
 // Replication says what an acknowledged write is worth.
 type Replication struct {
 	// Mode is quorum (any one replica has it), sync (a named one has it) or async (maybe only the primary has it).
+	// With five members it is two replicas.
 	Mode Mode `yaml:"mode"`
 	// Strict refuses writes when no replica is there to confirm them.
 	Strict bool `yaml:"strict"`
