@@ -71,7 +71,7 @@ func addContents(info *nfpm.Info, stage, name string, o Options) error {
 
 // mode is that of a file by its place: programs may be run, the rest may be read.
 func mode(dst string) fs.FileMode {
-	if dir := path.Dir(dst); dir == "/usr/bin" || dir == "/usr/lib/pgha" {
+	if dir := path.Dir(dst); dir == "/usr/bin" || dir == "/usr/lib/pgha" && path.Ext(dst) == "" {
 		return 0o755
 	}
 	return 0o644

@@ -14,7 +14,7 @@ mkdir -p "$out"
 for arch in amd64 arm64; do
 	GOARCH=$arch go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" -o "$out/pgbake-linux-$arch" ./cmd/pgbake
 	PGBAKE_BINARY=$out/pgbake-linux-$arch VERSION=$version ARCH=$arch \
-		go run github.com/goreleaser/nfpm/v2/cmd/nfpm package --config .github/pgbake-deb.yaml --packager deb --target "$out"
+		go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.1 package --config .github/pgbake-deb.yaml --packager deb --target "$out"
 done
 bin/pgbake -q package -o "$out"
 cd "$out"
