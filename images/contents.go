@@ -1,0 +1,101 @@
+package images
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/pgbake/pgbake/rootfs"
+)
+
+// Files are what every image has beside its packages' own files.
+func (i Image) Files() []rootfs.File {
+	return []rootfs.File{
+		text("/etc/cloud/cloud.cfg.d/95_pgbake.cfg", cloudConfig),
+		text("/etc/ssh/sshd_config.d/50-pgbake.conf", sshdConfig),
+		text("/etc/apt/apt.conf.d/52pgbake", aptConfig),
+		text("/etc/needrestart/conf.d/50-pgbake.conf", needrestart),
+		text("/etc/initramfs-tools/conf.d/pgbake", initramfs),
+		text("/etc/machine-id", ""), // systemd makes one at first boot
+	}
+}
+
+func text(name, body string) rootfs.File {
+	return rootfs.File{Path: name, Mode: 0o644, Body: []byte(body)}
+}
+
+const by = "# Written by pgbake into the image.\n"
+
+// Each module that is left out saves its share of a slow start.
+const cloudConfig = by + `# The seed is the only source of this machine's identity.
+datasource_list: [NoCloud, None]
+cloud_init_modules: [bootcmd, write-files, growpart, resizefs, set_hostname, users-groups, ssh]
+cloud_config_modules: [set-passwords, runcmd]
+cloud_final_modules: [scripts-user, final-message]
+`
+
+const sshdConfig = by + `# Keys only; the seed brings them.
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+`
+
+// aptConfig holds for an unattended-upgrades that the owner installs later: a restart of the database is a failover.
+const aptConfig = `// Written by pgbake into the image: the database stack is updated by hand, one machine after the other.
+Unattended-Upgrade::Package-Blacklist { "^postgresql"; "^patroni"; "^etcd"; "^haproxy"; "^keepalived"; "^pgha"; };
+Unattended-Upgrade::Automatic-Reboot "false";
+`
+
+const needrestart = by + `# A restart of these is a failover: by hand, one machine after the other.
+$nrconf{override_rc}{qr(^(patroni|postgresql|etcd|haproxy|keepalived|vip-manager|pgha)\b)} = 0;
+`
+
+// An initramfs of the modules that hypervisors need is a quarter of the size, and starts faster.
+const initramfs = by + `MODULES=list
+COMPRESS=zstd
+COMPRESSLEVEL=1
+`
+
+// InitramfsModules go into /etc/initramfs-tools/modules.
+var InitramfsModules = []string{
+	"virtio_pci", "virtio_blk", "virtio_scsi", "nvme", "sd_mod", "vmw_pvscsi", "mptspi", "hv_storvsc", "xen_blkfront", "ext4",
+}
+
+// Units is what systemctl is told in the tree, in this order.
+func (i Image) Units() [][]string {
+	return [][]string{
+		{"enable", "systemd-networkd.service"},
+		// With it every boot waits for IPv6 routers that never answer. The addresses are static, and pgha waits for its own.
+		{"disable", "systemd-networkd-wait-online.service"},
+		// A database's restart is its owner's decision, and so is the load of an unasked upgrade.
+		{"mask", "apt-daily.timer", "apt-daily-upgrade.timer"},
+	}
+}
+
+// absent is what a tree may hold that no image does: what belongs to one machine, to the build, or to no time.
+// A trailing slash stands for what is below.
+var absent = []string{
+	"/dev/", "/proc/", "/sys/", "/run/", "/tmp/", "/var/tmp/",
+	"/etc/ssh/ssh_host_*", "/etc/hostname", "/etc/resolv.conf", "/var/lib/dbus/machine-id", "/var/lib/systemd/random-seed",
+	"/etc/ssl/private/ssl-cert-snakeoil.key", "/etc/ssl/certs/ssl-cert-snakeoil.pem",
+	"/var/lib/apt/lists/", "/var/cache/apt/", "/var/lib/apt/extended_states",
+	"/var/log/", "/var/cache/ldconfig/aux-cache", "/var/cache/debconf/*-old", "/var/lib/dpkg/*-old", "/var/lib/dpkg/lock*",
+	"/var/cache/man/", "/var/cache/fontconfig/", "/var/lib/cloud/", "/root/.*_history",
+	"/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-",
+	"/usr/sbin/policy-rc.d", "/etc/.pwd.lock",
+}
+
+// keeps are absent ones whose directories stay: Debian's packages brought them, and services write there.
+var keeps = []string{"/var/log/", "/var/cache/apt/", "/var/lib/apt/lists/"}
+
+// Absent tells whether an image leaves out what a tree holds at a path; dir says that it is a directory.
+func Absent(name string, dir bool) bool {
+	below := func(a string) bool { return strings.HasSuffix(a, "/") && strings.HasPrefix(name, a) }
+	if slices.ContainsFunc(absent, below) {
+		return !dir || !slices.ContainsFunc(keeps, below)
+	}
+	return slices.ContainsFunc(absent, func(a string) bool {
+		ok, _ := path.Match(a, name)
+		return ok
+	})
+}

@@ -1,0 +1,90 @@
+// Package images says what a bootable image is: which packages, which files and units, what it must not hold, the
+// formats it comes in, and what lies beside it (manifest, checksums, bill of materials, how to boot it).
+//
+// In come a specification and a role; out come plain values. It builds nothing: builders/ does.
+package images
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pgbake/pgbake/cluster"
+)
+
+// Role is which machines an image can become.
+type Role string
+
+// The roles. All is both, for small sites: the seed says which one the machine is.
+const (
+	DB    Role = "db"
+	Proxy Role = "proxy"
+	All   Role = "all"
+)
+
+// Roles are those that an image can have.
+var Roles = []Role{DB, Proxy, All}
+
+// Image is what is to be built.
+type Image struct {
+	Role    Role
+	Release cluster.Release
+	// Arch is Debian's word: amd64 or arm64.
+	Arch string
+	packages []string // the role's, by name, sorted
+}
+
+// New is the image of a role for the cluster c. The cluster decides only what is installed; names, addresses and
+// secrets come with the seed.
+func New(c *cluster.Cluster, role Role, arch string) (Image, error) {
+	i := Image{Role: role, Release: c.Debian, Arch: arch}
+	if !slices.Contains(Roles, role) {
+		return i, fmt.Errorf("make image: role %q is not one of %q", role, Roles)
+	}
+	if arch != "amd64" && arch != "arm64" {
+		return i, fmt.Errorf("make image: architecture %q is not amd64 or arm64", arch)
+	}
+	if role != Proxy {
+		i.packages = append(i.packages, c.PackagesFor(cluster.DB)...)
+	}
+	if role != DB {
+		i.packages = append(i.packages, c.PackagesFor(cluster.Proxy)...)
+	}
+	slices.Sort(i.packages)
+	return i, nil
+}
+
+// Name is the image's file name without its format: pgbake-bookworm-db-amd64.
+func (i Image) Name() string {
+	return fmt.Sprintf("pgbake-%s-%s-%s", i.Release.Codename(), i.Role, i.Arch)
+}
+
+// Base are the Debian packages of every image, whatever its role. Nothing of GRUB is among them: see builders/native/disk.
+func (i Image) Base() []string {
+	return []string{
+		"ca-certificates", "chrony", "cloud-guest-utils", "cloud-init", "dbus", "e2fsprogs", "fdisk", "initramfs-tools",
+		"iproute2", "iputils-ping", "kmod", "less", "libpam-systemd", "linux-image-cloud-" + i.Arch, "netbase", "nftables",
+		"openssh-server", "procps", "qemu-guest-agent", "sudo", "systemd-resolved", "systemd-sysv", "tzdata", "udev", "zstd",
+	}
+}
+
+// Packages are the role's Debian packages over Base.
+func (i Image) Packages() []string { return slices.Clone(i.packages) }
+
+// PGHA are pgbake's own packages of the role.
+func (i Image) PGHA() []string {
+	switch i.Role {
+	case DB:
+		return []string{"pgha-common", "pgha-node"}
+	case Proxy:
+		return []string{"pgha-common", "pgha-proxy"}
+	}
+	return []string{"pgha-common", "pgha-node", "pgha-proxy"}
+}
+
+// Loaders are the packages whose files make the disk start: unpacked, never installed.
+func (i Image) Loaders() []string {
+	if i.Arch == "arm64" {
+		return []string{"grub-efi-arm64-signed", "shim-signed"}
+	}
+	return []string{"grub-pc-bin", "grub-efi-amd64-signed", "shim-signed"}
+}
