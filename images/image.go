@@ -29,7 +29,7 @@ type Image struct {
 	Role    Role
 	Release cluster.Release
 	// Arch is Debian's word: amd64 or arm64.
-	Arch string
+	Arch     string
 	packages []string // the role's, by name, sorted
 }
 
