@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -199,7 +198,7 @@ func (f *ext4) number(root *node) {
 	each(root)
 }
 
-// at writes one or more blocks.
+// put writes one or more blocks.
 func (f *ext4) put(block uint32, b []byte) error {
 	if err := f.ctx.Err(); err != nil {
 		return context.Cause(f.ctx)
@@ -220,6 +219,3 @@ func (f *ext4) inodeSeed(ino uint32) uint32 {
 	// The second number is the inode's generation: ours are 0.
 	return crc32c(crc32c(f.seed, le.AppendUint32(nil, ino)), make([]byte, 4))
 }
-
-// isZero tells whether a block needs no writing: the file is sparse.
-func isZero(b []byte) bool { return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) }
