@@ -8,7 +8,7 @@ import (
 	"github.com/pgbake/pgbake/rootfs"
 )
 
-// Files are what every image has beside its packages' own files.
+// Files are what every image has beside its packages' own files. They lie in the tree before its initramfs is made.
 func (i Image) Files() []rootfs.File {
 	return []rootfs.File{
 		text("/etc/cloud/cloud.cfg.d/95_pgbake.cfg", cloudConfig),
@@ -16,6 +16,7 @@ func (i Image) Files() []rootfs.File {
 		text("/etc/apt/apt.conf.d/52pgbake", aptConfig),
 		text("/etc/needrestart/conf.d/50-pgbake.conf", needrestart),
 		text("/etc/initramfs-tools/conf.d/pgbake", initramfs),
+		text("/etc/initramfs-tools/modules", initramfsModules),
 		text("/etc/machine-id", ""), // systemd makes one at first boot
 	}
 }
@@ -32,6 +33,7 @@ datasource_list: [NoCloud, None]
 cloud_init_modules: [bootcmd, write-files, growpart, resizefs, set_hostname, users-groups, ssh]
 cloud_config_modules: [set-passwords, runcmd]
 cloud_final_modules: [scripts-user, final-message]
+ssh_genkeytypes: [ed25519, ecdsa]
 `
 
 const sshdConfig = by + `# Keys only; the seed brings them.
@@ -56,10 +58,18 @@ COMPRESS=zstd
 COMPRESSLEVEL=1
 `
 
-// InitramfsModules go into /etc/initramfs-tools/modules.
-var InitramfsModules = []string{
-	"virtio_pci", "virtio_blk", "virtio_scsi", "nvme", "sd_mod", "vmw_pvscsi", "mptspi", "hv_storvsc", "xen_blkfront", "ext4",
-}
+// initramfsModules are the disks of QEMU, AWS, VMware, Hyper-V, Xen and old emulations: what the cloud kernel has of them.
+const initramfsModules = by + `virtio_pci
+virtio_blk
+virtio_scsi
+nvme
+sd_mod
+vmw_pvscsi
+hv_storvsc
+xen_blkfront
+ata_piix
+ext4
+`
 
 // Units is what systemctl is told in the tree, in this order.
 func (i Image) Units() [][]string {
@@ -67,8 +77,8 @@ func (i Image) Units() [][]string {
 		{"enable", "systemd-networkd.service"},
 		// With it every boot waits for IPv6 routers that never answer. The addresses are static, and pgha waits for its own.
 		{"disable", "systemd-networkd-wait-online.service"},
-		// A database's restart is its owner's decision, and so is the load of an unasked upgrade.
-		{"mask", "apt-daily.timer", "apt-daily-upgrade.timer"},
+		// A database's restart is its owner's decision, and so is the load of an unasked upgrade. e2scrub is for LVM only.
+		{"mask", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2scrub_reap.service"},
 	}
 }
 

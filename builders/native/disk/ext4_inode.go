@@ -16,13 +16,13 @@ const flagExtents = 0x80000
 // inode writes a node into its place in the table. blocks are those that it uses, extent blocks included.
 func (f *ext4) inode(n *node, flags uint32, iblock []byte, blocks uint32) error {
 	b := f.inodes[(n.ino-1)*inodeSize:][:inodeSize]
-	le.PutUint16(b[0:], uint16(n.mode)) //nolint:gosec // 16 bits of it are used
-	le.PutUint16(b[2:], uint16(n.uid))  //nolint:gosec // the high half is below
-	le.PutUint32(b[4:], uint32(n.size)) //nolint:gosec // the same
-	le.PutUint32(b[8:], uint32(f.at))   //nolint:gosec // until 2106
-	le.PutUint32(b[12:], uint32(f.at))  //nolint:gosec // the same
-	le.PutUint32(b[16:], uint32(n.mtime))
-	le.PutUint16(b[24:], uint16(n.gid)) //nolint:gosec // the high half is below
+	le.PutUint16(b[0:], uint16(n.mode))   //nolint:gosec // 16 bits of it are used
+	le.PutUint16(b[2:], uint16(n.uid))    //nolint:gosec // the high half is below
+	le.PutUint32(b[4:], uint32(n.size))   //nolint:gosec // the same
+	le.PutUint32(b[8:], uint32(f.at))     //nolint:gosec // until 2106
+	le.PutUint32(b[12:], uint32(f.at))    //nolint:gosec // the same
+	le.PutUint32(b[16:], uint32(n.mtime)) //nolint:gosec // the same
+	le.PutUint16(b[24:], uint16(n.gid))   //nolint:gosec // the high half is below
 	links := n.links
 	if n.is(unix.S_IFDIR) && links > 65000 {
 		links = 1 // dir_nlink
@@ -40,8 +40,8 @@ func (f *ext4) inode(n *node, flags uint32, iblock []byte, blocks uint32) error 
 		return err
 	}
 	sum := crc32c(f.inodeSeed(n.ino), b)
-	le.PutUint16(b[124:], uint16(sum)) //nolint:gosec // the low half
-	le.PutUint16(b[130:], uint16(sum>>16))
+	le.PutUint16(b[124:], uint16(sum))     //nolint:gosec // the low half
+	le.PutUint16(b[130:], uint16(sum>>16)) //nolint:gosec // 16 bits are left
 	return nil
 }
 
@@ -191,6 +191,8 @@ func (f *ext4) files() error {
 // place gives a file its blocks and writes its inode.
 func (f *ext4) place(n *node) (err error) {
 	switch {
+	case n.is(unix.S_IFIFO):
+		return f.inode(n, 0, nil, 0)
 	case n.is(unix.S_IFCHR), n.is(unix.S_IFBLK):
 		iblock := make([]byte, 60)
 		major, minor := unix.Major(n.rdev), unix.Minor(n.rdev)

@@ -224,11 +224,11 @@ func (f *ext4) group(g uint32) (desc []byte, freeBlocks, freeInodes uint32, err 
 	le.PutUint16(d[18:], 4)                         // INODE_ZEROED: the rest of the table is a hole, the kernel need not clear it
 	le.PutUint16(d[28:], uint16(freeInodes))        //nolint:gosec // as above: the unused ones are the last
 	sum := crc32c(f.seed, blocks)
-	le.PutUint16(d[24:], uint16(sum)) //nolint:gosec // the low half
-	le.PutUint16(d[56:], uint16(sum>>16))
+	le.PutUint16(d[24:], uint16(sum))     //nolint:gosec // the low half
+	le.PutUint16(d[56:], uint16(sum>>16)) //nolint:gosec // 16 bits are left
 	sum = crc32c(f.seed, inodes[:groupInodes/8])
-	le.PutUint16(d[26:], uint16(sum)) //nolint:gosec // the low half
-	le.PutUint16(d[58:], uint16(sum>>16))
+	le.PutUint16(d[26:], uint16(sum))                        //nolint:gosec // the low half
+	le.PutUint16(d[58:], uint16(sum>>16))                    //nolint:gosec // 16 bits are left
 	sum = crc32c(crc32c(f.seed, le.AppendUint32(nil, g)), d) // its own field is zero
 	le.PutUint16(d[30:], uint16(sum))                        //nolint:gosec // only this half is kept
 	return d, freeBlocks, freeInodes, nil
@@ -238,10 +238,11 @@ func (f *ext4) group(g uint32) (desc []byte, freeBlocks, freeInodes uint32, err 
 func (f *ext4) super(group, freeBlocks, freeInodes uint32) []byte {
 	b := make([]byte, 1024)
 	blocks := f.groups * groupBlocks
+	at := uint32(f.at) //nolint:gosec // until 2106
 	for _, v := range []struct{ at, value uint32 }{
 		{0, f.groups * groupInodes}, {4, blocks}, {8, blocks / 100}, {12, freeBlocks}, {16, freeInodes},
 		{24, 2}, {28, 2}, {32, groupBlocks}, {36, groupBlocks}, {40, groupInodes}, // blocks of 1024 << 2
-		{48, uint32(f.at)}, {64, uint32(f.at)}, {264, uint32(f.at)}, // written, checked, made //nolint:gosec // until 2106
+		{48, at}, {64, at}, {264, at}, // written, checked, made
 		{76, 1},                                      // revision
 		{84, firstFreeInode},                         // the first that is not reserved
 		{92, 0x4 | 0x8 | 0x10 | 0x20},                // has_journal ext_attr resize_inode dir_index
