@@ -152,7 +152,7 @@ func (f *fat) entry(name string, attributes byte, cluster uint32, size int) []by
 	le.PutUint16(e[14:], clock)                                                    // made
 	le.PutUint16(e[16:], day)
 	le.PutUint16(e[18:], day) // read
-	le.PutUint16(e[20:], uint16(cluster>>16))
+	le.PutUint16(e[20:], uint16(cluster>>16)) //nolint:gosec // 16 bits are left
 	le.PutUint16(e[22:], clock) // written
 	le.PutUint16(e[24:], day)
 	le.PutUint16(e[26:], uint16(cluster)) //nolint:gosec // the low half
