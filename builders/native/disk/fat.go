@@ -151,9 +151,9 @@ func (f *fat) entry(name string, attributes byte, cluster uint32, size int) []by
 	clock := uint16(f.at.Hour()<<11 | f.at.Minute()<<5 | f.at.Second()/2)          //nolint:gosec // a day
 	le.PutUint16(e[14:], clock)                                                    // made
 	le.PutUint16(e[16:], day)
-	le.PutUint16(e[18:], day) // read
+	le.PutUint16(e[18:], day)                 // read
 	le.PutUint16(e[20:], uint16(cluster>>16)) //nolint:gosec // 16 bits are left
-	le.PutUint16(e[22:], clock) // written
+	le.PutUint16(e[22:], clock)               // written
 	le.PutUint16(e[24:], day)
 	le.PutUint16(e[26:], uint16(cluster)) //nolint:gosec // the low half
 	le.PutUint32(e[28:], uint32(size))    //nolint:gosec // below 64 MiB
