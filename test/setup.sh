@@ -6,7 +6,7 @@ set -eu
 want=${1:-lab}
 build='make git ca-certificates'
 lab='mmdebstrap systemd-container iproute2 nftables postgresql-client debian-archive-keyring e2fsprogs'
-test='gcc libc6-dev shellcheck lintian apt-utils xorriso genisoimage jq'
+test='gcc libc6-dev shellcheck lintian apt-utils xorriso genisoimage jq patch gpgv openssl qemu-utils dosfstools gdisk zstd'
 
 case $want in
 build) packages=$build ;;
@@ -21,29 +21,50 @@ for p in $packages; do
 done
 
 # Any Go from 1.21 on fetches the version that go.mod names by itself.
-go=$(PATH="$PATH:/usr/local/go/bin" command -v go || true)
-if [ -z "$go" ] || "$go" version | grep -qE ' go1\.(1?[0-9]|20)(\.| )'; then
-	# shellcheck source=/dev/null
-	. /etc/os-release
-	if [ "${VERSION_CODENAME:-}" = bookworm ]; then
-		backports=1
-	fi
-	missing="$missing golang-go"
+found=$(PATH="$PATH:/usr/local/go/bin" command -v go || true)
+golang=
+if [ -z "$found" ] || "$found" version | grep -qE ' go1\.(1?[0-9]|20)(\.| )'; then
+	golang='golang-go'
 fi
 
-[ -n "$missing" ] || exit 0
+[ -n "$missing$golang" ] || exit 0
 if [ "$(id -u)" != 0 ]; then
-	echo "setup: this machine lacks:$missing" >&2
+	echo "setup: this machine lacks:$missing $golang" >&2
 	echo "      hint: sudo $0 $want" >&2
 	exit 1
 fi
-export DEBIAN_FRONTEND=noninteractive
-if [ -n "${backports:-}" ]; then
-	# The mirror is the one this machine's own apt uses.
-	# shellcheck disable=SC2016 # apt's own placeholder
-	mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Codename: bookworm' | head -n 1)
-	echo "deb $mirror bookworm-backports main" >/etc/apt/sources.list.d/pgbake-backports.list
-fi
+
+install() {
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
 apt-get update -qq
-# shellcheck disable=SC2086 # a list of names
-apt-get install -y -qq --no-install-recommends ${backports:+-t bookworm-backports} $missing >/dev/null
+if [ -n "$missing" ]; then
+	# shellcheck disable=SC2086 # a list of names
+	install $missing
+fi
+[ -n "$golang" ] || exit 0
+# shellcheck source=/dev/null
+. /etc/os-release
+if [ "${VERSION_CODENAME:-}" != bookworm ]; then
+	install "$golang"
+	exit 0
+fi
+# Debian 12's own is too old. Nothing else comes from backports: it would bring a newer systemd along.
+# shellcheck disable=SC2016 # apt's own placeholder
+uri='$(REPO_URI)'
+if [ -z "$(apt-get indextargets --format "$uri" 'Release: bookworm-backports')" ]; then
+	# From the mirror that this machine's own apt uses, which it knows only after its first update.
+	mirror=$(apt-get indextargets --format "$uri" 'Created-By: Packages' 'Release: bookworm' | head -n 1)
+	if [ -z "$mirror" ]; then
+		echo "setup: this machine's apt knows no mirror of Debian 12" >&2
+		exit 1
+	fi
+	list=/etc/apt/sources.list.d/pgbake-backports.list
+	echo "deb $mirror bookworm-backports main" >"$list"
+	apt-get update -qq || {
+		rm "$list"
+		exit 1
+	}
+fi
+install -t bookworm-backports "$golang"
