@@ -1,0 +1,105 @@
+package native
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path"
+	"runtime"
+	"strings"
+)
+
+// workers is how many packages are read at a time: each has a decompressor of its own beside it.
+func workers() int { return max(2, runtime.NumCPU()) }
+
+// entry is one member of a package.
+type entry struct {
+	*tar.Header
+	// name is relative and clean: "usr/bin/env"; "." is the root itself.
+	name string
+	body io.Reader
+}
+
+// contents reads the files of a package, in its order.
+func contents(ctx context.Context, deb string, each func(entry) error) error {
+	return archive(ctx, deb, "--fsys-tarfile", each)
+}
+
+// control reads the control files of a package by name: control, conffiles, postinst, … with their modes.
+func control(ctx context.Context, deb string) (map[string]controlFile, error) {
+	files := map[string]controlFile{}
+	err := archive(ctx, deb, "--ctrl-tarfile", func(e entry) error {
+		if e.Typeflag != tar.TypeReg {
+			return nil
+		}
+		if strings.Contains(e.name, "/") {
+			return fmt.Errorf("control file %q is in a directory", e.name)
+		}
+		body, err := io.ReadAll(e.body)
+		files[e.name] = controlFile{body, uint32(e.Mode & 0o777)} //nolint:gosec // nine bits
+		return err
+	})
+	return files, err
+}
+
+type controlFile struct {
+	body []byte
+	mode uint32
+}
+
+// archive streams one of the tars of a package through dpkg-deb, which knows every compression that packages have.
+// The runner is not used: it would keep all of the output.
+func archive(ctx context.Context, deb, which string, each func(entry) error) (err error) {
+	cmd := exec.CommandContext(ctx, "dpkg-deb", which, deb)
+	var talk bytes.Buffer
+	cmd.Stderr = &talk
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	readErr := readTar(out, each)
+	if readErr != nil {
+		_ = cmd.Process.Kill() // it would wait for a reader; the error that counts is ours
+	} else if _, err := io.Copy(io.Discard, out); err != nil { // the padding behind the last member
+		readErr = err
+	}
+	waitErr := cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case talk.Len() > 0 && waitErr != nil:
+		return fmt.Errorf("run dpkg-deb %s %s: %w: %s", which, deb, waitErr, strings.TrimSpace(talk.String()))
+	case readErr != nil:
+		return fmt.Errorf("read %s: %w", deb, readErr)
+	case waitErr != nil:
+		return fmt.Errorf("run dpkg-deb %s %s: %w", which, deb, waitErr)
+	}
+	return nil
+}
+
+func readTar(r io.Reader, each func(entry) error) error {
+	t := tar.NewReader(r)
+	for {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
+		if name == "" {
+			name = "."
+		}
+		if err := each(entry{h, name, t}); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+}

@@ -1,0 +1,381 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pgbake/pgbake/internal/run"
+	"github.com/pgbake/pgbake/internal/step"
+)
+
+// A root is four layers: Debian, the role's packages, pgbake's own packages, the image's files. Beside them lie the
+// unpacked boot loaders. A change costs its own layer and those above.
+
+// The recipes' names are inputs of their layers: raise them when what is below changes.
+const (
+	baseRecipe    = "base 1"
+	roleRecipe    = "role 1"
+	imageRecipe   = "image 1"
+	loadersRecipe = "loaders 1"
+)
+
+// stack is the layers of a root, the lowest first; the last one's key is the tree's.
+func (o Options) stack() ([]layer, error) {
+	locked := func(name string) (Packages, []string, error) {
+		p, ok := o.Lock.Layer(name)
+		if !ok {
+			return p, nil, fmt.Errorf("the lock has no packages for %q\n      hint: pgbake lock", name)
+		}
+		var sums []string
+		for _, one := range p.Packages {
+			sums = append(sums, one.SHA256)
+		}
+		slices.Sort(sums)
+		return p, sums, nil
+	}
+	if o.Lock.Release != o.Image.Release || o.Lock.Arch != o.Image.Arch {
+		return nil, fmt.Errorf("the lock is for Debian %d %s, the image for Debian %d %s\n      hint: pgbake lock",
+			o.Lock.Release, o.Lock.Arch, o.Image.Release, o.Image.Arch)
+	}
+	loaderPackages, loaderSums, err := locked(layerLoaders)
+	if err != nil {
+		return nil, err
+	}
+	basePackages, baseSums, err := locked(layerBase)
+	if err != nil {
+		return nil, err
+	}
+	role := string(o.Image.Role)
+	rolePackages, roleSums, err := locked(role)
+	if err != nil {
+		return nil, err
+	}
+	own, err := o.ownDebs()
+	if err != nil {
+		return nil, err
+	}
+	var ownSums []string
+	for _, f := range own {
+		sum, err := sumFile(f)
+		if err != nil {
+			return nil, err
+		}
+		ownSums = append(ownSums, sum)
+	}
+	at := ""
+	if !o.Time.IsZero() {
+		at = o.Time.UTC().Format(time.RFC3339)
+	}
+	fetched := func(packages []Package, install func(*site, []string) error) func(context.Context, string, []string) (time.Time, error) {
+		return func(ctx context.Context, dir string, lower []string) (time.Time, error) {
+			s := store{run: o.Runner, dir: filepath.Join(o.Cache, "debs")}
+			if err := s.fill(ctx, packages, o.Offline); err != nil {
+				return time.Time{}, err
+			}
+			paths := make([]string, len(packages))
+			for i, p := range packages {
+				paths[i] = s.path(p)
+			}
+			return o.site(dir, lower).make(ctx, func(t *site) error { return install(t, paths) })
+		}
+	}
+	loaders := layer{
+		Name: fmt.Sprintf("%s-%s-loaders", o.Image.Release.Codename(), o.Image.Arch), Inputs: slices.Concat([]string{loadersRecipe}, loaderSums),
+		Packages: len(loaderPackages.Packages), Aside: true,
+		Fill: fetched(loaderPackages.Packages, (*site).unpackOnly),
+	}
+	prefix := o.Image.Release.Codename() + "-" + o.Image.Arch + "-"
+	base := layer{
+		Name: prefix + "base", Inputs: slices.Concat([]string{baseRecipe, at}, baseSums), Packages: len(basePackages.Packages),
+		Fill: fetched(basePackages.Packages, (*site).bootstrap),
+	}
+	middle := layer{
+		Name: prefix + role, Inputs: slices.Concat([]string{roleRecipe, base.Key()}, roleSums), Packages: len(rolePackages.Packages),
+		Fill: fetched(rolePackages.Packages, (*site).install),
+	}
+	ours := layer{
+		Name: prefix + role + "-pgha", Inputs: slices.Concat([]string{roleRecipe, middle.Key()}, ownSums), Packages: len(own),
+		Fill: fetched(nil, func(s *site, _ []string) error { return s.install(own) }),
+	}
+	image := layer{
+		Name: prefix + role + "-image", Inputs: slices.Concat([]string{imageRecipe, ours.Key(), loaders.Key()}, o.imageInputs()),
+		Fill: fetched(nil, func(s *site, _ []string) error { return s.finish() }),
+	}
+	return []layer{loaders, base, middle, ours, image}, nil
+}
+
+// ownDebs picks pgbake's packages of the role out of Debs, by their file names: NAME_VERSION_ARCH.deb.
+func (o Options) ownDebs() ([]string, error) {
+	var own []string
+	for _, name := range o.Image.PGHA() {
+		i := slices.IndexFunc(o.Debs, func(f string) bool {
+			n, _, _ := strings.Cut(filepath.Base(f), "_")
+			return n == name
+		})
+		if i < 0 {
+			return nil, fmt.Errorf("package %s is not among the ones given", name)
+		}
+		own = append(own, o.Debs[i])
+	}
+	return own, nil
+}
+
+// site is a layer in the making.
+type site struct {
+	Options
+	ctx    context.Context
+	over   overlay
+	root   string // where all of it is seen
+	db     database
+	log    *os.File
+	mounts bool
+	newest int64
+	// epoch is SOURCE_DATE_EPOCH for what runs in the root.
+	epoch int64
+}
+
+func (o Options) site(dir string, lower []string) *site {
+	root := filepath.Join(dir, "root")
+	return &site{
+		Options: o, root: root, over: overlay{Lower: lower, Dir: dir, Root: root},
+		db: database{filepath.Join(root, "var/lib/dpkg")},
+	}
+}
+
+// make mounts the layer over those below, calls f, and leaves it clean: without what no image has, and with nothing in
+// it that is newer than the time it returns.
+func (s *site) make(ctx context.Context, f func(*site) error) (_ time.Time, err error) {
+	s.ctx = ctx
+	for _, d := range s.over.Lower { // what is above is never older than what is below
+		if t, err := (layers{}).usable(filepath.Dir(d)); err == nil {
+			s.newest = max(s.newest, t.Unix())
+		}
+	}
+	logs := filepath.Join(s.Cache, "logs")
+	if err := os.MkdirAll(logs, 0o755); err != nil { //nolint:gosec // no secrets
+		return time.Time{}, err
+	}
+	name, _, _ := strings.Cut(filepath.Base(s.over.Dir), ".new-")
+	if s.log, err = os.Create(filepath.Join(logs, name+".log")); err != nil { //nolint:gosec // ours
+		return time.Time{}, err
+	}
+	defer s.log.Close() //nolint:errcheck // for people
+	unmount, err := s.over.mount()
+	if err != nil {
+		return time.Time{}, err
+	}
+	err = f(s)
+	err = errors.Join(err, unmount())
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w\n      log: %s", err, s.log.Name())
+	}
+	t := s.time()
+	return t, clean(filepath.Join(s.over.Dir, "fs"), t)
+}
+
+func (s *site) time() time.Time {
+	if !s.Time.IsZero() {
+		return s.Time.UTC().Truncate(time.Second)
+	}
+	return time.Unix(s.newest, 0).UTC()
+}
+
+// unpackOnly lays packages out and no more.
+func (s *site) unpackOnly(paths []string) error {
+	debs, err := readDebs(s.ctx, paths)
+	if err != nil {
+		return err
+	}
+	return s.unpack(debs, nil)
+}
+
+func (s *site) unpack(debs []*deb, diverted map[string]diversion, fresh ...string) error {
+	newest, err := unpack(s.ctx, s.root, debs, diverted, fresh...)
+	s.newest = max(s.newest, newest)
+	return err
+}
+
+// mergedLinks are the links of Debian's merged /usr, which older base-files do not bring themselves.
+var mergedLinks = map[string][]string{"amd64": {"bin", "sbin", "lib", "lib64"}, "arm64": {"bin", "sbin", "lib"}}
+
+// bootstrap makes Debian out of nothing. All is unpacked before the first script runs, and no package is configured
+// before all are unpacked: so there is no order to find, only dpkg's own.
+func (s *site) bootstrap(paths []string) error {
+	step.Note(s.ctx, "unpacks %d packages", len(paths))
+	debs, err := readDebs(s.ctx, paths)
+	if err != nil {
+		return err
+	}
+	fresh := []string{"usr"}
+	for _, d := range mergedLinks[s.Image.Arch] {
+		if err := os.MkdirAll(filepath.Join(s.root, "usr", d), 0o755); err != nil { //nolint:gosec // as on every machine
+			return err
+		}
+		if err := os.Symlink("usr/"+d, filepath.Join(s.root, d)); err != nil {
+			return err
+		}
+		fresh = append(fresh, "usr/"+d)
+	}
+	if err := s.unpack(debs, nil, fresh...); err != nil {
+		return err
+	}
+	if err := s.prepare(debs); err != nil {
+		return err
+	}
+	before, err := s.db.diversions()
+	if err != nil {
+		return err
+	}
+	if err := s.preinsts(debs); err != nil {
+		return err
+	}
+	if err := s.divert(debs, before); err != nil {
+		return err
+	}
+	return s.configure(debs)
+}
+
+// install adds packages to a Debian that runs: their scripts go first, as dpkg has it.
+func (s *site) install(paths []string) error {
+	debs, err := readDebs(s.ctx, paths)
+	if err != nil {
+		return err
+	}
+	if err := s.prepare(debs); err != nil {
+		return err
+	}
+	if err := s.preinsts(debs); err != nil {
+		return err
+	}
+	diverted, err := s.db.diversions()
+	if err != nil {
+		return err
+	}
+	step.Note(s.ctx, "unpacks %d packages", len(paths))
+	if err := s.unpack(debs, diverted); err != nil {
+		return err
+	}
+	return s.configure(debs)
+}
+
+// Files that are there only while packages are installed.
+var duringInstall = map[string]struct {
+	body string
+	mode os.FileMode
+}{
+	// No service starts: https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
+	"usr/sbin/policy-rc.d": {"#!/bin/sh\nexit 101\n", 0o755},
+	// The package would make a cluster of its own, which nobody wants and Patroni stumbles over.
+	"etc/postgresql-common/createcluster.d/pgbake-build.conf": {"create_main_cluster = false\n", 0o644},
+	// openssh-server's script makes keys that are not there, for a second of a CPU: no image has one.
+	"etc/ssh/ssh_host_rsa_key": {"", 0o600}, "etc/ssh/ssh_host_ecdsa_key": {"", 0o600}, "etc/ssh/ssh_host_ed25519_key": {"", 0o600},
+}
+
+func (s *site) prepare(debs []*deb) error {
+	if err := s.db.prepare(); err != nil {
+		return err
+	}
+	if err := s.db.addControl(debs); err != nil {
+		return err
+	}
+	if err := mountSystem(s.root); err != nil {
+		return err
+	}
+	for name, f := range duringInstall {
+		at := filepath.Join(s.root, name)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil { //nolint:gosec // as Debian has it
+			return err
+		}
+		if err := os.WriteFile(at, []byte(f.body), f.mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// preinsts runs the scripts that come before unpacking.
+func (s *site) preinsts(debs []*deb) error {
+	for _, d := range debs {
+		if _, ok := d.control["preinst"]; !ok {
+			continue
+		}
+		err := s.chroot("env", "DPKG_MAINTSCRIPT_PACKAGE="+d.name, "DPKG_MAINTSCRIPT_ARCH="+d.arch, "DPKG_MAINTSCRIPT_NAME=preinst",
+			"DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1", "DPKG_ADMINDIR=/var/lib/dpkg", "DPKG_ROOT=",
+			"/var/lib/dpkg/info/"+d.info+".preinst", "install")
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// divert moves away what was unpacked before its diversion was known.
+func (s *site) divert(debs []*deb, before map[string]diversion) error {
+	now, err := s.db.diversions()
+	if err != nil {
+		return err
+	}
+	for from, d := range now {
+		if _, known := before[from]; known {
+			continue
+		}
+		var owners []string
+		for _, p := range debs {
+			if slices.Contains(p.files, from) {
+				owners = append(owners, p.name)
+			}
+		}
+		switch {
+		case len(owners) == 0 || len(owners) == 1 && owners[0] == d.by:
+		case len(owners) == 1:
+			err := os.Rename(filepath.Join(s.root, from), filepath.Join(s.root, d.to))
+			if err != nil && !errors.Is(err, os.ErrNotExist) { // dpkg-divert --rename did it
+				return fmt.Errorf("divert /%s: %w", from, err)
+			}
+		default:
+			return fmt.Errorf("divert /%s for %s: %s have it", from, d.by, strings.Join(owners, " and "))
+		}
+	}
+	return nil
+}
+
+// configure has dpkg do the rest.
+func (s *site) configure(debs []*deb) error {
+	step.Note(s.ctx, "configures %d packages", len(debs))
+	if err := s.db.addUnpacked(debs); err != nil {
+		return err
+	}
+	if err := s.chroot("dpkg", "--force-unsafe-io", "--configure", "--pending"); err != nil {
+		return err
+	}
+	bad, err := s.db.unconfigured()
+	if err == nil && len(bad) > 0 {
+		err = fmt.Errorf("configure packages: not installed: %s", strings.Join(bad, ", "))
+	}
+	for name := range duringInstall {
+		if rmErr := os.Remove(filepath.Join(s.root, name)); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
+			err = errors.Join(err, rmErr)
+		}
+	}
+	return err
+}
+
+// insidePath is root's PATH on a Debian machine.
+const insidePath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// chroot runs a program in the root, with processes of its own and without a network; whatever it leaves running ends with it.
+func (s *site) chroot(args ...string) error {
+	c := run.Command(slices.Concat([]string{
+		"unshare", "--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "--mount-proc", "--root=" + s.root, "--wd=/",
+		"env", "--ignore-environment", "PATH=" + insidePath, "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
+		"DEBCONF_NONINTERACTIVE_SEEN=true", "INITRD=No", fmt.Sprintf("SOURCE_DATE_EPOCH=%d", s.time().Unix()),
+	}, args)...)
+	c.Log = s.log
+	return s.Runner.Run(s.ctx, c)
+}
