@@ -23,7 +23,7 @@ func clean(dir string, t time.Time) error {
 			return err
 		}
 		name := strings.TrimPrefix(path, dir)
-		if images.Absent(name, e.IsDir()) || absentToo(name) {
+		if images.Absent(name, e.IsDir()) || absentToo(path, name) {
 			if err := os.RemoveAll(path); err != nil {
 				return err
 			}
@@ -56,12 +56,13 @@ func clean(dir string, t time.Time) error {
 }
 
 // absentToo is what else differs from one build to the next.
-func absentToo(name string) bool {
-	switch name {
-	case "/var/lib/dpkg/triggers/Lock", "/var/cache/debconf/passwords.dat-old":
+func absentToo(path, name string) bool {
+	if name == "/var/lib/dpkg/triggers/Lock" {
 		return true
 	}
-	return strings.HasSuffix(name, ".dpkg-tmp")
+	// The link by hash to ssl-cert's own certificate, which no image has.
+	target, _ := os.Readlink(path)
+	return target == "ssl-cert-snakeoil.pem"
 }
 
 // clamp makes a time that is later than t to be t.

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os/exec"
 	"path"
 	"runtime"
 	"strings"
+	"time"
 )
 
 // workers is how many packages are read at a time: each has a decompressor of its own beside it.
@@ -40,7 +42,7 @@ func control(ctx context.Context, deb string) (map[string]controlFile, error) {
 			return fmt.Errorf("control file %q is in a directory", e.name)
 		}
 		body, err := io.ReadAll(e.body)
-		files[e.name] = controlFile{body, uint32(e.Mode & 0o777)} //nolint:gosec // nine bits
+		files[e.name] = controlFile{body, fs.FileMode(e.Mode & 0o777), e.ModTime} //nolint:gosec // nine bits
 		return err
 	})
 	return files, err
@@ -48,7 +50,8 @@ func control(ctx context.Context, deb string) (map[string]controlFile, error) {
 
 type controlFile struct {
 	body []byte
-	mode uint32
+	mode fs.FileMode
+	time time.Time
 }
 
 // archive streams one of the tars of a package through dpkg-deb, which knows every compression that packages have.

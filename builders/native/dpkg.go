@@ -137,7 +137,7 @@ func (d database) addControl(debs []*deb) error {
 			if err := os.WriteFile(at, f.body, 0o600); err != nil {
 				return err
 			}
-			if err := os.Chmod(at, fs.FileMode(f.mode)); err != nil {
+			if err := errors.Join(os.Chmod(at, f.mode), os.Chtimes(at, f.time, f.time)); err != nil {
 				return err
 			}
 		}

@@ -57,17 +57,22 @@ func (s *site) finish() error {
 	if len(kernels) != 1 {
 		return fmt.Errorf("make initramfs: %d kernels in /boot, want one", len(kernels))
 	}
+	kernel := strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-")
 	newest := s.newest
-	err = s.initramfs(strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-"))
+	err = s.initramfs(kernel)
 	s.newest = newest
-	return err
+	if err != nil {
+		return err
+	}
+	// The links /vmlinuz and /initrd.img that the boot loader follows: without INITRD the kernel's own script made one.
+	return s.chroot("env", "--unset=INITRD", "linux-update-symlinks", "install", kernel, "/boot/vmlinuz-"+kernel)
 }
 
-// initramfsInputs are the places that mkinitramfs takes things from, besides the base's programs and libraries.
+// initramfsInputs are the places that mkinitramfs takes things from, besides the programs, libraries and rules that the
+// base's hooks name, which are the base's own.
 var initramfsInputs = []string{
-	"etc/initramfs-tools", "usr/share/initramfs-tools", "etc/modprobe.d", "usr/lib/modprobe.d", "etc/modules", "etc/modules-load.d",
-	"usr/lib/modules-load.d", "etc/udev", "usr/lib/udev", "etc/fstab", "etc/crypttab", "etc/ld.so.conf", "etc/ld.so.conf.d", "etc/default/keyboard",
-	"usr/lib/systemd/network",
+	"etc/initramfs-tools", "usr/share/initramfs-tools", "etc/modprobe.d", "usr/lib/modprobe.d", "etc/modules", "etc/udev",
+	"etc/fstab", "etc/crypttab", "etc/ld.so.conf", "etc/ld.so.conf.d", "etc/default/keyboard", "etc/systemd/network",
 }
 
 // initramfs makes it once for all images on a base whose hooks, modules and rules are the same, and takes it from the
@@ -87,6 +92,12 @@ func (s *site) initramfs(kernel string) error {
 			return err
 		}
 		inputs = append(inputs, more...)
+	}
+	for _, d := range s.over.Lower[:len(s.over.Lower)-1] {
+		// A hook of a layer above takes from there whatever it likes.
+		if _, err := os.Stat(filepath.Join(d, "usr/share/initramfs-tools")); err == nil {
+			inputs = append(inputs, filepath.Base(filepath.Dir(d)))
+		}
 	}
 	image := filepath.Join(s.root, "boot/initrd.img-"+kernel)
 	cached := filepath.Join(s.Cache, "initramfs", hash(inputs...)[:32])

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -60,14 +61,30 @@ func needBuild(t testing.TB) {
 	}
 }
 
-// testCache keeps packages from one run to the next.
+// testCache keeps packages from one run to the next, and layers for as long as this program is the same.
 func testCache(t testing.TB) string {
 	t.Helper()
 	base, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(base, "pgbake", "test", "native")
+	dir := filepath.Join(base, "pgbake", "test", "native")
+	self, err := sumFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := filepath.Join(dir, "made-by")
+	if by, err := os.ReadFile(mark); err != nil || string(by) != self {
+		for _, d := range []string{"layers", "initramfs"} {
+			if err := os.RemoveAll(filepath.Join(dir, d)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(mark, []byte(self), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 func quiet() *ui.UI { return ui.New(os.Stderr, ui.Quiet) }

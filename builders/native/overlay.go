@@ -79,7 +79,7 @@ var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
 // mountSystem gives a root what programs need to run in it, and keeps what they write to /run and /tmp out of it.
 // There is no /sys: what they find there is the host's.
 func mountSystem(root string) error {
-	for _, d := range []string{"dev", "run", "tmp", "proc"} {
+	for _, d := range []string{"dev", "run", "tmp", "var/tmp", "proc"} {
 		at := filepath.Join(root, d)
 		if err := os.MkdirAll(at, 0o755); err != nil { //nolint:gosec // as on every machine
 			return err
@@ -91,8 +91,10 @@ func mountSystem(root string) error {
 			return fmt.Errorf("mount %s: %w", at, err)
 		}
 	}
-	if err := os.Chmod(filepath.Join(root, "tmp"), 0o777|os.ModeSticky); err != nil {
-		return err
+	for _, d := range []string{"tmp", "var/tmp"} {
+		if err := os.Chmod(filepath.Join(root, d), 0o777|os.ModeSticky); err != nil {
+			return err
+		}
 	}
 	for _, name := range devices {
 		at := filepath.Join(root, "dev", name)

@@ -2,30 +2,264 @@ package native
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pgbake/pgbake/images"
 	"github.com/pgbake/pgbake/internal/run"
 )
 
-func TestRoot(t *testing.T) {
+// freshCache has the packages, and no layer.
+func freshCache(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	debs := filepath.Join(testCache(t), "debs")
+	if err := errors.Join(os.MkdirAll(debs, 0o755), os.Symlink(debs, filepath.Join(dir, "debs"))); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func testOptions(t testing.TB, cache string, debian int, role images.Role, version string) Options {
+	t.Helper()
+	i, err := images.New(testCluster(t, debian), role, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{
+		Runner: run.System{}, UI: talk(t), Cache: cache, Image: i, Lock: testLock(t, debian), Debs: testDebs(t, version),
+	}
+}
+
+// thing is what is compared of a path.
+type thing struct {
+	mode       fs.FileMode
+	uid, gid   uint32
+	time       int64
+	links      uint64
+	value, sum string
+}
+
+// listing is a whole tree by path. Directories' sizes and link counts are the file system's business.
+func listing(t testing.TB, dir string) map[string]thing {
+	t.Helper()
+	all := map[string]thing{}
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		one := thing{mode: info.Mode(), uid: st.Uid, gid: st.Gid, time: info.ModTime().UnixNano()}
+		switch {
+		case e.Type() == fs.ModeSymlink:
+			one.value, err = os.Readlink(path)
+		case e.Type().IsRegular():
+			one.links = st.Nlink
+			one.sum, err = sumFile(path)
+		}
+		all[strings.TrimPrefix(path, dir)] = one
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// differences are the paths that two trees have differently, a readable number of them.
+func differences(a, b map[string]thing) []string {
+	var diff []string
+	for path, one := range a {
+		if other, ok := b[path]; !ok || other != one {
+			diff = append(diff, fmt.Sprintf("%s: %+v, %+v", path, one, other))
+		}
+	}
+	for path := range b {
+		if _, ok := a[path]; !ok {
+			diff = append(diff, path+": only in the second")
+		}
+	}
+	slices.Sort(diff)
+	if len(diff) > 40 {
+		diff = append(diff[:40], fmt.Sprintf("and %d more", len(diff)-40))
+	}
+	return diff
+}
+
+// Two builds that share nothing but the packages give the same tree; the roles' order does not matter either.
+func TestTwoBuildsAreTheSame(t *testing.T) {
 	needBuild(t)
 	for _, debian := range []int{12, 13} {
-		l := testLock(t, debian)
-		if os.Getenv("LOCKOUT") != "" {
-			l.Save(os.Getenv("LOCKOUT"))
-		}
-		for _, i := range testImages(t, testCluster(t, debian))[:2] {
-			o := Options{Runner: run.System{}, UI: talk(t), Cache: testCache(t), Image: i, Lock: l, Debs: testDebs(t, "1.0.0")}
-			err := Root(t.Context(), o, func(_ context.Context, tr Tree) error {
-				t.Logf("%+v", tr)
-				out, _ := exec.Command("sh", "-c", "chroot "+tr.Dir+" dpkg -l | grep -c ^ii; chroot "+tr.Dir+" dpkg --audit; ls -la "+tr.Dir+" "+tr.Dir+"/boot; du -sh "+tr.Dir).CombinedOutput()
-				t.Logf("%s", out)
+		t.Run(fmt.Sprint(debian), func(t *testing.T) {
+			var trees []map[string]thing
+			var keys []string
+			for _, first := range []images.Role{images.Proxy, images.DB} {
+				cache := freshCache(t)
+				for _, role := range []images.Role{first, images.DB} {
+					err := Root(t.Context(), testOptions(t, cache, debian, role, "1.0.0"), func(_ context.Context, tree Tree) error {
+						if role != images.DB {
+							return nil
+						}
+						if first == images.DB && len(tree.Made) == 0 {
+							return nil // it is in the cache now
+						}
+						trees, keys = append(trees, listing(t, tree.Dir)), append(keys, tree.Key)
+						return nil
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if len(trees) != 2 || keys[0] != keys[1] || len(trees[0]) < 10_000 {
+				t.Fatalf("%d trees with keys %q", len(trees), keys)
+			}
+			for _, d := range differences(trees[0], trees[1]) {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// What is in a tree, by what a person would look at.
+func TestTree(t *testing.T) {
+	needBuild(t)
+	cache := testCache(t)
+	for _, debian := range []int{12, 13} {
+		for _, role := range images.Roles {
+			o := testOptions(t, cache, debian, role, "1.0.0")
+			err := Root(t.Context(), o, func(ctx context.Context, tree Tree) error {
+				lookAt(ctx, t, o, tree)
 				return nil
 			})
 			if err != nil {
 				t.Fatal(err)
+			}
+		}
+	}
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || strings.Contains(string(mounts), cache) {
+		t.Errorf("something is still mounted (%v):\n%s", err, mounts)
+	}
+}
+
+func lookAt(ctx context.Context, t *testing.T, o Options, tree Tree) {
+	t.Helper()
+	in := func(args ...string) string {
+		out, err := exec.CommandContext(ctx, "chroot", append([]string{tree.Dir}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Errorf("%q: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	if out := in("dpkg", "--audit"); out != "" {
+		t.Errorf("dpkg --audit: %s", out)
+	}
+	installed := strings.Fields(in("dpkg-query", "-W", "-f", "${Package}=${Version}=${db:Status-Status}\n"))
+	var want []string
+	for _, name := range []string{layerBase, string(o.Image.Role)} {
+		layer, _ := o.Lock.Layer(name)
+		for _, p := range layer.Packages {
+			want = append(want, p.Name+"="+p.Version+"=installed")
+		}
+	}
+	for _, name := range o.Image.PGHA() {
+		want = append(want, name+"=1.0.0=installed")
+	}
+	slices.Sort(want)
+	slices.Sort(installed)
+	if diff := cmp.Diff(want, installed); diff != "" {
+		t.Errorf("packages: %s", diff)
+	}
+	// What dpkg unpacked is what is there: the sums of all packages.
+	if out := in("dpkg", "--verify"); out != "" {
+		for line := range strings.Lines(out) {
+			// Only what the image has its own version of.
+			if !strings.Contains(line, "/etc/initramfs-tools/modules") {
+				t.Errorf("dpkg --verify: %s", line)
+			}
+		}
+	}
+	for path, one := range listing(t, tree.Dir) {
+		if one.time > tree.Time.UnixNano() {
+			t.Errorf("%s is newer than the tree", path)
+		}
+		if path != "" && images.Absent(path, one.mode.IsDir()) {
+			t.Errorf("%s should not be in an image", path)
+		}
+		if strings.HasSuffix(path, ".dpkg-new") || strings.HasSuffix(path, ".dpkg-tmp") {
+			t.Errorf("%s was left behind", path)
+		}
+	}
+	for _, link := range []string{"vmlinuz", "initrd.img"} {
+		if _, err := os.Stat(filepath.Join(tree.Dir, link)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(tree.Loaders, "usr/lib/grub/i386-pc/boot.img")); err != nil {
+		t.Error(err)
+	}
+	if clusters, _ := filepath.Glob(filepath.Join(tree.Dir, "var/lib/postgresql/*/*")); len(clusters) > 0 {
+		t.Errorf("a cluster was made: %q", clusters)
+	}
+}
+
+// A new pgha costs its own layer and the image's, and the result is what a build from nothing gives.
+func TestNewPackagesOfOurs(t *testing.T) {
+	needBuild(t)
+	cache := testCache(t)
+	sums := map[string]string{}
+	for _, version := range []string{"1.0.0", "1.0.1", "1.0.0"} {
+		o := testOptions(t, cache, 12, images.Proxy, version)
+		err := Root(t.Context(), o, func(_ context.Context, tree Tree) error {
+			var b strings.Builder
+			all := listing(t, tree.Dir)
+			for _, path := range slices.Sorted(keysOf(all)) {
+				fmt.Fprintf(&b, "%s %+v\n", path, all[path])
+			}
+			sum := fmt.Sprintf("%x", sha256.Sum256([]byte(b.String())))
+			if before, ok := sums[tree.Key]; ok && before != sum {
+				t.Errorf("two trees of the key %s", tree.Key)
+			}
+			sums[tree.Key] = sum
+			for _, made := range tree.Made {
+				if version == "1.0.1" && !strings.HasSuffix(made, "-pgha") && !strings.HasSuffix(made, "-image") {
+					t.Errorf("made %s for a new pgha", made)
+				}
+			}
+			if key, err := Key(o); err != nil || key != tree.Key {
+				t.Errorf("the key was to be %s (%v), is %s", key, err, tree.Key)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(sums) != 2 {
+		t.Errorf("two versions have %d keys", len(sums))
+	}
+}
+
+func keysOf(m map[string]thing) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
 			}
 		}
 	}
