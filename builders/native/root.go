@@ -351,7 +351,8 @@ func (s *site) configure(debs []*deb) error {
 	if err := s.db.addUnpacked(debs); err != nil {
 		return err
 	}
-	if err := s.chroot("dpkg", "--force-unsafe-io", "--configure", "--pending"); err != nil {
+	err := s.besideCompiling(func() error { return s.chroot("dpkg", "--force-unsafe-io", "--configure", "--pending") })
+	if err != nil {
 		return err
 	}
 	bad, err := s.db.unconfigured()
@@ -374,7 +375,7 @@ func (s *site) chroot(args ...string) error {
 	c := run.Command(slices.Concat([]string{
 		"unshare", "--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "--mount-proc", "--root=" + s.root, "--wd=/",
 		"env", "--ignore-environment", "PATH=" + insidePath, "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
-		"DEBCONF_NONINTERACTIVE_SEEN=true", "INITRD=No", fmt.Sprintf("SOURCE_DATE_EPOCH=%d", s.time().Unix()),
+		"DEBCONF_NONINTERACTIVE_SEEN=true", "PYTHONDONTWRITEBYTECODE=1", "INITRD=No", fmt.Sprintf("SOURCE_DATE_EPOCH=%d", s.time().Unix()),
 	}, args)...)
 	c.Log = s.log
 	return s.Runner.Run(s.ctx, c)

@@ -19,6 +19,8 @@ import (
 type unpacker struct {
 	root int // the root's descriptor
 	debs []*deb
+	// usr says that the root has Debian's merged /usr: /bin and the like are links.
+	usr bool
 	// diverted is where a path goes instead, and whose diversion it is.
 	diverted map[string]diversion
 
@@ -49,6 +51,10 @@ func unpack(ctx context.Context, root string, debs []*deb, diverted map[string]d
 	}
 	defer unix.Close(fd) //nolint:errcheck // only a path
 	u := &unpacker{root: fd, debs: debs, diverted: diverted, owner: map[string]int{}, dirs: map[string]dir{}}
+	var st unix.Stat_t
+	if err := unix.Fstatat(fd, "lib", &st, unix.AT_SYMLINK_NOFOLLOW); err == nil {
+		u.usr = st.Mode&unix.S_IFMT == unix.S_IFLNK
+	}
 	for _, name := range fresh {
 		u.dirs[name] = dir{}
 	}
@@ -165,7 +171,7 @@ func (p *place) put(e entry) error {
 
 // claim notes whose a path is; false when another package's file stays in its place.
 func (p *place) claim(to, name string, mtime int64) (bool, error) {
-	key := merged(to)
+	key := p.u.merged(to)
 	p.u.mu.Lock()
 	defer p.u.mu.Unlock()
 	p.u.newest = max(p.u.newest, mtime)
@@ -188,9 +194,9 @@ func (p *place) claim(to, name string, mtime int64) (bool, error) {
 }
 
 // merged is a path behind the links that Debian's merged /usr has for the old directories.
-func merged(name string) string {
+func (u *unpacker) merged(name string) string {
 	first, _, _ := strings.Cut(name, "/")
-	if mergedDirs[first] {
+	if u.usr && mergedDirs[first] {
 		return "usr/" + name
 	}
 	return name
@@ -235,7 +241,7 @@ func (p *place) mkdir(name string, h *tar.Header) error {
 	}
 	p.u.mu.Lock()
 	defer p.u.mu.Unlock()
-	key := merged(name)
+	key := p.u.merged(name)
 	d, known := p.u.dirs[key]
 	if err != nil && !known {
 		return nil // it was there before: as with dpkg, its mode stays
