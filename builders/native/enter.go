@@ -89,7 +89,7 @@ func Enter() (inside bool, code int, err error) {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		if exit.ExitCode() < 0 {
-			return false, 1, fmt.Errorf("build: %s", exit)
+			return false, 1, fmt.Errorf("build: %w", exit)
 		}
 		return false, exit.ExitCode(), nil
 	}

@@ -89,7 +89,7 @@ func testCache(t testing.TB) string {
 
 func quiet() *ui.UI { return ui.New(os.Stderr, ui.Quiet) }
 
-func talk(t testing.TB) *ui.UI {
+func talk() *ui.UI {
 	if testing.Verbose() {
 		return ui.New(os.Stderr, ui.Normal)
 	}

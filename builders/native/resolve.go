@@ -74,8 +74,8 @@ func (l *Lock) resolve(ctx context.Context, a *apt, o ResolveOptions) error {
 		return err
 	}
 	if postgres != nil {
-		if postgres.Key == "" && postgres.URI == pgdgArchive {
-			if postgres.Key, err = a.pgdgKey(ctx); err != nil {
+		if postgres.URI == "" {
+			if postgres.URI, postgres.Key, err = a.pgdg(ctx); err != nil {
 				return err
 			}
 		}
@@ -290,28 +290,33 @@ func (a *apt) install(ctx context.Context, packages []Package) error {
 	return os.WriteFile(filepath.Join(a.dir, "status"), b.Bytes(), 0o644) //nolint:gosec // as above
 }
 
-// pgdgKey is the key of PGDG's archive, out of Debian's own package, which apt has checked.
-func (a *apt) pgdgKey(ctx context.Context) (string, error) {
+// pgdg is the address and the key of PGDG's archive, out of Debian's own package, which apt has checked.
+func (a *apt) pgdg(ctx context.Context) (uri, key string, err error) {
 	p, err := a.only(ctx, "", []string{"postgresql-common"})
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	s := store{run: a.run, dir: filepath.Join(a.dir, "..", "..", "debs")}
 	if err := s.fill(ctx, p.Packages, false); err != nil {
-		return "", err
+		return "", "", err
 	}
-	var key []byte
-	err = contents(ctx, s.path(p.Packages[0]), func(e entry) (err error) {
+	err = contents(ctx, s.path(p.Packages[0]), func(e entry) error {
+		if e.name != pgdgScript && e.name != pgdgKey {
+			return nil
+		}
+		body, err := io.ReadAll(e.body)
 		if e.name == pgdgKey {
-			key, err = io.ReadAll(e.body)
+			key = string(body)
+		} else {
+			uri = pgdgURI.FindString(string(body))
 		}
 		return err
 	})
-	if err == nil && len(key) == 0 {
-		err = errors.New("it has no " + pgdgKey)
+	if err == nil && (uri == "" || key == "") {
+		err = fmt.Errorf("it has no address in %s or no %s", pgdgScript, pgdgKey)
 	}
 	if err != nil {
-		return "", fmt.Errorf("read PGDG's key out of postgresql-common: %w", err)
+		return "", "", fmt.Errorf("read PGDG's address and key out of postgresql-common: %w", err)
 	}
-	return string(key), nil
+	return uri, key, nil
 }

@@ -134,10 +134,7 @@ type site struct {
 	root   string // where all of it is seen
 	db     database
 	log    *os.File
-	mounts bool
 	newest int64
-	// epoch is SOURCE_DATE_EPOCH for what runs in the root.
-	epoch int64
 }
 
 func (o Options) site(dir string, lower []string) *site {
@@ -162,7 +159,7 @@ func (s *site) make(ctx context.Context, f func(*site) error) (_ time.Time, err 
 		return time.Time{}, err
 	}
 	name, _, _ := strings.Cut(filepath.Base(s.over.Dir), ".new-")
-	if s.log, err = os.Create(filepath.Join(logs, name+".log")); err != nil { //nolint:gosec // ours
+	if s.log, err = os.Create(filepath.Join(logs, name+".log")); err != nil {
 		return time.Time{}, err
 	}
 	defer s.log.Close() //nolint:errcheck // for people

@@ -38,7 +38,7 @@ func testOptions(t testing.TB, cache string, debian int, role images.Role, versi
 		t.Fatal(err)
 	}
 	return Options{
-		Runner: run.System{}, UI: talk(t), Cache: cache, Image: i, Lock: testLock(t, debian), Debs: testDebs(t, version),
+		Runner: run.System{}, UI: talk(), Cache: cache, Image: i, Lock: testLock(t, debian), Debs: testDebs(t, version),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,12 +14,14 @@ import (
 	"github.com/pgbake/pgbake/internal/run"
 )
 
-// pgdgArchive is where PGDG's packages come from unless the specification names a mirror. Its key is in Debian's
-// package postgresql-common.
+// Where PGDG's archive is, unless the specification names a mirror, and what it is signed with, stands in two files of
+// Debian's package postgresql-common: a script that sets it up, and the key.
 const (
-	pgdgArchive = "https://apt.postgresql.org/pub/repos/apt"
-	pgdgKey     = "usr/share/postgresql-common/pgdg/apt.postgresql.org.asc"
+	pgdgScript = "usr/share/postgresql-common/pgdg/apt.postgresql.org.sh"
+	pgdgKey    = "usr/share/postgresql-common/pgdg/apt.postgresql.org.asc"
 )
+
+var pgdgURI = regexp.MustCompile(`https?://[^\s"']+/pub/repos/apt`)
 
 // debianSources are Debian's archives of a release, with its updates and its security fixes, where this host's own
 // apt gets them from: a company's mirror serves images too.
@@ -71,16 +74,12 @@ func sourcesFrom(targets, codename string) []Source {
 var debianSuites = []string{"bookworm", "trixie", "forky", "oldstable", "stable", "testing", "sid", "unstable"}
 
 // postgresSource is PGDG's archive, or the mirror that the specification names for it; nil when Debian's own is enough.
-// Its key is empty when the specification leaves it to PGDG.
+// Its address is empty when the specification leaves it to PGDG.
 func postgresSource(c *cluster.Cluster) (*Source, error) {
 	s := Source{URI: c.Postgres.Mirror.URL, Key: c.Postgres.Mirror.Key, Suite: c.Debian.Codename()}
 	if c.Postgres.Source == cluster.SourcePGDG {
 		s.Suite += "-pgdg"
-		if s.URI == "" {
-			s.URI = pgdgArchive
-		}
-	}
-	if s.URI == "" {
+	} else if s.URI == "" {
 		return nil, nil //nolint:nilnil // no archive of that kind is an answer
 	}
 	if _, err := url.Parse(s.URI); err != nil {
