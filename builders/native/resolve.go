@@ -307,8 +307,8 @@ func (a *apt) pgdg(ctx context.Context) (uri, key string, err error) {
 		body, err := io.ReadAll(e.body)
 		if e.name == pgdgKey {
 			key = string(body)
-		} else {
-			uri = pgdgURI.FindString(string(body))
+		} else if m := pgdgHost.FindSubmatch(body); m != nil {
+			uri = fmt.Sprintf("https://%s/pub/repos/apt", m[1])
 		}
 		return err
 	})

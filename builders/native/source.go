@@ -21,7 +21,8 @@ const (
 	pgdgKey    = "usr/share/postgresql-common/pgdg/apt.postgresql.org.asc"
 )
 
-var pgdgURI = regexp.MustCompile(`https?://[^\s"']+/pub/repos/apt`)
+// pgdgHost is how the script names the archive's host.
+var pgdgHost = regexp.MustCompile(`(?m)^\s*HOST="?([a-z0-9.-]+)"?`)
 
 // debianSources are Debian's archives of a release, with its updates and its security fixes, where this host's own
 // apt gets them from: a company's mirror serves images too.
