@@ -33,8 +33,8 @@ type Login struct {
 // Psql is the command that opens psql (or runs it with args) through the proxy, from the host's
 // side of the network. The password lies in a file beside the disks, for root only.
 func (l *Lab) Psql(in Login, args ...string) (run.Cmd, error) {
-	if !l.net.exists() {
-		return run.Cmd{}, fmt.Errorf("open psql: lab %s is down\n      hint: pgbake lab up", l.c.Scope)
+	if err := l.needNetwork(); err != nil {
+		return run.Cmd{}, err
 	}
 	if _, err := exec.LookPath("psql"); err != nil {
 		return run.Cmd{}, errors.New("open psql: not found\n      hint: apt-get install postgresql-client")

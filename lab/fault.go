@@ -44,6 +44,9 @@ func (l *Lab) Inject(ctx context.Context, name, machine string) error {
 		}
 		return fmt.Errorf("find fault %s: there are %s", name, strings.Join(names, ", "))
 	}
+	if err := l.needNetwork(); err != nil {
+		return err
+	}
 	ctx, cancel := limit(ctx, faultTime)
 	defer cancel()
 	return Faults[i].inject(m, ctx)

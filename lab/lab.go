@@ -34,6 +34,8 @@ type Host struct {
 	Cache string
 	// State holds a directory for each lab, with the disks of its machines.
 	State string
+	// Self is what to type to call pgbake for this cluster again, for hints.
+	Self string
 }
 
 // NewHost returns this machine with the usual places.
@@ -42,7 +44,7 @@ func NewHost(r run.Runner, u *ui.UI) Host {
 	if cache == "" {
 		cache = "/var/cache/pgbake"
 	}
-	return Host{Run: r, UI: u, Cache: cache, State: "/var/lib/pgbake/lab"}
+	return Host{Run: r, UI: u, Cache: cache, State: "/var/lib/pgbake/lab", Self: "pgbake"}
 }
 
 // Lab is one cluster on this machine, up or not.
@@ -171,7 +173,15 @@ func (l *Lab) isUp() error {
 	if len(on) == 0 {
 		return nil
 	}
-	return fmt.Errorf("start the lab: %s %w (%s)\n      hint: pgbake lab status, or pgbake lab down", l.c.Scope, ErrUp, strings.Join(on, ", "))
+	return fmt.Errorf("start the lab: %s %w (%s)\n      hint: %s lab status, or %[4]s lab down", l.c.Scope, ErrUp, strings.Join(on, ", "), l.host.Self)
+}
+
+// needNetwork says that the lab is down, as it is after the host was switched off.
+func (l *Lab) needNetwork() error {
+	if l.net.exists() {
+		return nil
+	}
+	return fmt.Errorf("find lab %s: it is down\n      hint: %s lab up", l.c.Scope, l.host.Self)
 }
 
 // disks lays the machines' own directories out, with their seeds where cloud-init looks for them.

@@ -23,7 +23,7 @@ var programs = []struct{ name, deb string }{
 func Ready() error {
 	if os.Geteuid() != 0 {
 		return errors.New("run the lab: it boots machines in network and mount namespaces, which needs root" +
-			"\n      hint: sudo pgbake lab up; without root, `pgbake render` and `pgbake seed` show all that the machines would get")
+			"\n      hint: run it with sudo; without root, `pgbake render` and `pgbake seed` show all that the machines would get")
 	}
 	var missing, debs []string
 	for _, p := range programs {

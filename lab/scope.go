@@ -24,7 +24,9 @@ func hostSystemd() bool {
 func inScope(label string, args ...string) []string {
 	return append([]string{
 		"systemd-run", "--quiet", "--scope", "--collect", "--slice=" + machineSlice, "--unit=" + label,
-		"--description=pgbake lab machine " + label, "--property=Delegate=yes", "--",
+		"--description=pgbake lab machine " + label, "--property=Delegate=yes",
+		// Else a host that shuts down waits 90 seconds: a SIGTERM only makes the machine's systemd start anew.
+		"--property=KillSignal=SIGKILL", "--",
 	}, args...)
 }
 

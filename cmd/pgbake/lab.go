@@ -45,7 +45,9 @@ func (a *app) openLab() (*cluster.Cluster, *lab.Lab, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := lab.Open(c, lab.NewHost(a.runner(), a.ui))
+	host := lab.NewHost(a.runner(), a.ui)
+	host.Self = a.self()
+	l, err := lab.Open(c, host)
 	return c, l, err
 }
 
