@@ -43,10 +43,10 @@ lint: $(LINT) ## vet, golangci-lint, shellcheck
 	shellcheck $$(git ls-files | xargs grep -lE '^#!/bin/(ba)?sh')
 
 $(LINT):
-	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+	GOTOOLCHAIN=$$(go env GOVERSION) GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
 
 vuln: ## known vulnerabilities in what is linked (network)
-	go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
+	GOTOOLCHAIN=$$(go env GOVERSION) go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
 
 golden: ## write the golden files anew; read the diff
 	go test -short ./render ./cluster ./cloudinit ./packages -update
