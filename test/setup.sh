@@ -1,18 +1,21 @@
 #!/bin/sh
-# Installs what this project needs on a Debian machine: "setup.sh build", "setup.sh lab" (build and lab) or
-# "setup.sh test" (all). What is there already is left alone; done twice it does nothing.
+# Installs what this project needs on a Debian machine: "setup.sh build", "setup.sh lab" (build and lab),
+# "setup.sh images" (these and QEMU) or "setup.sh test" (all). What is there already is left alone; done twice it does nothing.
 set -eu
 
 want=${1:-lab}
 build='make git ca-certificates'
 lab='mmdebstrap systemd-container iproute2 nftables postgresql-client debian-archive-keyring e2fsprogs'
-test='gcc libc6-dev shellcheck lintian apt-utils xorriso genisoimage jq patch gpgv openssl qemu-utils dosfstools gdisk zstd'
+images='qemu-system-x86 ovmf qemu-utils'
+test='gcc libc6-dev shellcheck lintian apt-utils xorriso genisoimage jq patch gpgv openssl dosfstools gdisk mtools uidmap zstd
+grub-pc-bin grub-efi-amd64-signed shim-signed'
 
 case $want in
 build) packages=$build ;;
 lab) packages="$build $lab" ;;
-test) packages="$build $lab $test" ;;
-*) echo "usage: setup.sh build|lab|test" >&2; exit 2 ;;
+images) packages="$build $lab $images" ;;
+test) packages="$build $lab $images $test" ;;
+*) echo "usage: setup.sh build|lab|images|test" >&2; exit 2 ;;
 esac
 
 missing=
