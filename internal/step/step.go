@@ -36,6 +36,13 @@ func Note(ctx context.Context, format string, args ...any) {
 	}
 }
 
+// Progress says, from inside of a step, how far the work of its latest note is: done of total, in any unit.
+func Progress(ctx context.Context, done, total int64) {
+	if i, ok := ctx.Value(noteKey{}).(*ui.Item); ok {
+		i.Progress(done, total)
+	}
+}
+
 // Run runs the steps one after the other. When one fails, it and those before it are undone, the last first.
 func Run(ctx context.Context, u *ui.UI, steps ...Step) error {
 	for i, s := range steps {

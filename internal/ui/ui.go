@@ -56,6 +56,8 @@ type Item struct {
 	name  string
 	note  string
 	begun time.Time
+	// How far it is: done of total, in any unit; total is 0 where nobody knows.
+	done, total int64
 }
 
 // Begin says that a piece of work starts. End it.
@@ -81,11 +83,18 @@ func (i *Item) Note(text string) {
 	if text == i.note {
 		return
 	}
-	i.note = text
+	i.note, i.done, i.total = text, 0, 0
 	if !i.u.live && text != "" {
 		i.u.line("    " + i.name + ": " + text)
 	}
 	i.u.draw()
+}
+
+// Progress says how far the work of the latest note is. Only a terminal shows it.
+func (i *Item) Progress(done, total int64) {
+	i.u.mu.Lock()
+	defer i.u.mu.Unlock()
+	i.done, i.total = min(done, total), total // drawn by the next tick: there may be thousands of these
 }
 
 // End says how long the work took. What went wrong is said by main.
@@ -167,25 +176,43 @@ func (u *UI) erase() {
 	}
 }
 
-// draw puts the live line: everything that is going on, the oldest piece's time, the newest note.
+// draw puts the live line: everything that is going on, the oldest piece's time, and of the newest that has something
+// to say how far it is, and its note.
 func (u *UI) draw() {
 	u.erase()
 	if !u.live || len(u.running) == 0 {
 		return
 	}
-	names, note := make([]string, len(u.running)), ""
+	names, latest := make([]string, len(u.running)), &Item{}
 	for i, r := range u.running {
 		names[i] = r.name
-		if r.note != "" {
-			note = " · " + r.note
+		if r.note != "" || r.total > 0 {
+			latest = r
 		}
 	}
-	s := fmt.Sprintf("... %s  %s%s", strings.Join(names, ", "), Elapsed(time.Since(u.running[0].begun)), note)
+	s := fmt.Sprintf("... %s  %s", strings.Join(names, ", "), Elapsed(time.Since(u.running[0].begun)))
+	if latest.total > 0 {
+		s += "  " + bar(latest.done, latest.total, u.columns)
+	}
+	if latest.note != "" {
+		s += " · " + latest.note
+	}
 	if r := []rune(s); len(r) >= u.columns {
-		s = string(r[:u.columns-1])
+		s = string(r[:u.columns-2]) + "…"
 	}
 	io.WriteString(u.w, s) //nolint:errcheck // as above
 	u.drawn = true
+}
+
+// bar is a fraction as a person sees it, in a fifth of the line; a narrow one has only room for the number.
+func bar(done, total int64, columns int) string {
+	percent := fmt.Sprintf("%d%%", 100*done/total)
+	if columns < 60 {
+		return percent
+	}
+	width := int64(min(columns/5, 20))
+	full := width * done / total
+	return strings.Repeat("█", int(full)) + strings.Repeat("░", int(width-full)) + " " + percent
 }
 
 func (u *UI) tick(stop <-chan struct{}) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,13 +51,42 @@ func TestTerminal(t *testing.T) {
 	i := u.Begin("build the root of node1")
 	u.Say("hello")
 	i.End(nil)
-	const wipe, live = "\r\x1b[K", "... build the root of n"
+	const wipe, live = "\r\x1b[K", "... build the root of …"
 	want := live + wipe + "hello\n" + live + wipe + "==> build the root of node1  0.0s\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
 	}
 	if u.stop != nil {
 		t.Error("the live line is still drawn after the last item has ended")
+	}
+}
+
+// How far the work is has its place on the live line, and none elsewhere; the next note begins anew.
+func TestProgress(t *testing.T) {
+	for columns, want := range map[int]string{
+		80: "... base  0.0s  ████░░░░░░░░░░░░ 25% · fetches 100 MB",
+		60: "... base  0.0s  ███░░░░░░░░░ 25% · fetches 100 MB",
+		40: "... base  0.0s  25% · fetches 100 MB",
+		30: "... base  0.0s  25% · fetche…",
+	} {
+		var out bytes.Buffer
+		u := New(&out, Normal)
+		i := u.Begin("base")
+		i.Note("fetches 100 MB")
+		i.Progress(25, 100)
+		if strings.Contains(out.String(), "25") {
+			t.Errorf("a file shows progress: %s", &out)
+		}
+		out.Reset()
+		u.live, u.columns = true, columns
+		u.draw()
+		if diff := cmp.Diff(want, out.String()); diff != "" {
+			t.Errorf("%d columns: %s", columns, diff)
+		}
+		i.Note("configures")
+		if strings.HasSuffix(out.String(), "25% · configures") {
+			t.Errorf("the second note is not at its beginning: %s", &out)
+		}
 	}
 }
 
