@@ -84,7 +84,7 @@ func (i Image) PGHA() []string {
 // Loaders are the packages whose files make the disk start: unpacked, never installed.
 func (i Image) Loaders() []string {
 	if i.Arch == "arm64" {
-		return []string{"grub-efi-arm64-signed", "shim-signed"}
+		return []string{"grub-efi-arm64-signed", "shim-helpers-arm64-signed", "shim-signed"}
 	}
-	return []string{"grub-pc-bin", "grub-efi-amd64-signed", "shim-signed"}
+	return []string{"grub-pc-bin", "grub-efi-amd64-signed", "shim-helpers-amd64-signed", "shim-signed"}
 }
