@@ -13,6 +13,14 @@ import (
 	"time"
 )
 
+// What lies beside an image's files under fixed names.
+const (
+	ManifestName  = "manifest.json"
+	SumsName      = "SHA256SUMS"
+	SignatureName = "SHA256SUMS.asc"
+	BootName      = "BOOT.txt"
+)
+
 // Manifest is what lies beside an image: manifest.json. Nothing in it tells builds of the same inputs apart.
 type Manifest struct {
 	Name    string    `json:"name"`

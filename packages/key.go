@@ -28,10 +28,16 @@ func (Key) GoString() string { return "(key)" }
 // EnsureKey reads the private key in the file path, or makes one there with mode 0600 when there is none.
 // The key has no passphrase: the file is the secret. now is the creation time of a new one.
 func EnsureKey(path string, now time.Time) (*Key, error) {
-	info, err := os.Stat(path)
+	k, err := ReadKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return newKey(path, now)
 	}
+	return k, err
+}
+
+// ReadKey reads the private key in the file path; fs.ErrNotExist when there is none.
+func ReadKey(path string) (*Key, error) {
+	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
@@ -99,8 +105,8 @@ func armored(kind string, write func(*bytes.Buffer) error) ([]byte, error) {
 	return append(out.Bytes(), '\n'), nil
 }
 
-// detached is an armored signature of body, always the same for the same body and time.
-func (k *Key) detached(body []byte, now time.Time) ([]byte, error) {
+// Detached is an armored signature of body, always the same for the same body and time.
+func (k *Key) Detached(body []byte, now time.Time) ([]byte, error) {
 	var b bytes.Buffer
 	err := openpgp.ArmoredDetachSign(&b, k.entity, bytes.NewReader(body), k.signing(now))
 	return append(b.Bytes(), '\n'), err

@@ -76,7 +76,7 @@ func publish(dir string, pool []debFile, key *Key, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("write public key: %w", err)
 	}
-	detached, err := key.detached(release, now)
+	detached, err := key.Detached(release, now)
 	if err != nil {
 		return fmt.Errorf("sign Release: %w", err)
 	}

@@ -140,8 +140,11 @@ func (l *Lock) Save(name string) error {
 	return writeWhole(name, l.Bytes())
 }
 
+// newMark is in the name of a file that is not whole yet, as in disk's: a hidden one beside the final name.
+const newMark = ".new-"
+
 func writeWhole(name string, body []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+newMark+"*")
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,8 @@ type Options struct {
 	Offline bool
 	// Time is the time on everything that the build writes; that of the newest packaged file when zero.
 	Time time.Time
+
+	work string // a directory of the build's own, below Cache
 }
 
 // Tree is a finished root.
@@ -52,9 +54,13 @@ type Tree struct {
 	Time time.Time
 	// Loaders is a directory with the files of Image.Loaders, unpacked.
 	Loaders string
-	// Packages is how many are installed; Made are the layers that were not in the cache.
+	// Work is a directory that goes with the tree.
+	Work string
+	// Packages is how many are installed.
 	Packages int
-	Made     []string
+	// Layers are the tree's and the loaders', in the order of their making; Made are those that were not in the cache.
+	Layers []images.Input
+	Made   []string
 }
 
 // Key is the Tree's, without making one: whether an image must be baked is a matter of a few hashes.
@@ -75,7 +81,13 @@ func Root(ctx context.Context, o Options, use func(context.Context, Tree) error)
 	if err != nil {
 		return fmt.Errorf("make root: %w", err)
 	}
-	t := Tree{Key: stack[len(stack)-1].Key()}
+	work, remove, err := Work(o.Cache)
+	if err != nil {
+		return fmt.Errorf("make root: %w", err)
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	o.work = work
+	t := Tree{Key: stack[len(stack)-1].Key(), Work: work, Dir: filepath.Join(work, "root")}
 	cache := layers{dir: filepath.Join(o.Cache, "layers")}
 	var dirs []string
 	for _, l := range stack {
@@ -84,6 +96,7 @@ func Root(ctx context.Context, o Options, use func(context.Context, Tree) error)
 			return fmt.Errorf("make %s root: %w", l.Name, err)
 		}
 		defer made.Release()
+		t.Layers = append(t.Layers, images.Input{Name: l.Name, Key: l.Key()})
 		if made.New {
 			t.Made = append(t.Made, l.Name)
 		}
@@ -94,13 +107,10 @@ func Root(ctx context.Context, o Options, use func(context.Context, Tree) error)
 		dirs = append([]string{made.Dir}, dirs...)
 		t.Time, t.Packages = made.Time, t.Packages+l.Packages
 	}
-	view, err := os.MkdirTemp("", "pgbake-root-")
-	if err != nil {
+	if err := os.Mkdir(t.Dir, 0o700); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.Remove(view)) }()
-	t.Dir = view
-	unmount, err := overlay{Lower: dirs, Root: view}.mount()
+	unmount, err := overlay{Lower: dirs, Root: t.Dir}.mount()
 	if err != nil {
 		return err
 	}

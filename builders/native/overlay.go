@@ -12,7 +12,7 @@ import (
 
 // overlay is a root directory put together from read-only layers and, when Dir is given, one that takes what is written.
 type overlay struct {
-	// Lower are the read-only layers, the topmost first.
+	// Lower are the read-only layers, the topmost first; two at least where nothing is written.
 	Lower []string
 	// Dir holds fs (what is written), work (the kernel's) and none (nothing: the kernel wants a layer below).
 	Dir string
@@ -24,16 +24,7 @@ type overlay struct {
 func (o overlay) mount() (unmount func() error, err error) {
 	lower := o.Lower
 	options := []string{"metacopy=off", "redirect_dir=off", "index=off"}
-	if o.Dir == "" {
-		if len(lower) == 1 { // the kernel wants two where nothing is written
-			none, err := os.MkdirTemp("", "pgbake-none-")
-			if err != nil {
-				return nil, err
-			}
-			lower = append(lower, none)
-			defer os.Remove(none) //nolint:errcheck // empty
-		}
-	} else {
+	if o.Dir != "" {
 		none := filepath.Join(o.Dir, "none")
 		for _, d := range []string{filepath.Join(o.Dir, "fs"), filepath.Join(o.Dir, "work"), none, o.Root} {
 			if err := os.MkdirAll(d, 0o755); err != nil { //nolint:gosec // it becomes "/" of a machine
@@ -58,7 +49,7 @@ func (o overlay) mount() (unmount func() error, err error) {
 	if err := unix.Mount("overlay", o.Root, "overlay", 0, strings.Join(options, ",")); err != nil {
 		hint := ""
 		if errors.Is(err, unix.EINVAL) {
-			hint = "\n      hint: the cache must lie on ext4, xfs, btrfs or tmpfs, not on another overlay: --cache"
+			hint = "\n      hint: the cache must lie on ext4, xfs, btrfs or tmpfs, not on another overlay: PGBAKE_CACHE=/a/directory/there"
 		}
 		return nil, fmt.Errorf("mount overlay %s: %w%s", o.Root, err, hint)
 	}

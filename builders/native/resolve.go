@@ -296,7 +296,13 @@ func (a *apt) pgdg(ctx context.Context) (uri, key string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	s := store{run: a.run, dir: filepath.Join(a.dir, "..", "..", "debs")}
+	cache := filepath.Join(a.dir, "..", "..")
+	work, remove, err := Work(cache)
+	if err != nil {
+		return "", "", err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	s := store{run: a.run, dir: filepath.Join(cache, "debs"), work: work}
 	if err := s.fill(ctx, p.Packages, false); err != nil {
 		return "", "", err
 	}

@@ -74,7 +74,7 @@ func (o Options) stack() ([]layer, error) {
 	}
 	fetched := func(packages []Package, install func(*site, []string) error) func(context.Context, string, []string) (time.Time, error) {
 		return func(ctx context.Context, dir string, lower []string) (time.Time, error) {
-			s := store{run: o.Runner, dir: filepath.Join(o.Cache, "debs")}
+			s := store{run: o.Runner, dir: filepath.Join(o.Cache, "debs"), work: o.work}
 			if err := s.fill(ctx, packages, o.Offline); err != nil {
 				return time.Time{}, err
 			}

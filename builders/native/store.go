@@ -25,6 +25,8 @@ import (
 type store struct {
 	run run.Runner
 	dir string
+	// work gets what is not whole yet, on the same file system.
+	work string
 }
 
 // connections is how many downloads run at a time; one is three times slower on a near mirror (images.md).
@@ -140,7 +142,7 @@ func (s store) once(ctx context.Context, client *http.Client, p Package) (err er
 		return err
 	}
 	defer body.Close() //nolint:errcheck // only read
-	f, err := os.CreateTemp(s.dir, "fetch-*")
+	f, err := os.CreateTemp(s.work, "fetch-*")
 	if err != nil {
 		return err
 	}

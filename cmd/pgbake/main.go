@@ -36,6 +36,11 @@ const (
 // errUnhealthy ends a command with exit code 3; what is wrong stands in its output.
 var errUnhealthy = errors.New("")
 
+// exitError ends a command with its exit code; a run of pgbake inside of this one has said why.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
 func main() { os.Exit(pgbake(os.Args[1:])) }
 
 func pgbake(args []string) int {
@@ -52,11 +57,14 @@ func pgbake(args []string) int {
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
 	var problems cluster.Problems
+	var said exitError
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errUnhealthy):
 		return exitUnhealthy
+	case errors.As(err, &said):
+		return int(said)
 	case errors.As(err, &problems):
 		fmt.Fprintln(os.Stderr, problems)
 		return exitUsage
@@ -90,6 +98,7 @@ The machines do the rest by themselves: etcd, Patroni and HAProxy, without a con
 		Example: `  pgbake init                # cluster.yaml and secrets/
   pgbake check               # is it right?
   pgbake lab up              # the whole cluster, booted on this machine
+  pgbake image               # disk images that become its machines
   pgbake seed                # the user-data of every machine, for the real ones`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -111,7 +120,7 @@ The machines do the rest by themselves: etcd, Patroni and HAProxy, without a con
 	f.StringVarP(&a.out, "out", "o", "dist", "where results go")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "show the commands that run")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "only errors")
-	cmd.AddCommand(a.initCmd(), a.check(), a.show(), a.schema(), a.render(), a.pack(), a.seed(), a.lab(), a.version())
+	cmd.AddCommand(a.initCmd(), a.check(), a.show(), a.schema(), a.render(), a.pack(), a.seed(), a.image(), a.lock(), a.lab(), a.version())
 	return cmd
 }
 

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgbake/pgbake/builders/native"
 	"github.com/pgbake/pgbake/internal/step"
 	"github.com/pgbake/pgbake/packages"
 )
@@ -91,4 +96,40 @@ func (a *app) repository(cmd *cobra.Command, dir string, debs []string) error {
 	fmt.Fprintln(cmd.OutOrStdout(), dir)
 	a.ui.Next("serve " + dir + " by http, and put its address and the text of " + filepath.Join(dir, packages.KeyFile) + " into cluster.yaml: packages.url and packages.key")
 	return nil
+}
+
+// keptDebs are the three packages for an architecture, kept in the cache for as long as this program is the same.
+func (a *app) keptDebs(ctx context.Context, arch, cache string) ([]string, error) {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	defer self.Close() //nolint:errcheck // only read
+	h := sha256.New()
+	if _, err := io.Copy(h, self); err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(h, arch, buildTime().Unix())
+	kept := filepath.Join(cache, "pgha", hex.EncodeToString(h.Sum(nil))[:16])
+	if debs, _ := filepath.Glob(filepath.Join(kept, "*.deb")); len(debs) == len(packages.Names) {
+		now := time.Now()
+		return debs, os.Chtimes(kept, now, now)
+	}
+	work, remove, err := native.Work(cache)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(work, "pgha")
+	if _, err = a.debs(ctx, arch, dir); err == nil {
+		if err = os.MkdirAll(filepath.Dir(kept), 0o755); err == nil { //nolint:gosec // packages are for everybody
+			err = os.Rename(dir, kept)
+		}
+	}
+	if errors.Is(err, os.ErrExist) { // another pgbake was faster
+		err = nil
+	}
+	if err := errors.Join(err, remove()); err != nil {
+		return nil, err
+	}
+	return filepath.Glob(filepath.Join(kept, "*.deb"))
 }

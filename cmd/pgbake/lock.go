@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pgbake/pgbake/builders/native"
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/images"
+	"github.com/pgbake/pgbake/internal/step"
+)
+
+func (a *app) lock() *cobra.Command {
+	var diff bool
+	var arch, file string
+	cmd := &cobra.Command{
+		Use:   "lock",
+		Short: "Take today's packages into pgbake.lock, and say what changes; with --diff only say it",
+		Long: `Ask the archives which packages the images consist of today, and write that down in pgbake.lock: every package with
+its version, its hash and where it is from. "pgbake image" then bakes exactly that, until the next "pgbake lock".
+Commit the file: its diff is the list of updates that the next images bring.
+
+With --diff nothing is written; the exit code is 3 when an update would change something, 0 when not.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			cache, err := native.Cache()
+			if err != nil {
+				return err
+			}
+			file := a.lockFile(file)
+			before, err := native.LoadLock(file)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				a.ui.Say("%v", err) // to be replaced
+			}
+			after, err := a.resolve(cmd.Context(), c, arch, cache)
+			if err != nil {
+				return err
+			}
+			changes := native.Diff(before, after)
+			if before != nil || diff {
+				for _, change := range changes {
+					fmt.Fprintln(cmd.OutOrStdout(), change)
+				}
+			}
+			switch {
+			case diff && len(changes) > 0:
+				a.ui.Next(a.self() + " lock")
+				return errUnhealthy
+			case before != nil && len(changes) == 0:
+				a.ui.Say("%s is up to date", file)
+				return nil
+			case diff:
+				return nil
+			}
+			if err := after.Save(file); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), file)
+			a.ui.Next("commit " + file + ", then: " + a.self() + " image")
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&diff, "diff", false, "only say what would change")
+	cmd.Flags().StringVar(&arch, "arch", runtime.GOARCH, "architecture: amd64 or arm64")
+	cmd.Flags().StringVar(&file, "lock", "", `the lock (default "pgbake.lock" beside the specification)`)
+	return cmd
+}
+
+// lockFile is the lock's path: the one that is given, else the one beside the specification.
+func (a *app) lockFile(given string) string {
+	if given != "" {
+		return given
+	}
+	return filepath.Join(filepath.Dir(a.spec), native.LockName)
+}
+
+// resolve asks the archives for the packages of all roles: a cluster may get its first proxy later.
+func (a *app) resolve(ctx context.Context, c *cluster.Cluster, arch, cache string) (l *native.Lock, err error) {
+	var all []images.Image
+	for _, r := range images.Roles {
+		i, err := images.New(c, r, arch)
+		if err != nil {
+			return nil, specError{err}
+		}
+		all = append(all, i)
+	}
+	err = step.Run(ctx, a.ui, step.Step{Name: "find today's packages", Run: func(ctx context.Context) error {
+		l, err = native.Resolve(ctx, native.ResolveOptions{Runner: a.runner(), UI: a.ui, Cache: cache, Cluster: c, Images: all})
+		return err
+	}})
+	return l, err
+}
+
+// lockFor is the lock that images are baked of. Where there is none, today's packages become it.
+func (a *app) lockFor(ctx context.Context, c *cluster.Cluster, all []images.Image, f imageFlags, cache string) (*native.Lock, error) {
+	file := a.lockFile(f.lock)
+	l, err := native.LoadLock(file)
+	switch {
+	case err == nil:
+		if err := l.Fits(c, all); err != nil {
+			return nil, fmt.Errorf("bake by %s: %w\n      hint: %s lock", file, err, a.self())
+		}
+		return l, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	case f.locked || f.offline:
+		return nil, fmt.Errorf("bake by %s: there is none, and --locked and --offline forbid to make one\n      hint: %s lock", file, a.self())
+	}
+	if l, err = a.resolve(ctx, c, f.arch, cache); err != nil {
+		return nil, err
+	}
+	a.ui.Say("%s is new: commit it", file)
+	return l, l.Save(file)
+}
