@@ -8,8 +8,9 @@ import (
 	"io"
 	"os"
 
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/pgbake/pgbake/builders/native/disk/deflate"
 )
 
 // A compressed qcow2 of version 3: https://www.qemu.org/docs/master/interop/qcow2.html. In clusters of 64 KiB:
@@ -48,19 +49,12 @@ func writeQcow2Zstd(ctx context.Context, in, out *os.File, _ meta) error {
 
 // newDeflate compresses as qcow2 wants it: deflate without a header, distances up to 4 KiB.
 func newDeflate() (func([]byte) ([]byte, error), error) {
-	var b bytes.Buffer
-	w, err := flate.NewWriterWindow(&b, 4096)
+	e := deflate.New(4096)
+	var buf []byte
 	return func(plain []byte) ([]byte, error) {
-		b.Reset()
-		w.Reset(&b)
-		if _, err := w.Write(plain); err != nil {
-			return nil, err
-		}
-		if err := w.Close(); err != nil {
-			return nil, err
-		}
-		return smaller(b.Bytes(), plain), nil
-	}, err
+		buf = e.Append(buf[:0], plain)
+		return smaller(buf, plain), nil
+	}, nil
 }
 
 func newZstd() (func([]byte) ([]byte, error), error) {

@@ -5,9 +5,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"hash/adler32"
 	"os"
 
-	"github.com/klauspost/compress/zlib"
+	"github.com/pgbake/pgbake/builders/native/disk/deflate"
 )
 
 // A streamOptimized vmdk: VMware's "Virtual Disk Format 5.0". In sectors:
@@ -71,20 +72,15 @@ func writeVMDK(ctx context.Context, in, out *os.File, m meta) error {
 	return v.w.Flush()
 }
 
+// newZlib compresses as grains want it: deflate between zlib's header and checksum, RFC 1950.
 func newZlib() (func([]byte) ([]byte, error), error) {
-	var b bytes.Buffer
-	w, err := zlib.NewWriterLevel(&b, 6)
+	e := deflate.New(32 << 10)
+	var buf []byte
 	return func(plain []byte) ([]byte, error) {
-		b.Reset()
-		w.Reset(&b)
-		if _, err := w.Write(plain); err != nil {
-			return nil, err
-		}
-		if err := w.Close(); err != nil {
-			return nil, err
-		}
-		return bytes.Clone(b.Bytes()), nil // the format has no other way
-	}, err
+		buf = e.Append(append(buf[:0], 0x78, 0x9c), plain)
+		buf = be.AppendUint32(buf, adler32.Checksum(plain))
+		return bytes.Clone(buf), nil // the format has no other way
+	}, nil
 }
 
 // add writes one grain, and the table of those before when it is the first of the next.
