@@ -36,8 +36,6 @@ type BakeOptions struct {
 type Baked struct {
 	Dir      string
 	Manifest images.Manifest
-	// New are the files that were made, Cached the layers that were there before.
-	New, Cached []string
 }
 
 // bakeRecipe is an input of every image: raise it when the way from a tree to its files changes.
@@ -76,19 +74,12 @@ func Bake(ctx context.Context, o BakeOptions) (b Baked, err error) {
 		return b, fmt.Errorf("bake %s: %w", o.Image.Name(), err)
 	}
 	b = Baked{Dir: o.dir(), Manifest: p.manifest}
+	o.UI.Head(o.Image.Name())
 	if len(p.todo) > 0 {
 		err = Root(ctx, o.Options, func(ctx context.Context, t Tree) error {
-			for _, l := range t.Layers {
-				if !slices.Contains(t.Made, l.Name) {
-					b.Cached = append(b.Cached, l.Name)
-				}
-			}
 			b.Manifest, err = o.write(ctx, t, p)
 			return err
 		})
-	}
-	for _, f := range p.todo {
-		b.New = append(b.New, o.file(f))
 	}
 	if err == nil {
 		err = o.beside(b.Manifest)
@@ -207,6 +198,7 @@ func (o BakeOptions) write(ctx context.Context, t Tree, p plan) (m images.Manife
 				size = info.Size()
 			}
 			made[i], err = images.Measure(out, f.Name, size)
+			step.Result(ctx, "%d MB", made[i].Bytes/1_000_000)
 			return errors.Join(err, os.Chtimes(out, t.Time, t.Time))
 		}})
 		if err != nil {

@@ -81,9 +81,10 @@ func Enter() (inside bool, code int, err error) {
 		return false, 0, err
 	}
 	go func() {
-		for s := range signals {
-			_, _ = w.Write([]byte{byte(s.(syscall.Signal))}) // the other end may have ended; Wait says so
-		}
+		s := <-signals
+		_, _ = w.Write([]byte{byte(s.(syscall.Signal))}) // the other end may have ended; Wait says so
+		<-signals
+		_ = cmd.Process.Kill() // whoever asks twice does not want to wait
 	}()
 	err = cmd.Wait()
 	var exit *exec.ExitError

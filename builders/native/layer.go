@@ -19,8 +19,8 @@ import (
 
 // layer is one directory of a root, made once and read by every build after that.
 type layer struct {
-	// Name is what a person calls it: "base", "db", "db-pgha", "db-image".
-	Name string
+	// Name is that of its directory, and Title what a person calls it.
+	Name, Title string
 	// Inputs decide its content. The key of the layer below is among them.
 	Inputs []string
 	// Packages is how many it installs.
@@ -36,7 +36,8 @@ func (l layer) Key() string { return hash(append([]string{l.Name}, l.Inputs...).
 
 // layers keeps them, each in NAME-KEY/ with fs/ and time, and NAME-KEY.lock beside it: its users hold the lock, and its
 // time tells when it was last used.
-type layers struct{ dir string }
+// Work is a directory of the build's own on the same file system.
+type layers struct{ dir, work string }
 
 // made is a layer that is there, until Release.
 type made struct {
@@ -54,10 +55,13 @@ func (c layers) build(ctx context.Context, u *ui.UI, l layer, lower []string) (m
 		return made{}, err
 	}
 	m, err := c.use(ctx, final)
+	if err == nil {
+		u.Done(l.Title, "from the cache")
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return m, err
 	}
-	err = step.Run(ctx, u, step.Step{Name: l.Name + " layer", Run: func(ctx context.Context) error {
+	err = step.Run(ctx, u, step.Step{Name: l.Title, Run: func(ctx context.Context) error {
 		lock, err := flock(ctx, final+".lock", unix.LOCK_EX)
 		if err != nil {
 			return err
@@ -67,6 +71,9 @@ func (c layers) build(ctx context.Context, u *ui.UI, l layer, lower []string) (m
 			return err // somebody else made it while we waited
 		}
 		m.New = true
+		if l.Packages > 0 {
+			step.Result(ctx, "%d packages", l.Packages)
+		}
 		return c.make(ctx, l, final, lower)
 	}})
 	if err != nil {
@@ -99,19 +106,14 @@ func (c layers) use(ctx context.Context, final string) (made, error) {
 }
 
 func (c layers) make(ctx context.Context, l layer, final string, lower []string) error {
-	// Whoever left these was killed: we hold the lock.
-	stale, _ := filepath.Glob(final + ".new-*")
-	for _, d := range append(stale, final) {
-		if err := os.RemoveAll(d); err != nil {
-			return fmt.Errorf("remove unfinished layer: %w", err)
-		}
-	}
-	dir, err := os.MkdirTemp(c.dir, filepath.Base(final)+".new-*")
-	if err != nil {
+	if err := c.discard(final); err != nil { // the power failed before it lay on the disk
 		return err
 	}
-	defer os.RemoveAll(dir)                      //nolint:errcheck // the next build removes it
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // programs in the root run as other users
+	dir := filepath.Join(c.work, filepath.Base(final))
+	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // programs in the root run as other users
+		return err
+	}
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // as above
 		return err
 	}
 	t, err := l.Fill(ctx, dir, lower)
@@ -134,6 +136,19 @@ func (c layers) make(ctx context.Context, l layer, final string, lower []string)
 		return err
 	}
 	return os.Rename(dir, final)
+}
+
+// discard removes a layer whose lock we hold. Under another name first: half a layer must never be taken for a whole one.
+func (c layers) discard(final string) error {
+	trash := filepath.Join(c.work, "old-"+filepath.Base(final))
+	err := os.Rename(final, trash)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err = errors.Join(err, os.RemoveAll(trash)); err != nil {
+		return fmt.Errorf("remove layer %s: %w", final, err)
+	}
+	return nil
 }
 
 // A layer is 800 MB: to wait until it lies on the disk takes as long as a good part of its making. So it is only
@@ -215,22 +230,11 @@ func (c layers) forget(before time.Time) error {
 		if err != nil {
 			return err
 		}
-		dir := strings.TrimSuffix(name, ".lock")
-		// Under another name first: half a layer must never be taken for a whole one.
-		trash := dir + ".new-old"
-		err = os.Rename(dir, trash)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-		stale, _ := filepath.Glob(dir + ".new-*")
-		for _, d := range stale {
-			err = errors.Join(err, os.RemoveAll(d))
-		}
-		if err == nil {
+		if err = c.discard(strings.TrimSuffix(name, ".lock")); err == nil {
 			err = os.Remove(name)
 		}
 		if err := errors.Join(err, f.Close()); err != nil {
-			return fmt.Errorf("remove unused layer: %w", err)
+			return err
 		}
 	}
 	return nil

@@ -77,23 +77,28 @@ func Root(ctx context.Context, o Options, use func(context.Context, Tree) error)
 	if !Inside() {
 		return errors.New("make root: not in a namespace of its own (a mistake of pgbake's)")
 	}
-	stack, err := o.stack()
-	if err != nil {
-		return fmt.Errorf("make root: %w", err)
-	}
 	work, remove, err := Work(o.Cache)
 	if err != nil {
 		return fmt.Errorf("make root: %w", err)
 	}
-	defer func() { err = errors.Join(err, remove()) }()
+	defer func() {
+		// Whoever was stopped does not want to wait until 800 MB are removed: the next build does it.
+		if ctx.Err() == nil {
+			err = errors.Join(err, remove())
+		}
+	}()
 	o.work = work
+	stack, err := o.stack()
+	if err != nil {
+		return fmt.Errorf("make root: %w", err)
+	}
 	t := Tree{Key: stack[len(stack)-1].Key(), Work: work, Dir: filepath.Join(work, "root")}
-	cache := layers{dir: filepath.Join(o.Cache, "layers")}
+	cache := layers{dir: filepath.Join(o.Cache, "layers"), work: work}
 	var dirs []string
 	for _, l := range stack {
 		made, err := cache.build(ctx, o.UI, l, dirs)
 		if err != nil {
-			return fmt.Errorf("make %s root: %w", l.Name, err)
+			return fmt.Errorf("make %s: %w", l.Title, err)
 		}
 		defer made.Release()
 		t.Layers = append(t.Layers, images.Input{Name: l.Name, Key: l.Key()})

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/internal/step"
 )
 
@@ -85,26 +84,26 @@ func (o Options) stack() ([]layer, error) {
 			return o.site(dir, lower).make(ctx, func(t *site) error { return install(t, paths) })
 		}
 	}
+	prefix := o.Image.Release.Codename() + "-" + o.Image.Arch + "-"
 	loaders := layer{
-		Name: fmt.Sprintf("%s-%s-loaders", o.Image.Release.Codename(), o.Image.Arch), Inputs: slices.Concat([]string{loadersRecipe}, loaderSums),
+		Name: prefix + "loaders", Title: "boot loaders", Inputs: slices.Concat([]string{loadersRecipe}, loaderSums),
 		Packages: len(loaderPackages.Packages), Aside: true,
 		Fill: fetched(loaderPackages.Packages, (*site).unpackOnly),
 	}
-	prefix := o.Image.Release.Codename() + "-" + o.Image.Arch + "-"
 	base := layer{
-		Name: prefix + "base", Inputs: slices.Concat([]string{baseRecipe, at}, baseSums), Packages: len(basePackages.Packages),
+		Name: prefix + "base", Title: fmt.Sprintf("Debian %d", o.Image.Release), Inputs: slices.Concat([]string{baseRecipe, at}, baseSums), Packages: len(basePackages.Packages),
 		Fill: fetched(basePackages.Packages, (*site).bootstrap),
 	}
 	middle := layer{
-		Name: prefix + role, Inputs: slices.Concat([]string{roleRecipe, base.Key()}, roleSums), Packages: len(rolePackages.Packages),
+		Name: prefix + role, Title: role + " packages", Inputs: slices.Concat([]string{roleRecipe, base.Key()}, roleSums), Packages: len(rolePackages.Packages),
 		Fill: fetched(rolePackages.Packages, (*site).install),
 	}
 	ours := layer{
-		Name: prefix + role + "-pgha", Inputs: slices.Concat([]string{roleRecipe, middle.Key()}, ownSums), Packages: len(own),
+		Name: prefix + role + "-pgha", Title: "pgha", Inputs: slices.Concat([]string{roleRecipe, middle.Key()}, ownSums), Packages: len(own),
 		Fill: fetched(nil, func(s *site, _ []string) error { return s.install(own) }),
 	}
 	image := layer{
-		Name: prefix + role + "-image", Inputs: slices.Concat([]string{imageRecipe, ours.Key(), loaders.Key()}, o.imageInputs()),
+		Name: prefix + role + "-image", Title: "settings, initramfs", Inputs: slices.Concat([]string{imageRecipe, ours.Key(), loaders.Key()}, o.imageInputs()),
 		Fill: fetched(nil, func(s *site, _ []string) error { return s.finish() }),
 	}
 	return []layer{loaders, base, middle, ours, image}, nil
@@ -135,6 +134,8 @@ type site struct {
 	db     database
 	log    *os.File
 	newest int64
+	// configures is how many packages are being configured.
+	configures int
 }
 
 func (o Options) site(dir string, lower []string) *site {
@@ -158,8 +159,7 @@ func (s *site) make(ctx context.Context, f func(*site) error) (_ time.Time, err 
 	if err := os.MkdirAll(logs, 0o755); err != nil { //nolint:gosec // no secrets
 		return time.Time{}, err
 	}
-	name, _, _ := strings.Cut(filepath.Base(s.over.Dir), ".new-")
-	if s.log, err = os.Create(filepath.Join(logs, name+".log")); err != nil {
+	if s.log, err = os.Create(filepath.Join(logs, filepath.Base(s.over.Dir)+".log")); err != nil {
 		return time.Time{}, err
 	}
 	defer s.log.Close() //nolint:errcheck // for people
@@ -169,8 +169,11 @@ func (s *site) make(ctx context.Context, f func(*site) error) (_ time.Time, err 
 	}
 	err = f(s)
 	err = errors.Join(err, unmount())
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w\n      log: %s", err, s.log.Name())
+	}
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%w\n      log: %s", err, s.log.Name())
+		return time.Time{}, err
 	}
 	t := s.time()
 	return t, clean(filepath.Join(s.over.Dir, "fs"), t)
@@ -345,6 +348,7 @@ func (s *site) divert(debs []*deb, before map[string]diversion) error {
 // configure has dpkg do the rest.
 func (s *site) configure(debs []*deb) error {
 	step.Note(s.ctx, "configures %d packages", len(debs))
+	s.configures = len(debs)
 	if err := s.db.addUnpacked(debs); err != nil {
 		return err
 	}
@@ -362,18 +366,4 @@ func (s *site) configure(debs []*deb) error {
 		}
 	}
 	return err
-}
-
-// insidePath is root's PATH on a Debian machine.
-const insidePath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-// chroot runs a program in the root, with processes of its own and without a network; whatever it leaves running ends with it.
-func (s *site) chroot(args ...string) error {
-	c := run.Command(slices.Concat([]string{
-		"unshare", "--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "--mount-proc", "--root=" + s.root, "--wd=/",
-		"env", "--ignore-environment", "PATH=" + insidePath, "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
-		"DEBCONF_NONINTERACTIVE_SEEN=true", "PYTHONDONTWRITEBYTECODE=1", "INITRD=No", fmt.Sprintf("SOURCE_DATE_EPOCH=%d", s.time().Unix()),
-	}, args)...)
-	c.Log = s.log
-	return s.Runner.Run(s.ctx, c)
 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgbake/pgbake/internal/run"
@@ -26,7 +27,8 @@ type store struct {
 	run run.Runner
 	dir string
 	// work gets what is not whole yet, on the same file system.
-	work string
+	work     string
+	progress seen
 }
 
 // connections is how many downloads run at a time; one is three times slower on a near mirror (images.md).
@@ -51,19 +53,15 @@ func (s store) fill(ctx context.Context, packages []Package, offline bool) error
 	if err != nil {
 		return err
 	}
-	total, done, mu := int64(0), int64(0), sync.Mutex{}
+	total, done := int64(0), atomic.Int64{}
 	for _, p := range missing {
 		total += p.Size
 	}
+	step.Note(ctx, "fetches %d packages, %d MB", len(missing), (total+999_999)/1_000_000)
+	s.progress = func(n int) { step.Progress(ctx, done.Add(int64(n)), total) }
 	return parallel(ctx, connections, missing, func(ctx context.Context, p Package) error {
 		if err := s.fetch(ctx, client, p); err != nil {
 			return fmt.Errorf("fetch %s %s: %w", p.Name, p.Version, err)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		before := done * 4 / total
-		if done += p.Size; done*4/total != before || done == p.Size {
-			step.Note(ctx, "%d packages to fetch, %d of %d MB", len(missing), done>>20, total>>20)
 		}
 		return nil
 	})
@@ -148,7 +146,7 @@ func (s store) once(ctx context.Context, client *http.Client, p Package) (err er
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // gone when all went well
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(body, p.Size+1))
+	n, err := io.Copy(io.MultiWriter(f, h, s.progress), io.LimitReader(body, p.Size+1))
 	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}
@@ -156,6 +154,14 @@ func (s store) once(ctx context.Context, client *http.Client, p Package) (err er
 		return fmt.Errorf("got %d bytes with sha256 %s from %s, want %d with %s", n, sum, p.URI, p.Size, p.SHA256)
 	}
 	return os.Rename(f.Name(), s.path(p))
+}
+
+// seen is told how many bytes came by.
+type seen func(n int)
+
+func (s seen) Write(p []byte) (int, error) {
+	s(len(p))
+	return len(p), nil
 }
 
 func open(ctx context.Context, client *http.Client, uri string) (io.ReadCloser, error) {

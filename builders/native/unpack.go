@@ -10,8 +10,11 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pgbake/pgbake/internal/step"
 )
 
 // unpacker lays the files of packages into a root as dpkg does, several packages at a time. Every path is looked up
@@ -64,9 +67,14 @@ func unpack(ctx context.Context, root string, debs []*deb, diverted map[string]d
 	}
 	// The longest first, so that none of them is left alone at the end.
 	sortBy(order, func(a, b int) bool { return debs[a].size > debs[b].size })
+	all, done := int64(0), atomic.Int64{}
+	for _, d := range debs {
+		all += d.size
+	}
 	err = parallel(ctx, workers(), order, func(ctx context.Context, i int) error {
 		p := &place{u: u, index: i, deb: debs[i], buffer: make([]byte, 256<<10), parent: -1}
 		defer p.close()
+		defer func() { step.Progress(ctx, done.Add(debs[i].size), all) }()
 		if err := contents(ctx, debs[i].path, p.put); err != nil {
 			return fmt.Errorf("unpack %s: %w", debs[i].name, err)
 		}

@@ -43,6 +43,13 @@ func Progress(ctx context.Context, done, total int64) {
 	}
 }
 
+// Result says, from inside of a step, what stands beside its time when it has ended.
+func Result(ctx context.Context, format string, args ...any) {
+	if i, ok := ctx.Value(noteKey{}).(*ui.Item); ok {
+		i.Result(fmt.Sprintf(format, args...))
+	}
+}
+
 // Run runs the steps one after the other. When one fails, it and those before it are undone, the last first.
 func Run(ctx context.Context, u *ui.UI, steps ...Step) error {
 	for i, s := range steps {

@@ -58,6 +58,7 @@ type Item struct {
 	begun time.Time
 	// How far it is: done of total, in any unit; total is 0 where nobody knows.
 	done, total int64
+	result      string
 }
 
 // Begin says that a piece of work starts. End it.
@@ -97,6 +98,13 @@ func (i *Item) Progress(done, total int64) {
 	i.done, i.total = min(done, total), total // drawn by the next tick: there may be thousands of these
 }
 
+// Result is what is said of the work beside its time, when it has ended.
+func (i *Item) Result(text string) {
+	i.u.mu.Lock()
+	defer i.u.mu.Unlock()
+	i.result = text
+}
+
 // End says how long the work took. What went wrong is said by main.
 func (i *Item) End(err error) {
 	u, took := i.u, Elapsed(time.Since(i.begun))
@@ -108,8 +116,11 @@ func (i *Item) End(err error) {
 			break
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		took = "failed after " + took
+	case i.result != "":
+		took += " · " + i.result
 	}
 	if u.live {
 		u.line(u.bold("==>") + " " + i.name + "  " + took)
@@ -120,6 +131,22 @@ func (i *Item) End(err error) {
 	} else {
 		u.line("    " + i.name + ": " + took)
 	}
+	u.draw()
+}
+
+// Done says of a piece of work that it was not necessary, and why.
+func (u *UI) Done(name, why string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.line(u.bold("==>") + " " + name + "  " + why)
+	u.draw()
+}
+
+// Head begins what belongs together.
+func (u *UI) Head(text string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.line(u.bold(text))
 	u.draw()
 }
 

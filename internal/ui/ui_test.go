@@ -16,7 +16,9 @@ func talk(level Level) string {
 	u := New(&out, level)
 	i := u.Begin("build the root")
 	i.Note("downloading")
+	i.Result("7 MB")
 	i.End(nil)
+	u.Done("boot loaders", "from the cache")
 	u.Begin("start node1").End(errors.New("said by main"))
 	if w := u.Trace(); w != nil {
 		fmt.Fprintln(w, "+ true")
@@ -28,7 +30,8 @@ func talk(level Level) string {
 func TestPlainLines(t *testing.T) {
 	normal := `==> build the root
     build the root: downloading
-    build the root: 0.0s
+    build the root: 0.0s · 7 MB
+==> boot loaders  from the cache
 ==> start node1
     start node1: failed after 0.0s
 `
