@@ -101,7 +101,16 @@ func (a *app) bakeImages(ctx context.Context, f imageFlags) ([]native.Baked, err
 	if err := native.CanBake(f.arch); err != nil {
 		return nil, err
 	}
-	o, err := a.bakeOptions(ctx, c, all, f)
+	cache, err := native.Cache()
+	if err != nil {
+		return nil, err
+	}
+	release, err := native.Use(ctx, cache)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	o, err := a.bakeOptions(ctx, c, all, f, cache)
 	if err != nil {
 		return nil, err
 	}
@@ -165,11 +174,9 @@ func formatsNamed(names []string) ([]images.Format, error) {
 }
 
 // bakeOptions are what all the images have in common.
-func (a *app) bakeOptions(ctx context.Context, c *cluster.Cluster, all []images.Image, f imageFlags) (o native.BakeOptions, err error) {
+func (a *app) bakeOptions(ctx context.Context, c *cluster.Cluster, all []images.Image, f imageFlags, cache string) (o native.BakeOptions, err error) {
 	o.Runner, o.UI, o.Out, o.Version, o.Force, o.Offline = a.runner(), a.ui, filepath.Join(a.out, "images"), version, f.force, f.offline
-	if o.Cache, err = native.Cache(); err != nil {
-		return o, err
-	}
+	o.Cache = cache
 	if o.Lock, err = a.lockFor(ctx, c, all, f, o.Cache); err != nil {
 		return o, err
 	}

@@ -37,6 +37,11 @@ With --diff nothing is written; the exit code is 3 when an update would change s
 			if err != nil {
 				return err
 			}
+			release, err := native.Use(cmd.Context(), cache)
+			if err != nil {
+				return err
+			}
+			defer release()
 			file := a.lockFile(file)
 			before, err := native.LoadLock(file)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
