@@ -23,7 +23,12 @@ type overlay struct {
 // mount mounts the overlay; call the function returned to unmount it.
 func (o overlay) mount() (unmount func() error, err error) {
 	lower := o.Lower
-	options := []string{"metacopy=off", "redirect_dir=off", "index=off"}
+	options := []string{"index=off"}
+	if rootless() {
+		options = append(options, "userxattr") // which rules out the two below by itself
+	} else {
+		options = append(options, "metacopy=off", "redirect_dir=off")
+	}
 	if o.Dir != "" {
 		none := filepath.Join(o.Dir, "none")
 		for _, d := range []string{filepath.Join(o.Dir, "fs"), filepath.Join(o.Dir, "work"), none, o.Root} {
@@ -36,9 +41,6 @@ func (o overlay) mount() (unmount func() error, err error) {
 		}
 		// volatile leaves out every fsync, dpkg's own too: a root whose making is interrupted is thrown away.
 		options = append(options, "upperdir="+filepath.Join(o.Dir, "fs"), "workdir="+filepath.Join(o.Dir, "work"), "volatile")
-	}
-	if rootless() {
-		options = append(options[1:], "userxattr") // which rules metacopy out by itself
 	}
 	options = append(options, "lowerdir="+strings.Join(lower, ":"))
 	for _, d := range append(lower, o.Dir) {
