@@ -44,7 +44,7 @@ const bakeRecipe = "bake 1"
 // key is the hash of everything that decides an image's bytes.
 func (o BakeOptions) key() (string, error) {
 	tree, err := Key(o.Options)
-	return hash(bakeRecipe, tree), err
+	return hash(bakeRecipe, disk.Version, tree), err
 }
 
 func (o BakeOptions) dir() string { return filepath.Join(o.Out, o.Image.Name()) }
@@ -168,7 +168,7 @@ func (o BakeOptions) write(ctx context.Context, t Tree, p plan) (m images.Manife
 			return m, err
 		}
 	}
-	l := disk.Layout{Seed: p.key, Time: t.Time, Arch: o.Image.Arch, Loaders: t.Loaders}
+	l := disk.Layout{Tree: t.Stack, Seed: p.key, Time: t.Time, Arch: o.Image.Arch, Loaders: t.Loaders}
 	raw, err := o.raw(ctx, t, p, l)
 	if err != nil {
 		return m, err
@@ -180,7 +180,7 @@ func (o BakeOptions) write(ctx context.Context, t Tree, p plan) (m images.Manife
 			switch f.Name {
 			case "raw": // there
 			case "tar":
-				if err := disk.Tar(ctx, t.Dir, out, l); err != nil {
+				if err := disk.Tar(ctx, out, l); err != nil {
 					return err
 				}
 			default:
@@ -226,6 +226,6 @@ func (o BakeOptions) raw(ctx context.Context, t Tree, p plan, l disk.Layout) (st
 	name = filepath.Join(dir, name)
 	return name, step.Run(ctx, o.UI, step.Step{Name: "disk", Run: func(ctx context.Context) error {
 		step.Note(ctx, "writes the file systems")
-		return disk.Write(ctx, t.Dir, name, l)
+		return disk.Write(ctx, name, l)
 	}})
 }

@@ -25,6 +25,8 @@ type layer struct {
 	Inputs []string
 	// Packages is how many it installs.
 	Packages int
+	// Lasting says that many images will stand on it.
+	Lasting bool
 	// Aside says that it is no part of the root.
 	Aside bool
 	// Fill makes it: what it leaves in dir/fs is the layer. It returns the time that nothing in it may be newer than.
@@ -33,6 +35,14 @@ type layer struct {
 
 // Key is the hash of all that decides its content.
 func (l layer) Key() string { return hash(append([]string{l.Name}, l.Inputs...)...) }
+
+// packed is where a lasting layer, once made, keeps itself in compressed disks' form: it goes with the layer.
+func (l layer) packed(m made) string {
+	if !l.Lasting {
+		return ""
+	}
+	return filepath.Join(filepath.Dir(m.Dir), "packed")
+}
 
 // layers keeps them, each in NAME-KEY/ with fs/ and time, and NAME-KEY.lock beside it: its users hold the lock, and its
 // time tells when it was last used.

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/pgbake/pgbake/builders/native/disk"
 	"github.com/pgbake/pgbake/images"
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/internal/ui"
@@ -58,6 +59,8 @@ type Tree struct {
 	Work string
 	// Packages is how many are installed.
 	Packages int
+	// Stack is what Dir shows, the lowest layer first.
+	Stack []disk.Layer
 	// Layers are the tree's and the loaders', in the order of their making; Made are those that were not in the cache.
 	Layers []images.Input
 	Made   []string
@@ -110,6 +113,7 @@ func Root(ctx context.Context, o Options, use func(context.Context, Tree) error)
 			continue
 		}
 		dirs = append([]string{made.Dir}, dirs...)
+		t.Stack = append(t.Stack, disk.Layer{Dir: made.Dir, Cache: l.packed(made)})
 		t.Time, t.Packages = made.Time, t.Packages+l.Packages
 	}
 	if err := os.Mkdir(t.Dir, 0o700); err != nil {

@@ -92,11 +92,11 @@ func (o Options) stack() ([]layer, error) {
 	}
 	base := layer{
 		Name: prefix + "base", Title: fmt.Sprintf("Debian %d", o.Image.Release), Inputs: slices.Concat([]string{baseRecipe, at}, baseSums), Packages: len(basePackages.Packages),
-		Fill: fetched(basePackages.Packages, (*site).bootstrap),
+		Lasting: true, Fill: fetched(basePackages.Packages, (*site).bootstrap),
 	}
 	middle := layer{
 		Name: prefix + role, Title: role + " packages", Inputs: slices.Concat([]string{roleRecipe, base.Key()}, roleSums), Packages: len(rolePackages.Packages),
-		Fill: fetched(rolePackages.Packages, (*site).install),
+		Lasting: true, Fill: fetched(rolePackages.Packages, (*site).install),
 	}
 	ours := layer{
 		Name: prefix + role + "-pgha", Title: "pgha", Inputs: slices.Concat([]string{roleRecipe, middle.Key()}, ownSums), Packages: len(own),

@@ -71,11 +71,11 @@ func debian(t *testing.T) string {
 func TestBoot(t *testing.T) {
 	dir := debian(t)
 	out := t.TempDir()
-	l := layout(t)
+	l := layout(t, dir)
 	l.Files = images.Image{Role: images.Proxy, Release: 12, Arch: "amd64"}.Files()
 	raw, image := filepath.Join(out, "disk.raw"), filepath.Join(out, "disk.qcow2")
 	begin := time.Now()
-	if err := Write(t.Context(), dir, raw, l); err != nil {
+	if err := Write(t.Context(), raw, l); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("raw: %v", time.Since(begin))

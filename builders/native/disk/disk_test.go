@@ -23,14 +23,18 @@ import (
 var epoch = time.Unix(1_760_000_000, 0)
 
 // layout is what the tests build: GRUB and shim are this host's.
-func layout(t *testing.T) Layout {
+func layout(t *testing.T, dirs ...string) Layout {
 	t.Helper()
 	for _, f := range []string{"/usr/lib/grub/i386-pc/kernel.img", "/usr/lib/grub/x86_64-efi-signed", "/usr/lib/shim"} {
 		if _, err := os.Stat(f); err != nil {
 			missing(t, "grub-pc-bin, grub-efi-amd64-signed or shim-signed")
 		}
 	}
-	return Layout{Seed: "test", Time: epoch, Arch: "amd64", Loaders: "/", Files: []rootfs.File{
+	var tree []Layer
+	for _, dir := range dirs {
+		tree = append(tree, Layer{Dir: dir})
+	}
+	return Layout{Tree: tree, Seed: "test", Time: epoch, Arch: "amd64", Loaders: "/", Files: []rootfs.File{
 		{Path: "/etc/added/by.conf", Mode: 0o600, Body: []byte("added\n")},
 	}}
 }
@@ -61,8 +65,8 @@ func tool(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// tree has one of everything: it is no Debian, but a disk of it is a disk.
-func tree(t *testing.T) string {
+// sample has one of everything: it is no Debian, but a disk of it is a disk.
+func sample(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name string, size int) {
@@ -122,27 +126,35 @@ func sum(t *testing.T, name string) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
+// cut is a part of the disk as a file of its own, in the disk's directory.
+func cut(t *testing.T, raw, name string, first, sectors int64) string {
+	t.Helper()
+	name = filepath.Join(filepath.Dir(raw), name)
+	tool(t, "dd", "if="+raw, "of="+name, "bs=64K", fmt.Sprint("skip=", first/128), fmt.Sprint("count=", sectors/128), "conv=sparse", "status=none")
+	tool(t, "truncate", "--size", fmt.Sprint(sectors*sectorSize), name)
+	return name
+}
+
+// rootOf is the disk's root file system.
+func rootOf(t *testing.T, raw string) string {
+	t.Helper()
+	info, err := os.Stat(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cut(t, raw, "root.ext4", rootFirst, (info.Size()-rootFirst*sectorSize-1<<20)/groupBytes*groupBytes/sectorSize)
+}
+
 func TestDiskIsCleanForThoseWhoJudge(t *testing.T) {
-	dir, out := tree(t), t.TempDir()
+	dir, out := sample(t), t.TempDir()
 	raw := filepath.Join(out, "disk.raw")
-	if err := Write(t.Context(), dir, raw, layout(t)); err != nil {
+	if err := Write(t.Context(), raw, layout(t, dir)); err != nil {
 		t.Fatal(err)
 	}
 	if got := tool(t, "sgdisk", "--verify", raw); !strings.Contains(got, "No problems found") {
 		t.Error(got)
 	}
-	cut := func(name string, first, sectors int64) string {
-		name = filepath.Join(out, name)
-		tool(t, "dd", "if="+raw, "of="+name, "bs=64K", fmt.Sprint("skip=", first/128), fmt.Sprint("count=", sectors/128), "conv=sparse", "status=none")
-		return name
-	}
-	info, err := os.Stat(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rootSize := (info.Size() - rootFirst*sectorSize - 1<<20) / groupBytes * groupBytes
-	fs, esp := cut("root.ext4", rootFirst, rootSize/sectorSize), cut("esp.fat", espFirst, espSize)
-	tool(t, "truncate", "--size", fmt.Sprint(rootSize), fs)
+	fs, esp := rootOf(t, raw), cut(t, raw, "esp.fat", espFirst, espSize)
 	tool(t, "e2fsck", "-fn", fs)
 	tool(t, "fsck.vfat", "-n", esp)
 
@@ -180,10 +192,10 @@ func TestDiskIsCleanForThoseWhoJudge(t *testing.T) {
 }
 
 func TestFormatsHoldTheDisk(t *testing.T) {
-	dir, out := tree(t), t.TempDir()
-	l := layout(t)
+	dir, out := sample(t), t.TempDir()
+	l := layout(t, dir)
 	raw := filepath.Join(out, "disk.raw")
-	if err := Write(t.Context(), dir, raw, l); err != nil {
+	if err := Write(t.Context(), raw, l); err != nil {
 		t.Fatal(err)
 	}
 	for _, format := range images.Formats {
@@ -193,7 +205,7 @@ func TestFormatsHoldTheDisk(t *testing.T) {
 			case "raw":
 				return
 			case "tar":
-				if err := Tar(t.Context(), dir, name, l); err != nil {
+				if err := Tar(t.Context(), name, l); err != nil {
 					t.Fatal(err)
 				}
 				if got := tool(t, "tar", "--zstd", "-tf", name); !strings.Contains(got, "./usr/bin/same\n") || strings.Contains(got, "ssh_host") {
@@ -223,9 +235,10 @@ func TestFormatsHoldTheDisk(t *testing.T) {
 
 // The same tree gives the same bytes, wherever it lies and in whatever order its names come.
 func TestSameBytes(t *testing.T) {
-	l, out := layout(t), t.TempDir()
+	out := t.TempDir()
 	sums := map[string]string{}
-	for i, dir := range []string{tree(t), tree(t)} {
+	for i, dir := range []string{sample(t), sample(t)} {
+		l := layout(t, dir)
 		// As if built later: the last thing that happens to a tree is not in the image.
 		if err := os.Chtimes(filepath.Join(dir, "usr"), time.Now(), time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
@@ -235,7 +248,7 @@ func TestSameBytes(t *testing.T) {
 		if err := os.Mkdir(filepath.Dir(at(raw)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := Write(t.Context(), dir, at(raw), l); err != nil {
+		if err := Write(t.Context(), at(raw), l); err != nil {
 			t.Fatal(err)
 		}
 		for _, f := range images.Formats {
@@ -244,7 +257,7 @@ func TestSameBytes(t *testing.T) {
 			switch f.Name {
 			case "raw":
 			case "tar":
-				err = Tar(t.Context(), dir, name, l)
+				err = Tar(t.Context(), name, l)
 			default:
 				err = Convert(t.Context(), f.Name, at(raw), name, l)
 			}
@@ -261,20 +274,19 @@ func TestSameBytes(t *testing.T) {
 }
 
 func TestNothingHalfIsLeft(t *testing.T) {
-	out := t.TempDir()
-	l := layout(t)
+	dir, out := sample(t), t.TempDir()
+	l := layout(t, dir)
 	l.Size = 200 << 20
-	dir := tree(t)
 	if err := os.Truncate(filepath.Join(dir, "usr/bin/program"), 300<<20); err != nil {
 		t.Fatal(err)
 	}
-	err := Write(t.Context(), dir, filepath.Join(out, "disk.raw"), l)
-	if err == nil || !strings.Contains(err.Error(), "make the image larger") {
+	err := Write(t.Context(), filepath.Join(out, "disk.raw"), l)
+	if err == nil || !strings.Contains(err.Error(), "make the disk larger") {
 		t.Errorf("error is %v", err)
 	}
 	l.Size = 0
-	empty := t.TempDir()
-	if err := Write(t.Context(), empty, filepath.Join(out, "disk.raw"), l); err == nil || !strings.Contains(err.Error(), "no link /vmlinuz") {
+	l.Tree[0].Dir = t.TempDir()
+	if err := Write(t.Context(), filepath.Join(out, "disk.raw"), l); err == nil || !strings.Contains(err.Error(), "no link /vmlinuz") {
 		t.Errorf("error is %v", err)
 	}
 	if left, _ := os.ReadDir(out); len(left) > 0 {

@@ -35,6 +35,10 @@ const (
 	firstFreeInode = 11
 )
 
+// alignment, in blocks, is where a layer's bodies begin, and go on behind what lies between them: the chunks of a
+// compressed disk then hold the same bytes wherever the layer lies.
+const alignment = chunk / blockSize
+
 type extent struct{ logical, physical, blocks uint32 }
 
 // ext4 is a file system in the making.
@@ -47,33 +51,33 @@ type ext4 struct {
 	seed     uint32 // of all checksums
 
 	groups  uint32
-	gdt     uint32 // blocks
-	used    []byte // bitmap of all blocks
-	tables  []uint32
-	next    uint32 // where to look for a free block
-	inodes  []byte // all inode tables up to the last inode in use
+	gdt     uint32   // blocks
+	used    []byte   // bitmap of all blocks
+	spare   []extent // blocks that are taken while the others get their places, and then free
+	next    uint32   // where to look for a free block
+	inodes  []byte   // all inode tables up to the last inode in use
 	dirs    []uint32
 	nodes   []*node
 	lastIno uint32
 }
 
 // writeExt4 writes a file system of size bytes, whole groups of 128 MiB.
-func writeExt4(ctx context.Context, w io.WriterAt, size int64, root *node, id, hash images.UUID, label string, at time.Time) error {
+func writeExt4(ctx context.Context, w io.WriterAt, size int64, t *tree, id, hash images.UUID, label string, at time.Time) error {
 	f := &ext4{
 		ctx: ctx, w: w, id: id, hash: hash, label: label, at: at.Unix(), seed: crc32c(^uint32(0), id[:]),
 		groups: uint32(size / groupBytes), lastIno: firstFreeInode, //nolint:gosec // below 2^32 blocks: checked by Write
 	}
-	if err := f.write(root); err != nil {
+	if err := f.write(t); err != nil {
 		return fmt.Errorf("write ext4: %w", err)
 	}
 	return nil
 }
 
-func (f *ext4) write(root *node) error {
+func (f *ext4) write(t *tree) error {
 	f.layout()
-	f.number(root)
+	f.number(t.root)
 	if max := f.groups * groupInodes; f.lastIno > max {
-		return fmt.Errorf("%d files, but only %d fit: make the image larger", f.lastIno, max)
+		return fmt.Errorf("%d files, but only %d fit\n      hint: make the disk larger", f.lastIno, max)
 	}
 	f.inodes = make([]byte, (int(f.lastIno)+15)/16*blockSize)
 	f.dirs = make([]uint32, f.groups)
@@ -83,13 +87,40 @@ func (f *ext4) write(root *node) error {
 	if err := f.journal(); err != nil {
 		return err
 	}
-	if err := f.directories(root); err != nil {
+	for _, bodies := range t.bodies {
+		if err := f.layer(bodies); err != nil {
+			return err
+		}
+	}
+	if err := f.directory(t.root, t.root.ino); err != nil {
 		return err
 	}
 	if err := f.files(); err != nil {
 		return err
 	}
+	if err := f.copyBodies(); err != nil {
+		return err
+	}
+	for _, e := range f.spare {
+		f.free(e)
+	}
 	return f.metadata()
+}
+
+// layer gives bodies their places, one behind the other. Those that a layer above hides have theirs too, but nothing
+// is written there.
+func (f *ext4) layer(bodies []*node) error {
+	f.next = (f.next + alignment - 1) / alignment * alignment
+	for _, n := range bodies {
+		var err error
+		if n.extents, err = f.allocate(n.bodyBlocks()); err != nil {
+			return err
+		}
+		if n.links == 0 {
+			f.spare = append(f.spare, n.extents...)
+		}
+	}
+	return nil
 }
 
 // hasSuper tells whether a group has a copy of the superblock: sparse_super, 0, 1 and the powers of 3, 5 and 7.
@@ -106,20 +137,27 @@ func hasSuper(g uint32) bool {
 	return g <= 1
 }
 
-// layout marks the blocks of everything whose place is given.
+// layout marks the blocks of everything whose place is given. What lies between bodies takes whole alignments, and the
+// tables of all groups that a flexible group can have: their places then do not depend on the disk's size.
 func (f *ext4) layout() {
 	f.gdt = (f.groups*descSize + blockSize - 1) / blockSize
 	f.used = make([]byte, f.groups*blockSize)
-	f.tables = make([]uint32, f.groups)
+	supers := 1 + f.gdt + reservedGDT
 	for g := range f.groups {
 		if hasSuper(g) {
-			f.mark(g*groupBlocks, 1+f.gdt+reservedGDT)
+			f.mark(g*groupBlocks, supers)
 		}
-	}
-	for g := range f.groups {
 		f.mark(f.blockBitmap(g), 1)
 		f.mark(f.inodeBitmap(g), 1)
 		f.mark(f.inodeTable(g), tableBlocks)
+	}
+	for g := range f.groups {
+		if hasSuper(g) {
+			f.keep(g*groupBlocks, g*groupBlocks+supers)
+		}
+		if g%flexGroups == 0 {
+			f.keep(f.flexStart(g), f.flexStart(g)+flexGroups*(2+tableBlocks))
+		}
 	}
 }
 
@@ -145,19 +183,37 @@ func (f *ext4) mark(block, n uint32) {
 	}
 }
 
+// keep takes what is free from one block up to the whole alignment behind another; for now.
+func (f *ext4) keep(from, to uint32) {
+	for b := from; b < (to+alignment-1)/alignment*alignment; b++ {
+		if f.isFree(b) {
+			f.mark(b, 1)
+			f.spare = append(f.spare, extent{physical: b, blocks: 1})
+		}
+	}
+}
+
+func (f *ext4) isFree(block uint32) bool { return f.used[block/8]&(1<<(block%8)) == 0 }
+
+func (f *ext4) free(e extent) {
+	for b := e.physical; b < e.physical+e.blocks; b++ {
+		f.used[b/8] &^= 1 << (b % 8)
+	}
+}
+
 // allocate takes the next free blocks, in as few runs as there are.
 func (f *ext4) allocate(n uint32) ([]extent, error) {
 	var all []extent
 	for logical := uint32(0); logical < n; {
 		if f.next >= f.groups*groupBlocks {
-			return nil, fmt.Errorf("it is full at %d MiB: make the image larger", int64(f.groups)*groupBytes>>20)
+			return nil, fmt.Errorf("it is full at %d MiB\n      hint: make the disk larger", int64(f.groups)*groupBytes>>20)
 		}
 		b := f.next
 		f.next++
-		if f.used[b/8]&(1<<(b%8)) != 0 {
+		if !f.isFree(b) {
 			continue
 		}
-		f.used[b/8] |= 1 << (b % 8)
+		f.mark(b, 1)
 		// An initialized extent has at most 32768 blocks.
 		if k := len(all) - 1; k >= 0 && all[k].physical+all[k].blocks == b && all[k].blocks < 32768 {
 			all[k].blocks++

@@ -2,10 +2,6 @@ package disk
 
 import (
 	"fmt"
-	"io"
-	"runtime"
-	"slices"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -150,9 +146,8 @@ func extentNode(extents []extent, most int, depth uint16) []byte {
 	return b
 }
 
-// files writes everything that is no directory. Places are given in order, bodies are copied side by side.
+// files gives inodes, and blocks where they have none yet, to everything that is no directory.
 func (f *ext4) files() error {
-	var bodies []*node
 	for _, n := range f.nodes {
 		if n.is(unix.S_IFDIR) {
 			continue
@@ -160,35 +155,11 @@ func (f *ext4) files() error {
 		if err := f.place(n); err != nil {
 			return fmt.Errorf("%s: %w", n.source, err)
 		}
-		if len(n.extents) > 0 {
-			bodies = append(bodies, n)
-		}
-	}
-	work := make(chan *node)
-	errs := make([]error, runtime.GOMAXPROCS(0))
-	var wg sync.WaitGroup
-	for i := range errs {
-		wg.Go(func() {
-			buf := make([]byte, 1<<20)
-			for n := range work {
-				if errs[i] == nil {
-					errs[i] = f.copyBody(n, buf)
-				}
-			}
-		})
-	}
-	for _, n := range bodies {
-		work <- n
-	}
-	close(work)
-	wg.Wait()
-	if i := slices.IndexFunc(errs, func(e error) bool { return e != nil }); i >= 0 {
-		return errs[i]
 	}
 	return nil
 }
 
-// place gives a file its blocks and writes its inode.
+// place writes a file's inode, and gives it blocks when it is in no layer.
 func (f *ext4) place(n *node) (err error) {
 	switch {
 	case n.is(unix.S_IFIFO):
@@ -207,40 +178,10 @@ func (f *ext4) place(n *node) (err error) {
 	case n.is(unix.S_IFLNK):
 		n.source, n.body = "", []byte(n.target)
 	}
-	if n.extents, err = f.allocate(uint32((n.size + blockSize - 1) / blockSize)); err != nil { //nolint:gosec // it is full first
-		return err
-	}
-	return f.mapped(n)
-}
-
-func (f *ext4) copyBody(n *node, buf []byte) error {
-	r, err := n.open()
-	if err != nil {
-		return err
-	}
-	defer r.Close() //nolint:errcheck // only read
-	left := n.size
-	for _, e := range n.extents {
-		at := e.physical
-		for end := e.physical + e.blocks; at < end; {
-			size := min(int64(len(buf)), int64(end-at)*blockSize, left)
-			if _, err := io.ReadFull(r, buf[:size]); err != nil {
-				return fmt.Errorf("read %s: %w", n.source, err)
-			}
-			left -= size
-			if err := f.sparse(at, buf[:size]); err != nil {
-				return err
-			}
-			at += uint32((size + blockSize - 1) / blockSize) //nolint:gosec // at most 256
+	if n.extents == nil {
+		if n.extents, err = f.allocate(n.bodyBlocks()); err != nil {
+			return err
 		}
 	}
-	return nil
-}
-
-// sparse writes what is not zero.
-func (f *ext4) sparse(block uint32, b []byte) error {
-	if isZero(b) {
-		return nil
-	}
-	return f.put(block, b)
+	return f.mapped(n)
 }

@@ -13,11 +13,7 @@ var direntType = map[uint32]byte{
 	unix.S_IFREG: 1, unix.S_IFDIR: 2, unix.S_IFCHR: 3, unix.S_IFBLK: 4, unix.S_IFIFO: 5, unix.S_IFSOCK: 6, unix.S_IFLNK: 7,
 }
 
-// directories writes dir and all below it. They lie together: looking a path up is what a boot does most.
-func (f *ext4) directories(root *node) error {
-	return f.directory(root, root.ino)
-}
-
+// directory writes dir and all below it. They lie together: looking a path up is what a boot does most.
 func (f *ext4) directory(dir *node, parent uint32) error {
 	least := 1
 	if dir.ino == firstFreeInode {

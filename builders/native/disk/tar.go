@@ -16,8 +16,8 @@ import (
 )
 
 // Tar writes the tree as a root for containers, compressed with zstd: what Write puts on a disk less what starts one.
-func Tar(ctx context.Context, dir, out string, l Layout) error {
-	root, err := scan(ctx, dir, l.Files, images.Absent, l.Time)
+func Tar(ctx context.Context, out string, l Layout) error {
+	tree, err := scan(ctx, l.Tree, l.Files, images.Absent, l.Time)
 	if err != nil {
 		return fmt.Errorf("write tar %s: %w", out, err)
 	}
@@ -28,7 +28,7 @@ func Tar(ctx context.Context, dir, out string, l Layout) error {
 		}
 		t := tar.NewWriter(z)
 		first := map[*node]string{}
-		err = walk(root, "/", func(name string, n *node) error {
+		err = walk(tree.root, "/", func(name string, n *node) error {
 			if err := ctx.Err(); err != nil {
 				return context.Cause(ctx)
 			}
@@ -81,7 +81,11 @@ func tarEntry(t *tar.Writer, first map[*node]string, name string, n *node) error
 	if h.Typeflag != tar.TypeReg {
 		return nil
 	}
-	r, err := n.open()
+	if n.source == "" {
+		_, err := t.Write(n.body)
+		return err
+	}
+	r, err := os.Open(n.source)
 	if err != nil {
 		return err
 	}

@@ -1,17 +1,14 @@
 package disk
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
-	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -20,121 +17,107 @@ import (
 	"github.com/pgbake/pgbake/rootfs"
 )
 
-// node is one inode of the tree as an image will hold it: everything in it is the same on every host.
-type node struct {
-	mode     uint32 // type and permissions, as stat has them
-	uid, gid uint32
-	size     int64
-	mtime    int64 // seconds
-	rdev     uint64
-	target   string // of a symbolic link
-	xattrs   []xattr
-	entries  []entry // of a directory, sorted by name
-	links    int     // names, or for a directory what "." and ".." make of it
-	source   string  // the file with the body; body when empty
-	body     []byte
-
-	// Where the file system has put it.
-	ino     uint32
-	extents []extent
+// Layer is a directory whose files lie over those of the layers below it. It is what overlayfs makes of an upper
+// directory: whiteouts and opaque directories hide what is below.
+type Layer struct {
+	Dir string
+	// Cache is a directory where something may be kept that makes the next image of this layer faster: of a layer that
+	// never changes, and removed with it. It need not exist; nothing is kept when it is empty.
+	Cache string
 }
 
-// entry is a name in a directory.
-type entry struct {
-	name string
-	*node
+// tree is all that an image will hold.
+type tree struct {
+	root *node
+	// bodies are the files of each layer, those that others hide too: a layer's place on a disk depends on nothing above it.
+	bodies [][]*node
 }
 
-type xattr struct {
-	name  string
-	value []byte
-}
-
-// carried are the extended attributes that an image keeps. Others belong to the host (security.selinux) or to
-// the layers (overlay).
-var carried = []string{"security.capability", "system.posix_acl_access", "system.posix_acl_default"}
-
-func (n *node) is(kind uint32) bool { return n.mode&unix.S_IFMT == kind }
-
-// open returns the body of a regular file.
-func (n *node) open() (io.ReadCloser, error) {
-	if n.source == "" {
-		return io.NopCloser(bytes.NewReader(n.body)), nil
+// scan reads the layers, the lowest first, without what absent names, and lays files over them. No time in it is later
+// than at, and directories are of that time: when theirs last changed is the build's business.
+func scan(ctx context.Context, layers []Layer, files []rootfs.File, absent func(string, bool) bool, at time.Time) (*tree, error) {
+	t := &tree{bodies: make([][]*node, len(layers))}
+	roots, errs := make([]*node, len(layers)), make([]error, len(layers))
+	var wg sync.WaitGroup
+	for i, l := range layers {
+		wg.Go(func() { roots[i], t.bodies[i], errs[i] = scanLayer(ctx, l, absent, at) })
 	}
-	return os.Open(n.source)
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for _, root := range roots {
+		t.root = merge(t.root, root)
+	}
+	for _, f := range files {
+		if err := t.add(f, at.Unix()); err != nil {
+			return nil, fmt.Errorf("add %s: %w", f.Path, err)
+		}
+	}
+	count(t.root)
+	return t, nil
 }
 
-// scanner reads a tree.
+// scanLayer reads one layer; bodies are its files that have one, in the order of their names.
+func scanLayer(ctx context.Context, l Layer, absent func(string, bool) bool, at time.Time) (root *node, bodies []*node, err error) {
+	s := scanner{absent: absent, at: at.Unix(), links: map[[2]uint64]*node{}}
+	if root, err = s.read(ctx, l.Dir, "/"); err != nil {
+		return nil, nil, fmt.Errorf("read tree %s: %w", l.Dir, err)
+	}
+	if !root.is(unix.S_IFDIR) {
+		return nil, nil, fmt.Errorf("read tree %s: it is no directory", l.Dir)
+	}
+	return root, s.bodies, nil
+}
+
+// scanner reads a directory and all below it.
 type scanner struct {
 	absent func(name string, dir bool) bool
 	at     int64
 	links  map[[2]uint64]*node // by device and inode
-}
-
-// scan reads the tree below dir, without what absent names, and lays files over it. No time in it is later than at,
-// and directories are of that time: when theirs last changed is the build's business.
-func scan(ctx context.Context, dir string, files []rootfs.File, absent func(string, bool) bool, at time.Time) (*node, error) {
-	s := scanner{absent: absent, at: at.Unix(), links: map[[2]uint64]*node{}}
-	root, err := s.read(ctx, dir, "/")
-	if err != nil {
-		return nil, fmt.Errorf("read tree %s: %w", dir, err)
-	}
-	for _, f := range files {
-		uid, gid, err := rootfs.LookupOwner(dir, f.Owner)
-		if err != nil {
-			return nil, fmt.Errorf("add %s: %w", f.Path, err)
-		}
-		if err := s.add(root, f, uint32(uid), uint32(gid)); err != nil { //nolint:gosec // ids of a passwd
-			return nil, fmt.Errorf("add %s: %w", f.Path, err)
-		}
-	}
-	count(root)
-	return root, nil
+	bodies []*node
 }
 
 // read makes the node of what lies at a path of the host, which is name in the image.
-func (s scanner) read(ctx context.Context, at, name string) (*node, error) {
+func (s *scanner) read(ctx context.Context, at, name string) (*node, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	info, err := os.Lstat(at)
-	if err != nil {
-		return nil, err
+	var st syscall.Stat_t
+	if err := syscall.Lstat(at, &st); err != nil {
+		return nil, &fs.PathError{Op: "lstat", Path: at, Err: err}
 	}
-	st := info.Sys().(*syscall.Stat_t) // builds run on Linux
-	key := [2]uint64{st.Dev, st.Ino}
-	if n := s.links[key]; n != nil && !info.IsDir() {
-		return n, nil
+	n := &node{mode: st.Mode, uid: st.Uid, gid: st.Gid, mtime: min(max(st.Mtim.Sec, 0), s.at), source: at}
+	if st.Nlink > 1 && !n.is(unix.S_IFDIR) {
+		key := [2]uint64{st.Dev, st.Ino}
+		if first := s.links[key]; first != nil {
+			return first, nil
+		}
+		s.links[key] = n
 	}
-	n := &node{
-		mode: st.Mode, uid: st.Uid, gid: st.Gid, mtime: min(max(st.Mtim.Sec, 0), s.at), source: at,
-	}
-	if n.xattrs, err = xattrs(at); err != nil {
-		return nil, err
-	}
+	var err error
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		n.size = st.Size
-	case unix.S_IFLNK:
-		if n.target, err = os.Readlink(at); err != nil {
-			return nil, err
+		if n.size > 0 {
+			s.bodies = append(s.bodies, n)
 		}
+		err = n.readXattrs(at)
+	case unix.S_IFLNK:
+		n.target, err = os.Readlink(at)
 		n.size = int64(len(n.target))
 	case unix.S_IFCHR, unix.S_IFBLK:
 		n.rdev = st.Rdev
 	case unix.S_IFDIR:
 		n.mtime = s.at
-		if n.entries, err = s.entries(ctx, at, name); err != nil {
-			return nil, err
+		if err = n.readXattrs(at); err == nil {
+			n.entries, err = s.entries(ctx, at, name)
 		}
 	}
-	if st.Nlink > 1 && !info.IsDir() {
-		s.links[key] = n
-	}
-	return n, nil
+	return n, err
 }
 
-func (s scanner) entries(ctx context.Context, at, name string) ([]entry, error) {
+func (s *scanner) entries(ctx context.Context, at, name string) ([]entry, error) {
 	list, err := os.ReadDir(at) // sorted
 	if err != nil {
 		return nil, err
@@ -146,7 +129,7 @@ func (s scanner) entries(ctx context.Context, at, name string) ([]entry, error) 
 		if d.Type()&fs.ModeSocket != 0 || s.absent(inside, d.IsDir()) {
 			continue
 		}
-		n, err := s.read(ctx, path.Join(at, d.Name()), inside)
+		n, err := s.read(ctx, at+"/"+d.Name(), inside)
 		if err != nil {
 			return nil, err
 		}
@@ -156,8 +139,11 @@ func (s scanner) entries(ctx context.Context, at, name string) ([]entry, error) 
 }
 
 // add lays one file over the tree; directories on its way are made.
-func (s scanner) add(root *node, f rootfs.File, uid, gid uint32) error {
-	dir := root
+func (t *tree) add(f rootfs.File, at int64) error {
+	if f.Owner != "" {
+		return fmt.Errorf("it is %s's: only root's files are laid over a tree", f.Owner)
+	}
+	dir := t.root
 	parent, base := path.Split(path.Clean(f.Path))
 	for part := range strings.SplitSeq(strings.Trim(parent, "/"), "/") {
 		if part == "" {
@@ -165,7 +151,7 @@ func (s scanner) add(root *node, f rootfs.File, uid, gid uint32) error {
 		}
 		next := dir.child(part)
 		if next == nil {
-			next = &node{mode: unix.S_IFDIR | 0o755, mtime: s.at}
+			next = &node{mode: unix.S_IFDIR | 0o755, mtime: at}
 			dir.put(part, next)
 		}
 		if !next.is(unix.S_IFDIR) {
@@ -177,92 +163,7 @@ func (s scanner) add(root *node, f rootfs.File, uid, gid uint32) error {
 		return errors.New("a directory is in its place")
 	}
 	dir.put(base, &node{
-		mode: unix.S_IFREG | uint32(f.Mode.Perm()), uid: uid, gid: gid, mtime: s.at, size: int64(len(f.Body)), body: f.Body,
+		mode: unix.S_IFREG | uint32(f.Mode.Perm()), mtime: at, size: int64(len(f.Body)), body: f.Body,
 	})
 	return nil
-}
-
-func (n *node) child(name string) *node {
-	if i, ok := n.find(name); ok {
-		return n.entries[i].node
-	}
-	return nil
-}
-
-func (n *node) put(name string, c *node) {
-	i, ok := n.find(name)
-	if ok {
-		n.entries[i].node = c
-		return
-	}
-	n.entries = slices.Insert(n.entries, i, entry{name, c})
-}
-
-func (n *node) find(name string) (int, bool) {
-	return slices.BinarySearchFunc(n.entries, name, func(e entry, name string) int { return strings.Compare(e.name, name) })
-}
-
-// count sets links to what the image's own names make of it: the tree may have others elsewhere.
-func count(dir *node) {
-	dir.links = 2
-	for _, e := range dir.entries {
-		if e.is(unix.S_IFDIR) {
-			dir.links++
-			count(e.node)
-		} else {
-			e.links++
-		}
-	}
-}
-
-// walk calls f once for every name, a directory before what is in it.
-func walk(n *node, name string, f func(name string, n *node) error) error {
-	if err := f(name, n); err != nil {
-		return err
-	}
-	for _, e := range n.entries {
-		if err := walk(e.node, path.Join(name, e.name), f); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func xattrs(at string) ([]xattr, error) {
-	var names [4096]byte
-	size, err := unix.Llistxattr(at, names[:])
-	if errors.Is(err, unix.ENOTSUP) || size == 0 && err == nil {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, &fs.PathError{Op: "listxattr", Path: at, Err: err}
-	}
-	var all []xattr
-	for _, name := range carried { // in this order
-		if !bytes.Contains(append([]byte{0}, names[:size]...), []byte("\x00"+name+"\x00")) {
-			continue
-		}
-		var value [1024]byte
-		n, err := unix.Lgetxattr(at, name, value[:])
-		if err != nil {
-			return nil, &fs.PathError{Op: "getxattr " + name, Path: at, Err: err}
-		}
-		v := slices.Clone(value[:n])
-		if name == "security.capability" {
-			v = capability(v)
-		}
-		all = append(all, xattr{name, v})
-	}
-	return all, nil
-}
-
-// capability is the value without the user namespace that a file was given its capabilities in: in the image root is
-// root. See VFS_CAP_REVISION_3 in linux/capability.h.
-func capability(v []byte) []byte {
-	if len(v) != 24 {
-		return v
-	}
-	v = slices.Clone(v[:20])
-	binary.LittleEndian.PutUint32(v, binary.LittleEndian.Uint32(v)&0x00ffffff|0x02000000)
-	return v
 }

@@ -18,8 +18,13 @@ import (
 	"github.com/pgbake/pgbake/rootfs"
 )
 
-// Layout is everything that a disk depends on besides its tree.
+// Version is that of the way from a tree to a disk's bytes, in any format. A test fails when they change without it.
+const Version = "1"
+
+// Layout is everything that a disk depends on.
 type Layout struct {
+	// Tree is what the root holds, the lowest layer first.
+	Tree []Layer
 	// Seed is the key of all inputs: every identifier on the disk is derived from it.
 	Seed string
 	// Time is on every file that is not older; whole seconds.
@@ -44,20 +49,20 @@ const (
 	rootFirst = espFirst + espSize
 )
 
-// Write makes a raw, sparse disk image out of the tree below dir. Nothing is left under the name out unless all went well.
-func Write(ctx context.Context, dir, out string, l Layout) (err error) {
+// Write makes a raw, sparse disk image. Nothing is left under the name out unless all went well.
+func Write(ctx context.Context, out string, l Layout) error {
 	if typeRoot[l.Arch] == (images.UUID{}) || l.Seed == "" || l.Time.IsZero() {
 		return fmt.Errorf("write disk %s: architecture %q, seed %q or time %v is none", out, l.Arch, l.Seed, l.Time)
 	}
 	id := images.ID(l.Seed, "root file system")
-	root, err := scan(ctx, dir, slices.Concat(l.Files, bootFiles(id, l.Time)), images.Absent, l.Time)
+	t, err := scan(ctx, l.Tree, slices.Concat(l.Files, bootFiles(id, l.Time)), images.Absent, l.Time)
 	if err != nil {
 		return fmt.Errorf("write disk %s: %w", out, err)
 	}
-	if err := kernel(root); err != nil {
+	if err := kernel(t.root); err != nil {
 		return fmt.Errorf("write disk %s: %w", out, err)
 	}
-	size, rootSize, err := l.sizes(root)
+	size, rootSize, err := l.sizes(t.root)
 	if err != nil {
 		return fmt.Errorf("write disk %s: %w", out, err)
 	}
@@ -66,7 +71,7 @@ func Write(ctx context.Context, dir, out string, l Layout) (err error) {
 			return err
 		}
 		at := offset{f, rootFirst * sectorSize}
-		if err := writeExt4(ctx, at, rootSize, root, id, images.ID(l.Seed, "root hashes"), "root", l.Time); err != nil {
+		if err := writeExt4(ctx, at, rootSize, t, id, images.ID(l.Seed, "root hashes"), "root", l.Time); err != nil {
 			return err
 		}
 		return l.start(f, size, rootSize, id)

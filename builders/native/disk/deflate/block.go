@@ -143,7 +143,7 @@ var lengthCodes = func() (t [maxMatch + 1]lengthCode) {
 		extra := max(0, code/4-1)
 		for v := range 1 << extra {
 			if length < maxMatch {
-				t[length] = lengthCode{uint16(257 + code), uint8(extra), uint8(v)} //nolint:gosec // small constants
+				t[length] = lengthCode{uint16(257 + code), uint8(extra), uint8(v)}
 			}
 			length++
 		}

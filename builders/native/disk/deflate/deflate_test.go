@@ -14,7 +14,7 @@ import (
 // inputs are chunks that an encoder has trouble with.
 func inputs(t testing.TB) map[string][]byte {
 	t.Helper()
-	r := rand.New(rand.NewPCG(1, 2))
+	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same noise each time
 	noise := func(n, symbols int) []byte {
 		b := make([]byte, n)
 		for i := range b {
@@ -105,7 +105,7 @@ func chunks(b *testing.B) [][]byte {
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer f.Close()
+		defer f.Close() //nolint:errcheck // only read
 		info, _ := f.Stat()
 		for at := int64(0); at < info.Size(); at += 16 * MaxInput {
 			buf := make([]byte, MaxInput)

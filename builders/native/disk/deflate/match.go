@@ -148,4 +148,4 @@ func (e *Encoder) parse(src []byte) {
 }
 
 // worth is what a match saves, in quarters of a byte about: each byte four, less what its distance costs.
-func worth(length, dist int) int { return 4*length - bits.Len(uint(dist)) }
+func worth(length, dist int) int { return 4*length - bits.Len(uint(dist)) } //nolint:gosec // positive

@@ -161,7 +161,7 @@ var fixedLits, fixedDists = func() (lits [288]code, dists [distances]code) {
 		case i >= 256 && i < 280:
 			size = 7
 		}
-		lits[i].size = uint8(size) //nolint:gosec // up to nine
+		lits[i].size = uint8(size)
 		sizes[size]++
 	}
 	assign(lits[:], &sizes)
