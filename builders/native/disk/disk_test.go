@@ -297,7 +297,7 @@ func TestNothingHalfIsLeft(t *testing.T) {
 // Every format has its writer, and every writer its row.
 func TestFormatsTable(t *testing.T) {
 	for _, f := range images.Formats {
-		if writers[f.Name] == nil && f.Name != "raw" && f.Name != "tar" {
+		if writers[f.Name].write == nil && f.Name != "raw" && f.Name != "tar" {
 			t.Errorf("nobody writes %s", f.Name)
 		}
 	}

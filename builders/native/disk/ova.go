@@ -20,7 +20,10 @@ func writeOVA(ctx context.Context, in, out *os.File, m meta) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.Close(), os.Remove(d.Name())) }()
+	defer func() { err = errors.Join(err, d.Close()) }()
+	if err := os.Remove(d.Name()); err != nil { // so it goes with its last user, however that ends
+		return err
+	}
 	inner := m
 	inner.name = name + "-disk1.vmdk"
 	if err := writeVMDK(ctx, in, d, inner); err != nil {

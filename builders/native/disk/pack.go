@@ -15,6 +15,12 @@ import (
 // chunk is what compressed formats compress at a time: a qcow2 cluster, a vmdk grain.
 const chunk = 64 << 10
 
+// packer compresses a chunk; nil is for what does not get smaller.
+type packer func(plain []byte) ([]byte, error)
+
+// newPacker makes one for one worker.
+type newPacker func() (packer, error)
+
 // piece is one chunk of a disk that is not zero.
 type piece struct {
 	index  int64
@@ -25,9 +31,11 @@ type piece struct {
 // batch is how many chunks a worker takes at once: more would only cost memory.
 const batch = 16
 
-// eachChunk calls emit for every chunk of the disk that is not zero, in order, after pack has compressed it on all
-// cores. newPack makes a function for one worker; it returns nil for what does not get smaller.
-func eachChunk(ctx context.Context, f *os.File, newPack func() (func([]byte) ([]byte, error), error), emit func(piece) error) error {
+// source gives what is to be compressed to each, in order: runs of batch chunks, at multiples of that.
+type source func(each func(at int64, b []byte) error) error
+
+// eachChunk calls emit for every chunk that is not zero, in order, after pack has compressed it on all cores.
+func eachChunk(ctx context.Context, from source, newPack newPacker, emit func(piece) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	type job struct {
@@ -59,7 +67,7 @@ func eachChunk(ctx context.Context, f *os.File, newPack func() (func([]byte) ([]
 	wg.Go(func() {
 		defer close(work)
 		defer close(inOrder)
-		err := eachRun(f, batch*chunk, func(at int64, b []byte) error {
+		err := from(func(at int64, b []byte) error {
 			j := &job{first: at / chunk, buf: b, done: make(chan struct{})}
 			select {
 			case <-ctx.Done():
@@ -88,7 +96,7 @@ func eachChunk(ctx context.Context, f *os.File, newPack func() (func([]byte) ([]
 	return context.Cause(ctx)
 }
 
-func packAll(buf []byte, first int64, pack func([]byte) ([]byte, error)) ([]piece, error) {
+func packAll(buf []byte, first int64, pack packer) ([]piece, error) {
 	var pieces []piece
 	for i := 0; i*chunk < len(buf); i++ {
 		plain := buf[i*chunk : (i+1)*chunk]
@@ -102,6 +110,11 @@ func packAll(buf []byte, first int64, pack func([]byte) ([]byte, error)) ([]piec
 		pieces = append(pieces, piece{first + int64(i), plain, packed})
 	}
 	return pieces, nil
+}
+
+// runs is a sparse file as a source.
+func runs(f *os.File) source {
+	return func(each func(int64, []byte) error) error { return eachRun(f, batch*chunk, each) }
 }
 
 // eachRun reads a sparse file, size bytes at a time at multiples of size, without its holes; the last run is padded

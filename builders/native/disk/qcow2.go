@@ -38,17 +38,17 @@ type qcow2 struct {
 }
 
 // writeQcow2 writes the raw disk in as a qcow2 compressed with zlib, which every QEMU reads.
-func writeQcow2(ctx context.Context, in, out *os.File, _ meta) error {
-	return qcow2Of(ctx, in, out, 0, newDeflate)
+func writeQcow2(ctx context.Context, in, out *os.File, m meta) error {
+	return qcow2Of(ctx, in, out, 0, m.pack)
 }
 
-// writeQcow2Zstd is smaller and faster; QEMU 5.1 or later reads it.
-func writeQcow2Zstd(ctx context.Context, in, out *os.File, _ meta) error {
-	return qcow2Of(ctx, in, out, 1, newZstd)
+// writeQcow2Zstd is faster to make and to read; QEMU 5.1 or later reads it.
+func writeQcow2Zstd(ctx context.Context, in, out *os.File, m meta) error {
+	return qcow2Of(ctx, in, out, 1, m.pack)
 }
 
 // newDeflate compresses as qcow2 wants it: deflate without a header, distances up to 4 KiB.
-func newDeflate() (func([]byte) ([]byte, error), error) {
+func newDeflate() (packer, error) {
 	e := deflate.New(4096)
 	var buf []byte
 	return func(plain []byte) ([]byte, error) {
@@ -57,7 +57,7 @@ func newDeflate() (func([]byte) ([]byte, error), error) {
 	}, nil
 }
 
-func newZstd() (func([]byte) ([]byte, error), error) {
+func newZstd() (packer, error) {
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(chunk), zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))
 	var buf []byte
@@ -75,7 +75,7 @@ func smaller(packed, plain []byte) []byte {
 	return bytes.Clone(packed)
 }
 
-func qcow2Of(ctx context.Context, in, out *os.File, kind byte, pack func() (func([]byte) ([]byte, error), error)) error {
+func qcow2Of(ctx context.Context, in, out *os.File, kind byte, pack newPacker) error {
 	info, err := in.Stat()
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func qcow2Of(ctx context.Context, in, out *os.File, kind byte, pack func() (func
 	}
 	q.count(0, q.pos)
 	q.w = bufio.NewWriterSize(out, 1<<20)
-	if err := eachChunk(ctx, in, pack, q.add); err != nil {
+	if err := eachChunk(ctx, runs(in), pack, q.add); err != nil {
 		return err
 	}
 	table, blocks, err := q.refcounts()

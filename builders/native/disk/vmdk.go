@@ -43,7 +43,7 @@ func writeVMDK(ctx context.Context, in, out *os.File, m meta) error {
 	if err := v.write(head); err != nil {
 		return err
 	}
-	if err := eachChunk(ctx, in, newZlib, v.add); err != nil {
+	if err := eachChunk(ctx, runs(in), m.pack, v.add); err != nil {
 		return err
 	}
 	if err := v.closeTable(); err != nil {
@@ -73,7 +73,7 @@ func writeVMDK(ctx context.Context, in, out *os.File, m meta) error {
 }
 
 // newZlib compresses as grains want it: deflate between zlib's header and checksum, RFC 1950.
-func newZlib() (func([]byte) ([]byte, error), error) {
+func newZlib() (packer, error) {
 	e := deflate.New(32 << 10)
 	var buf []byte
 	return func(plain []byte) ([]byte, error) {

@@ -157,20 +157,3 @@ type offset struct {
 }
 
 func (o offset) WriteAt(b []byte, at int64) (int, error) { return o.f.WriteAt(b, at+o.by) }
-
-// whole lets f write a file beside name and gives it that name when it is all there.
-func whole(name string, f func(*os.File) error) (err error) {
-	w, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".new-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write %s: %w", name, errors.Join(err, os.Remove(w.Name())))
-		}
-	}()
-	if err = errors.Join(f(w), w.Chmod(0o644), w.Close()); err != nil {
-		return err
-	}
-	return os.Rename(w.Name(), name)
-}
