@@ -117,7 +117,7 @@ type plan struct {
 	// manifest has the files that are as they should be, todo the formats that are missing.
 	manifest images.Manifest
 	todo     []images.Format
-	// old are the files of other inputs.
+	// old are files of other inputs that nobody asks for.
 	old []string
 }
 
@@ -135,9 +135,11 @@ func (o BakeOptions) plan() (p plan, err error) {
 	}
 	var files []images.Output
 	for _, f := range m.Files {
-		if m.Key == p.key && !o.Force && intact(filepath.Join(o.dir(), f.File), f, m.Created) {
+		wanted := slices.ContainsFunc(o.Formats, func(w images.Format) bool { return w.Name == f.Format })
+		switch {
+		case m.Key == p.key && !(o.Force && wanted) && intact(filepath.Join(o.dir(), f.File), f, m.Created):
 			files = append(files, f)
-		} else {
+		case !wanted:
 			p.old = append(p.old, f.File)
 		}
 	}
@@ -163,6 +165,9 @@ func (o BakeOptions) write(ctx context.Context, t Tree, p plan) (m images.Manife
 		return m, err
 	}
 	// Until all of it is there, nothing vouches for any of it.
+	for _, f := range p.old {
+		o.UI.Say("removes %s: it is of an older image", f)
+	}
 	for _, name := range append([]string{images.ManifestName, images.SumsName, images.SignatureName}, p.old...) {
 		if err := os.Remove(filepath.Join(o.dir(), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return m, err

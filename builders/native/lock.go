@@ -169,29 +169,39 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s: %s %s -> %s", c.Layer, c.Name, c.Old, c.New)
 }
 
-// Diff is what changes from the old lock to the new one, by layer and name. A nil lock has nothing in it.
+// Diff is what changes from the old lock to the new one, by layer and name; archives are of the layer "sources". A nil
+// lock has nothing in it.
 func Diff(before, after *Lock) []Change {
 	changes := map[[2]string]*Change{}
-	each := func(l *Lock, put func(c *Change, p Package)) {
+	change := func(layer, name string) *Change {
+		k := [2]string{layer, name}
+		if changes[k] == nil {
+			changes[k] = &Change{Layer: layer, Name: name}
+		}
+		return changes[k]
+	}
+	each := func(l *Lock, put func(c *Change, version, sum string)) {
 		if l == nil {
 			return
 		}
+		for _, s := range l.Sources {
+			put(change("sources", s.Suite), s.URI, s.Key)
+		}
 		for _, layer := range l.Layers {
 			for _, p := range layer.Packages {
-				k := [2]string{layer.Name, p.Name}
-				if changes[k] == nil {
-					changes[k] = &Change{Layer: layer.Name, Name: p.Name}
-				}
-				put(changes[k], p)
+				put(change(layer.Name, p.Name), p.Version, p.SHA256)
 			}
 		}
 	}
-	sums := map[[2]string]string{}
-	each(before, func(c *Change, p Package) { c.Old, sums[[2]string{c.Layer, c.Name}] = p.Version, p.SHA256 })
-	each(after, func(c *Change, p Package) {
-		c.New = p.Version
-		if c.Old == c.New && sums[[2]string{c.Layer, c.Name}] != p.SHA256 {
+	sums := map[*Change]string{}
+	each(before, func(c *Change, version, sum string) { c.Old, sums[c] = version, sum })
+	each(after, func(c *Change, version, sum string) {
+		c.New = version
+		if c.Old == c.New && sums[c] != sum {
 			c.New += " (built anew)"
+			if c.Layer == "sources" {
+				c.New = version + " (another key)"
+			}
 		}
 	})
 	var all []Change

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -61,10 +62,9 @@ With --diff nothing is written; the exit code is 3 when an update would change s
 			case diff && len(changes) > 0:
 				a.ui.Next(a.self() + " lock")
 				return errUnhealthy
-			case before != nil && len(changes) == 0:
+			// More than the packages is in it: who wants them.
+			case diff || before != nil && bytes.Equal(before.Bytes(), after.Bytes()):
 				a.ui.Say("%s is up to date", file)
-				return nil
-			case diff:
 				return nil
 			}
 			if err := after.Save(file); err != nil {
