@@ -137,7 +137,7 @@ func (o BakeOptions) plan() (p plan, err error) {
 	for _, f := range m.Files {
 		wanted := slices.ContainsFunc(o.Formats, func(w images.Format) bool { return w.Name == f.Format })
 		switch {
-		case m.Key == p.key && !(o.Force && wanted) && intact(filepath.Join(o.dir(), f.File), f, m.Created):
+		case m.Key == p.key && (!o.Force || !wanted) && intact(filepath.Join(o.dir(), f.File), f, m.Created):
 			files = append(files, f)
 		case !wanted:
 			p.old = append(p.old, f.File)
