@@ -9,8 +9,11 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pgbake/pgbake/internal/step"
 )
 
 // stripe is how many blocks are read and written at once: 1 MiB.
@@ -103,9 +106,11 @@ func (f *ext4) copyBodies() error {
 		}
 	}
 	slices.SortFunc(nodes, func(a, b *node) int { return int(a.extents[0].physical) - int(b.extents[0].physical) })
-	return sideBySide(f.ctx, stripes(nodes), func() func([]part) error {
+	all, done := stripes(nodes), atomic.Int64{}
+	return sideBySide(f.ctx, all, func() func([]part) error {
 		buf := make([]byte, stripe*blockSize)
 		return func(parts []part) error {
+			step.Progress(f.ctx, done.Add(1), int64(len(all)))
 			b, err := readAll(parts, buf)
 			if err != nil {
 				return err

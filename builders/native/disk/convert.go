@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/images"
+	"github.com/pgbake/pgbake/internal/step"
 )
 
 // meta is what a format may want to know besides the disk's bytes.
@@ -49,7 +50,8 @@ func Convert(ctx context.Context, format, raw, out string, l Layout) error {
 	if w.packing != "" {
 		var known kept
 		defer known.close()
-		for _, layer := range l.Tree {
+		for i, layer := range l.Tree {
+			step.Note(ctx, "compresses layer %d of %d", i+1, len(l.Tree))
 			if err := Pack(ctx, layer, format); err != nil {
 				return fmt.Errorf("convert to %s: %w", format, err)
 			}
@@ -57,6 +59,7 @@ func Convert(ctx context.Context, format, raw, out string, l Layout) error {
 		}
 		m.pack = known.before(w.pack)
 	}
+	step.Note(ctx, "writes it")
 	in, err := os.Open(raw)
 	if err != nil {
 		return fmt.Errorf("convert to %s: %w", format, err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/images"
+	"github.com/pgbake/pgbake/internal/step"
 )
 
 // A layer keeps its chunks compressed, since they are the same on every disk of it:
@@ -80,6 +81,7 @@ func Pack(ctx context.Context, l Layer, format string) error {
 	}
 	all := func(each func(int64, []byte) error) error {
 		for _, parts := range stripes(bodies) {
+			step.Progress(ctx, int64(parts[0].physical), int64(next))
 			buf := make([]byte, stripe*blockSize)
 			if _, err := readAll(parts, buf); err != nil {
 				return err

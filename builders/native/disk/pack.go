@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pgbake/pgbake/internal/step"
 )
 
 // chunk is what compressed formats compress at a time: a qcow2 cluster, a vmdk grain.
@@ -113,8 +115,17 @@ func packAll(buf []byte, first int64, pack packer) ([]piece, error) {
 }
 
 // runs is a sparse file as a source.
-func runs(f *os.File) source {
-	return func(each func(int64, []byte) error) error { return eachRun(f, batch*chunk, each) }
+func runs(ctx context.Context, f *os.File) source {
+	return func(each func(int64, []byte) error) error {
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		return eachRun(f, batch*chunk, func(at int64, b []byte) error {
+			step.Progress(ctx, at, info.Size())
+			return each(at, b)
+		})
+	}
 }
 
 // eachRun reads a sparse file, size bytes at a time at multiples of size, without its holes; the last run is padded

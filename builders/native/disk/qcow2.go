@@ -89,7 +89,7 @@ func qcow2Of(ctx context.Context, in, out *os.File, kind byte, pack newPacker) e
 	}
 	q.count(0, q.pos)
 	q.w = bufio.NewWriterSize(out, 1<<20)
-	if err := eachChunk(ctx, runs(in), pack, q.add); err != nil {
+	if err := eachChunk(ctx, runs(ctx, in), pack, q.add); err != nil {
 		return err
 	}
 	table, blocks, err := q.refcounts()

@@ -43,7 +43,7 @@ func writeVMDK(ctx context.Context, in, out *os.File, m meta) error {
 	if err := v.write(head); err != nil {
 		return err
 	}
-	if err := eachChunk(ctx, runs(in), m.pack, v.add); err != nil {
+	if err := eachChunk(ctx, runs(ctx, in), m.pack, v.add); err != nil {
 		return err
 	}
 	if err := v.closeTable(); err != nil {
