@@ -26,6 +26,8 @@ type api struct {
 	c      *cluster.Cluster
 	rest   string // password
 	client *http.Client
+	// peers gives up sooner: whoever does not take a connection at once is asked again in a moment.
+	peers *http.Client
 }
 
 func newAPI(s *Seed) (*api, error) {
@@ -33,7 +35,7 @@ func newAPI(s *Seed) (*api, error) {
 	if !roots.AppendCertsFromPEM(s.Identity["ca.crt"]) {
 		return nil, errors.New("read " + tlsDir + "/ca.crt: no certificate in it")
 	}
-	conf := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	conf := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
 	if s.Machine.Role == cluster.DB {
 		pair, err := tls.X509KeyPair(s.Identity["etcd-client.crt"], s.Identity["etcd-client.key"])
 		if err != nil {
@@ -41,10 +43,12 @@ func newAPI(s *Seed) (*api, error) {
 		}
 		conf.Certificates = []tls.Certificate{pair}
 	}
-	return &api{s.Cluster, s.Secrets.REST, &http.Client{
-		Timeout:   3 * time.Second,
-		Transport: &http.Transport{TLSClientConfig: conf},
-	}}, nil
+	client := func(dial, all time.Duration) *http.Client {
+		return &http.Client{Timeout: all, Transport: &http.Transport{
+			TLSClientConfig: conf, DialContext: (&net.Dialer{Timeout: dial}).DialContext,
+		}}
+	}
+	return &api{s.Cluster, s.Secrets.REST, client(3*time.Second, 3*time.Second), client(300*time.Millisecond, 2*time.Second)}, nil
 }
 
 // member is what Patroni says of one PostgreSQL, at /patroni.
@@ -53,6 +57,7 @@ type member struct {
 	Role     string `json:"role"`
 	Timeline int    `json:"timeline"`
 	Pending  bool   `json:"pending_restart"`
+	System   string `json:"database_system_identifier"`
 	// Replication is who streams from it.
 	Replication []standby `json:"replication"`
 }
@@ -139,36 +144,60 @@ func (a *api) patroni(addr netip.Addr, path string) string {
 }
 
 func (a *api) do(ctx context.Context, method, url string, in, out any) error {
+	body, err := a.ask(ctx, a.client, method, url, in)
+	var status *statusError
+	if errors.As(err, &status) && out != nil && json.Unmarshal(body, out) == nil {
+		return nil // a refusal in the form of an answer
+	}
+	if err != nil || out == nil {
+		return err
+	}
+	return decode(body, out, url)
+}
+
+// statusError is an answer that is not "200 OK".
+type statusError struct {
+	code int
+	text string
+}
+
+func (e *statusError) Error() string { return e.text }
+
+// ask returns the body of the answer; with a *statusError, too.
+func (a *api) ask(ctx context.Context, client *http.Client, method, url string, in any) ([]byte, error) {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		body = bytes.NewReader(b)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if in != nil {
-		req.SetBasicAuth(restUser, a.rest)
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := a.client.Do(req)
+	if method == http.MethodPatch {
+		req.SetBasicAuth(restUser, a.rest)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // nothing is lost with a body that was read
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return err
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = &statusError{resp.StatusCode, fmt.Sprintf("%s %s: %s: %s", method, url, resp.Status, strings.TrimSpace(string(answer)))}
 	}
-	if out != nil && json.Unmarshal(answer, out) == nil {
-		return nil
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, strings.TrimSpace(string(answer)))
+	return answer, err
+}
+
+func decode(body []byte, out any, url string) error {
+	if err := json.Unmarshal(body, out); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", url, err)
 	}
 	return nil
 }

@@ -45,6 +45,9 @@ type work struct {
 	pending pending
 	states  map[string]string
 	api     *api
+	joining joining
+	// gateWasOpen tells that an earlier apply has let etcd start.
+	gateWasOpen bool
 	Result
 }
 
@@ -56,14 +59,17 @@ type step struct {
 
 // The recipe. Each step may be killed at any point: the next apply finds what is missing and goes on.
 // The gate opens before the first unit that it holds back; the slow restarts run while etcd looks for its peers.
+// What etcd and PostgreSQL may do once it is open, join decides.
 var recipe = []step{
 	{"address", "", (*work).awaitAddress},
 	{"data disk", cluster.DB, (*work).dataDisk},
 	{"stock clusters", cluster.DB, (*work).refuseStockClusters},
+	{"etcd data", cluster.DB, (*work).refuseForeignEtcd},
 	{"files", "", (*work).writeFiles},
 	{"gate", "", (*work).openGate},
 	{"firewall", "", (*work).firewall},
 	{"etcd", cluster.DB, (*work).startEtcd},
+	{"witness", cluster.Proxy, (*work).startWitness},
 	{"haproxy", cluster.Proxy, (*work).startHAProxy},
 	{"keepalived", cluster.Proxy, (*work).startKeepalived},
 	{"reload", "", (*work).reload},
@@ -88,6 +94,7 @@ func (a *Agent) Apply(ctx context.Context) (*Result, error) {
 		a.note(State{Step: "seed", Error: err.Error()})
 		return nil, err
 	}
+	defer w.joining.counter.close()
 	for _, s := range recipe {
 		if s.who != "" && s.who != w.seed.Machine.Role {
 			continue
@@ -124,7 +131,10 @@ func (a *Agent) prepare() (*work, error) {
 	if err != nil {
 		return nil, &SeedError{err}
 	}
-	return &work{Agent: a, seed: seed, files: files, api: api, pending: pending{file: filepath.Join(a.Root, pendingFile)}}, nil
+	return &work{
+		Agent: a, seed: seed, files: files, api: api, pending: pending{file: filepath.Join(a.Root, pendingFile)},
+		gateWasOpen: exists(filepath.Join(a.Root, gate)),
+	}, nil
 }
 
 // awaitAddress refuses to be a machine that this one is not.

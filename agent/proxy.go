@@ -13,10 +13,14 @@ import (
 const (
 	haproxySocket = "/run/haproxy/admin.sock"
 	// readWrite is the backend of the read-write port, as haproxy.cfg names it.
-	readWrite = "postgres_rw"
+	readWrite   = "postgres_rw"
+	witnessUnit = "pgha-witness.service"
 )
 
 func (w *work) startHAProxy(ctx context.Context) error { return w.bring(ctx, "haproxy.service", false) }
+
+// startWitness lets the members ask what this proxy remembers.
+func (w *work) startWitness(ctx context.Context) error { return w.bring(ctx, witnessUnit, false) }
 
 func (w *work) startKeepalived(ctx context.Context) error {
 	if !w.seed.Cluster.VirtualAddress.IsValid() {
@@ -27,7 +31,7 @@ func (w *work) startKeepalived(ctx context.Context) error {
 
 // awaitPrimary waits until HAProxy leads writers to one.
 func (w *work) awaitPrimary(ctx context.Context) error {
-	return w.await(ctx, "a primary", condition{
+	err := w.await(ctx, "a primary", condition{
 		holds: func(ctx context.Context) bool {
 			up, err := serversUp(ctx, haproxySocket, readWrite)
 			return err == nil && len(up) == 1
@@ -42,6 +46,10 @@ func (w *work) awaitPrimary(ctx context.Context) error {
 			return "no member leads yet, though Patroni answers everywhere"
 		},
 	})
+	if err != nil {
+		return err
+	}
+	return w.remember(ctx)
 }
 
 // serversUp names the servers of a backend that take traffic.

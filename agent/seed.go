@@ -101,7 +101,7 @@ func (s *Seed) units() []string {
 	if s.Machine.Role == cluster.DB {
 		return []string{"etcd.service", "patroni.service"}
 	}
-	return []string{"haproxy.service", "keepalived.service"}
+	return []string{"haproxy.service", "keepalived.service", witnessUnit}
 }
 
 func names(ms []cluster.Machine) string {

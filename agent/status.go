@@ -19,6 +19,8 @@ type Status struct {
 	Confirm     []string `json:"confirm"`
 	// Serves names the servers that this proxy's read-write port leads to; only on a proxy.
 	Serves []string `json:"serves,omitempty"`
+	// Joins is the machine that joins etcd, or is replaced in it, at this moment; a proxy cannot know.
+	Joins string `json:"joins,omitempty"`
 	// Holds is the virtual address while it is on this proxy's card.
 	Holds string `json:"holds,omitempty"`
 }
@@ -34,9 +36,11 @@ type MemberStatus struct {
 	// Etcd tells whether the member's etcd sees a quorum; nil where it cannot be asked, as from a proxy.
 	Etcd *bool `json:"etcd,omitempty"`
 	// PendingRestart tells that a changed parameter waits for a restart of PostgreSQL.
-	PendingRestart bool   `json:"pending_restart,omitempty"`
-	Error          string `json:"error,omitempty"`
-	confirm        []string
+	PendingRestart bool `json:"pending_restart,omitempty"`
+	// Waiting says what the machine's agent waits for before it starts etcd.
+	Waiting string `json:"waiting,omitempty"`
+	Error   string `json:"error,omitempty"`
+	confirm []string
 }
 
 // Status asks every member, each with a deadline, and never fails for one that does not answer.
@@ -61,6 +65,7 @@ func (a *Agent) Status(ctx context.Context) (*Status, error) {
 		wg.Go(func() { s.Members[i] = api.status(ctx, n, seed.Machine.Role == cluster.DB) })
 	}
 	wg.Wait()
+	a.addJoining(ctx, api, seed, s)
 	for _, m := range s.Members {
 		s.Confirm = append(s.Confirm, m.confirm...)
 	}
@@ -71,6 +76,36 @@ func (a *Agent) Status(ctx context.Context) (*Status, error) {
 		}
 	}
 	return s, nil
+}
+
+// addJoining adds what machines without Patroni wait for: a member asks them, a proxy was asked by them.
+func (a *Agent) addJoining(ctx context.Context, api *api, seed *Seed, s *Status) {
+	if seed.Machine.Role == cluster.Proxy {
+		heard := readHeard(a.Root)
+		for i := range s.Members {
+			s.Members[i].Waiting = heard[s.Members[i].Name].Waiting
+		}
+		return
+	}
+	var wg sync.WaitGroup
+	for i, n := range seed.Cluster.Nodes {
+		if m := &s.Members[i]; m.Error != "" {
+			wg.Go(func() {
+				theirs, _ := api.greet(ctx, n, greeting{Name: seed.Machine.Name}) // no answer: nothing is known
+				m.Waiting = theirs.Waiting
+			})
+		}
+	}
+	wg.Wait()
+	for i, m := range s.Members {
+		if m.Etcd == nil || !*m.Etcd {
+			continue
+		}
+		if pairs, err := api.pairs(ctx, seed.Cluster.Nodes[i].Address, api.lockKey(), false); err == nil && len(pairs) > 0 {
+			s.Joins = string(pairs[0].Value)
+		}
+		return
+	}
 }
 
 func (a *api) status(ctx context.Context, n cluster.Node, askEtcd bool) MemberStatus {

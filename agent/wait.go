@@ -17,6 +17,8 @@ const (
 	lockFile  = "/run/pgha/lock"
 	// poll is how often a condition is looked at: often enough to cost a boot nothing, seldom enough to cost no CPU.
 	poll = 200 * time.Millisecond
+	// pollMost is how long a slow machine is left alone after a look.
+	pollMost = 3 * time.Second
 )
 
 // State is what an apply is at, for `pgha status` and anybody who asks why nothing happens.
@@ -65,8 +67,13 @@ type condition struct {
 	why func(context.Context) string
 }
 
-// await looks at the condition until it holds. What it waits for is said when it changes, and every minute.
+// await looks at the condition until it holds.
 func (w *work) await(ctx context.Context, step string, c condition) error {
+	return w.repeat(ctx, step, func(ctx context.Context) (bool, error) { return c.holds(ctx), nil }, c.why)
+}
+
+// repeat does something until it is done. What it waits for is said when it changes, and every minute.
+func (w *work) repeat(ctx context.Context, step string, once func(context.Context) (done bool, err error), whyOf func(context.Context) string) error {
 	if w.Patience > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, w.Patience)
@@ -76,11 +83,15 @@ func (w *work) await(ctx context.Context, step string, c condition) error {
 	defer tick.Stop()
 	began := time.Now()
 	asked, said, saidAt := began, "", began
-	for !c.holds(ctx) {
+	for {
+		done, err := once(ctx)
+		if done || err != nil && ctx.Err() == nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("waited %s in vain: %s", time.Since(began).Round(time.Second), c.why(context.WithoutCancel(ctx)))
+				return fmt.Errorf("waited %s in vain: %s", time.Since(began).Round(time.Second), whyOf(context.WithoutCancel(ctx)))
 			}
 			return context.Cause(ctx)
 		case <-tick.C:
@@ -89,13 +100,12 @@ func (w *work) await(ctx context.Context, step string, c condition) error {
 			continue
 		}
 		asked = time.Now()
-		if why := c.why(ctx); why != said || time.Since(saidAt) > time.Minute {
+		if why := whyOf(ctx); why != said || time.Since(saidAt) > time.Minute {
 			w.Say("waiting for %s: %s (%s)", step, why, time.Since(began).Round(time.Second))
 			w.note(State{Machine: w.seed.Machine.Name, Step: step, Waiting: why, Since: began})
 			said, saidAt = why, time.Now()
 		}
 	}
-	return nil
 }
 
 // lockTime is how long a lock is waited for: a killed apply may still be on its way out.

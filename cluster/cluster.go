@@ -126,7 +126,7 @@ type Ports struct {
 	Patroni int `yaml:"patroni"`
 	// EtcdClient is where Patroni talks to etcd, on the database machines.
 	EtcdClient int `yaml:"etcd_client"`
-	// EtcdPeer is where etcd's members talk to each other.
+	// EtcdPeer is where etcd's members talk to each other, and members without data to the proxies.
 	EtcdPeer int `yaml:"etcd_peer"`
 	// ReadWrite leads to the primary, on the proxies.
 	ReadWrite int `yaml:"read_write"`

@@ -20,14 +20,15 @@ type port struct {
 
 func (p Ports) of(r Role) []port {
 	if r == Proxy {
-		return []port{{"ssh", p.SSH, false}, {"read_write", p.ReadWrite, false}, {"read_only", p.ReadOnly, false}, {"stats", p.Stats, false}}
+		// Where a member's etcd listens, a proxy answers members that have no data.
+		return []port{{"ssh", p.SSH, false}, {"etcd_peer", p.EtcdPeer, true}, {"read_write", p.ReadWrite, false}, {"read_only", p.ReadOnly, false}, {"stats", p.Stats, false}}
 	}
 	return []port{{"ssh", p.SSH, false}, {"postgres", p.Postgres, true}, {"patroni", p.Patroni, true},
 		{"etcd_client", p.EtcdClient, true}, {"etcd_peer", p.EtcdPeer, true}}
 }
 
 func portRange(k *checker) {
-	for _, p := range append(k.Ports.of(DB), k.Ports.of(Proxy)[1:]...) {
+	for _, p := range append(k.Ports.of(DB), k.Ports.of(Proxy)[2:]...) {
 		switch path := "ports." + p.key; {
 		case p.number < 1 || p.number > 65535:
 			k.say(path, "1 to 65535", "%d is no port", p.number)

@@ -134,6 +134,14 @@ func table(w io.Writer, s *agent.Status) error {
 	for _, server := range s.Serves {
 		fmt.Fprintf(w, "\nread-write connections go to %s\n", server)
 	}
+	for _, m := range s.Members {
+		if m.Waiting != "" {
+			fmt.Fprintf(w, "\n%s waits: %s\n", m.Name, m.Waiting)
+		}
+	}
+	if s.Joins != "" {
+		fmt.Fprintf(w, "\n%s joins etcd, or is replaced in it, at this moment\n", s.Joins)
+	}
 	if s.Holds != "" {
 		fmt.Fprintf(w, "the virtual address %s is here\n", s.Holds)
 	}

@@ -30,8 +30,12 @@ func (l *life) patroniStarts(t *testing.T) {
 			  parameters: {unix_socket_directories: /run/postgresql}
 		EOF
 		chown postgres: /etc/patroni/config.yml
-		mkdir -p /var/lib/pgha
+		mkdir -p /var/lib/pgha /run/pgha
 		touch /var/lib/pgha/configured
+		# Without data, and before the agent has let them, neither starts.
+		systemctl start etcd patroni
+		! systemctl --quiet is-active etcd patroni
+		touch /run/pgha/etcd.env /run/pgha/patroni
 		systemctl start etcd patroni`, l.postgres))
 	l.primary(t)
 	// When memory runs out a backend goes, not the postmaster. A container's kernel may refuse it a score below 0.

@@ -62,7 +62,7 @@ func TestFirewallLetsInOnlyWhoNeedsIt(t *testing.T) {
 			admin:     {p.SSH},
 		}},
 		{site.of(cluster.Proxy)[0], map[string][]int{
-			member:    {p.ReadWrite, p.ReadOnly},
+			member:    {p.EtcdPeer, p.ReadWrite, p.ReadOnly},
 			proxy:     {p.ReadWrite, p.ReadOnly},
 			neighbour: {p.ReadWrite, p.ReadOnly},
 			client:    {p.ReadWrite, p.ReadOnly},

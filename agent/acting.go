@@ -1,0 +1,213 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pgbake/pgbake/agent/join"
+	"github.com/pgbake/pgbake/internal/run"
+)
+
+// act does one step. What etcd refuses is said and tried again after the next look; what this machine's own disk or
+// systemd refuses is an error.
+func (w *work) act(ctx context.Context, a join.Action, o join.Observation) error {
+	j := &w.joining
+	var refused error
+	switch a.Do {
+	case join.Start:
+		return w.letStart(ctx, "")
+	case join.Found:
+		w.Say("found a new etcd cluster: %s", a.Why)
+		return w.letStart(ctx, "ETCD_INITIAL_CLUSTER_STATE=new\n")
+	case join.Order:
+		return os.WriteFile(filepath.Join(w.Root, orderFile), nil, 0o600)
+	case join.Halt:
+		return w.haltEtcd(ctx)
+	case join.SetAside:
+		return w.setEtcdAside(ctx, a.Why)
+	case join.Join:
+		return w.startAsLearner(ctx)
+	case join.Lock:
+		refused = w.api.lock(ctx, j.at, o.Self)
+	case join.Unlock:
+		refused = w.api.unlock(ctx, j.at, o.Self)
+	case join.Remove:
+		w.Say("remove a member from etcd: %s", a.Why)
+		refused = w.api.call(ctx, j.at, "cluster/member/remove", map[string]any{"ID": number(w.mine(o).ID)}, &struct{}{})
+	case join.Promote:
+		refused = w.api.call(ctx, j.at, "cluster/member/promote", map[string]any{"ID": number(o.Member)}, &struct{}{})
+	case join.Add:
+		return w.addLearner(ctx)
+	}
+	if refused != nil {
+		j.why += ": " + refused.Error()
+	}
+	return ctx.Err()
+}
+
+func (w *work) mine(o join.Observation) join.Listed {
+	for _, m := range o.Etcd.Members {
+		if m.Me {
+			return m
+		}
+	}
+	return join.Listed{}
+}
+
+// letStart hands the peer port to etcd and starts it, with what it is told beside /etc/default/etcd.
+func (w *work) letStart(ctx context.Context, env string) error {
+	j := &w.joining
+	if env != "" {
+		path := filepath.Join(w.Root, etcdEnv)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // holds no secret
+			return err
+		}
+		if err := replace(path, []byte("# Written by pgha, which has decided that etcd may start without data.\n"+env), 0o644); err != nil {
+			return err
+		}
+	}
+	j.counter.close()
+	if err := w.systemctl(ctx, "restart", "--no-block", "etcd.service"); err != nil {
+		return err
+	}
+	j.running, j.started = true, time.Now()
+	return w.pending.done("etcd.service")
+}
+
+// haltEtcd stops etcd and takes its leave to start without data back.
+func (w *work) haltEtcd(ctx context.Context) error {
+	if err := os.Remove(filepath.Join(w.Root, etcdEnv)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := w.systemctl(ctx, "stop", "etcd.service"); err != nil {
+		return err
+	}
+	w.joining.running = false
+	return w.answer()
+}
+
+func (w *work) setEtcdAside(ctx context.Context, why string) error {
+	if err := w.haltEtcd(ctx); err != nil {
+		return err
+	}
+	to, err := setAside(w.etcdDir())
+	if err != nil {
+		return err
+	}
+	w.Say("etcd's data is now %s: %s", strings.TrimPrefix(to, filepath.Clean(w.Root)), why)
+	return nil
+}
+
+// setAside renames a directory to a name with the time in it.
+func setAside(dir string) (to string, err error) {
+	to = dir + ".aside-" + time.Now().UTC().Format("20060102T150405.000Z")
+	if err := os.Rename(dir, to); err != nil {
+		return "", fmt.Errorf("set data aside: %w", err)
+	}
+	return to, syncDir(filepath.Dir(dir))
+}
+
+// addLearner adds this machine to the running etcd, and notes on the disk as what: only with the note may it start. A
+// machine that is switched off between the two is added anew.
+func (w *work) addLearner(ctx context.Context) error {
+	j := &w.joining
+	w.Say("add %s to etcd as a learner", w.seed.Machine.Name)
+	var added struct {
+		Member etcdMember `json:"member"`
+	}
+	in := map[string]any{"peerURLs": []string{peerURL(w.seed.Cluster, w.seed.Machine.Node)}, "isLearner": true}
+	if err := w.api.call(ctx, j.at, "cluster/member/add", in, &added); err != nil {
+		j.why += ": " + err.Error()
+		return ctx.Err()
+	}
+	return durable(filepath.Join(w.Root, promiseFile), fmt.Appendf(nil, "%x\n", uint64(added.Member.ID)))
+}
+
+// startAsLearner takes the note off the disk before etcd starts: a learner that has lost its log must not be started
+// as the same one again. etcd wants to be told exactly the members that there are.
+func (w *work) startAsLearner(ctx context.Context) error {
+	j := &w.joining
+	list, err := w.api.members(ctx, j.at)
+	if err != nil {
+		j.why += ": " + err.Error()
+		return ctx.Err()
+	}
+	var members []string
+	for _, m := range list.Members {
+		name := m.Name
+		switch {
+		case m.address() == w.seed.Machine.Address:
+			name = w.seed.Machine.Name
+		case name == "":
+			name = fmt.Sprintf("never-ready-%x", uint64(m.ID))
+		}
+		for _, u := range m.PeerURLs {
+			members = append(members, name+"="+u)
+		}
+	}
+	note := filepath.Join(w.Root, promiseFile)
+	if err := errors.Join(os.Remove(note), syncDir(filepath.Dir(note))); err != nil {
+		return err
+	}
+	return w.letStart(ctx, "ETCD_INITIAL_CLUSTER="+strings.Join(members, ",")+"\nETCD_INITIAL_CLUSTER_STATE=existing\n")
+}
+
+// Order is the operator's word that no machine has any data that is needed. It is refused while one that answers has some.
+func (a *Agent) Order(ctx context.Context) error {
+	w, err := a.prepare()
+	if err != nil {
+		return err
+	}
+	w.joining.began, w.joining.heard = time.Now(), map[string]time.Time{}
+	o, err := w.observe(ctx)
+	if err != nil {
+		return err
+	}
+	var with []string
+	if o.Data != join.None || o.Database {
+		with = append(with, "this machine")
+	}
+	for _, p := range o.Peers {
+		if p.State == join.Member || p.State == join.Holds || p.State == join.Newborn {
+			with = append(with, p.Name)
+		}
+	}
+	if o.Etcd != nil || len(with) > 0 {
+		return fmt.Errorf("order a new cluster: there is data on %s\n      hint: `pgha status` says what is waited for; what is not needed: pgha member set-aside", strings.Join(with, ", "))
+	}
+	path := filepath.Join(a.Root, orderFile)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // holds no secret
+		return err
+	}
+	return os.WriteFile(path, nil, 0o600)
+}
+
+// SetAside renames this machine's data of one kind, "etcd" or "postgres", and returns its new name. What uses it is stopped first.
+func (a *Agent) SetAside(ctx context.Context, kind string) (to string, err error) {
+	w, err := a.prepare()
+	if err != nil {
+		return "", err
+	}
+	dir, unit := w.etcdDir(), "etcd.service"
+	if kind == "postgres" {
+		dir, unit = w.databaseDir(), "patroni.service"
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return "", fmt.Errorf("set data aside: %w", err)
+	}
+	for _, stop := range []string{"pgha-apply.service", unit} {
+		if err := a.Runner.Run(ctx, run.Command("systemctl", "stop", stop)); err != nil {
+			return "", err
+		}
+	}
+	if to, err = setAside(dir); err != nil {
+		return "", err
+	}
+	return to, a.Runner.Run(ctx, run.Command("systemctl", "start", "--no-block", "pgha-apply.service"))
+}

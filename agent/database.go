@@ -1,0 +1,194 @@
+package agent
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pgbake/pgbake/agent/join"
+)
+
+const (
+	// patroniGo lets Patroni start until the machine is switched off, before it remembers the cluster.
+	patroniGo = "/run/pgha/patroni"
+	// unfinishedFile lies on the database's own disk from before Patroni begins with an empty directory until
+	// PostgreSQL was seen to run: what is in the directory then has never served anybody.
+	unfinishedFile = "/var/lib/postgresql/pgha.unfinished"
+)
+
+// postgres lets Patroni start and waits until PostgreSQL runs, as the primary or as a replica that streams.
+func (w *work) postgres(ctx context.Context) error {
+	self := w.seed.Machine.Address
+	state, err := w.state(ctx, "patroni.service")
+	if err != nil {
+		return err
+	}
+	let := running(state)
+	if let {
+		if err := w.bring(ctx, "patroni.service", false); err != nil { // its files may have changed
+			return err
+		}
+	}
+	var idleSince, asked time.Time
+	why := "Patroni does not answer yet; see `journalctl -u patroni`"
+	err = w.repeat(ctx, "PostgreSQL", func(ctx context.Context) (bool, error) {
+		m, err := w.api.member(ctx, self)
+		switch {
+		case err == nil && m.runs():
+			return true, nil
+		case err == nil:
+			why = fmt.Sprintf("it is %q as %s; see `journalctl -u patroni`", m.State, m.Role)
+		}
+		if let && time.Since(asked) < time.Second {
+			return false, nil // Patroni works on it; etcd has other things to do than to answer us
+		}
+		asked = time.Now()
+		d, reserve, err := w.observeDatabase(ctx)
+		if err != nil {
+			why = "etcd does not answer: " + err.Error()
+			return false, ctx.Err()
+		}
+		if d.Initialize != join.Reserved || d.AtWork {
+			idleSince = time.Time{}
+		} else if idleSince.IsZero() {
+			idleSince = asked
+		}
+		if !idleSince.IsZero() {
+			d.Idle = asked.Sub(idleSince)
+		}
+		if let && d.There {
+			return false, nil // it is Patroni's now
+		}
+		step, because := join.DecideDatabase(d)
+		if because != "" {
+			why = because
+		}
+		switch step {
+		case join.Refuse:
+			return false, errors.New(because)
+		case join.AsideDatabase:
+			return false, w.setDatabaseAside(because)
+		case join.ReleaseReserve:
+			return false, w.release(ctx, reserve)
+		case join.LetPatroni:
+			if !let {
+				let = true
+				return false, w.letPatroni(ctx, d)
+			}
+		case join.AwaitPatroni:
+		}
+		return false, nil
+	}, func(context.Context) string { return why })
+	if err != nil {
+		return err
+	}
+	return w.remember(ctx)
+}
+
+// observeDatabase looks at the data directory, and asks etcd what Patroni keeps there.
+func (w *work) observeDatabase(ctx context.Context) (join.Database, etcdPair, error) {
+	dir := w.databaseDir()
+	d := join.Database{There: hasDatabase(dir), Copied: exists(filepath.Join(dir, "backup_label")), Unfinished: exists(filepath.Join(w.Root, unfinishedFile))}
+	d.System = systemID(dir)
+	prefix := w.seed.Cluster.Namespace + w.seed.Cluster.Scope + "/"
+	pairs, err := w.api.pairs(ctx, w.seed.Machine.Address, prefix, true)
+	var reserve etcdPair
+	for _, p := range pairs {
+		switch key := strings.TrimPrefix(string(p.Key), prefix); {
+		case key == "initialize":
+			reserve = p
+			d.Initialize, d.Cluster = join.Made, string(p.Value)
+			if len(p.Value) == 0 {
+				d.Initialize = join.Reserved
+			}
+		case key == "leader":
+			d.AtWork = true
+		case strings.HasPrefix(key, "members/"):
+			d.AtWork = d.AtWork || makesDatabase(p.Value)
+		}
+	}
+	return d, reserve, err
+}
+
+// makesDatabase tells whether a member, as it tells etcd, is making the first database: initdb and the start that follows.
+// One that waits for somebody else to do so is stopped.
+func makesDatabase(member []byte) bool {
+	var m struct {
+		State string `json:"state"`
+	}
+	return json.Unmarshal(member, &m) == nil && m.State != "stopped" && m.State != ""
+}
+
+// systemID reads PostgreSQL's system identifier, the first eight bytes of its control file; empty where there is none.
+func systemID(dir string) string {
+	body, err := os.ReadFile(filepath.Join(dir, "global/pg_control"))
+	if err != nil || len(body) < 8 {
+		return ""
+	}
+	return fmt.Sprint(binary.NativeEndian.Uint64(body))
+}
+
+// letPatroni starts Patroni. Where it begins with an empty directory, that is noted first.
+func (w *work) letPatroni(ctx context.Context, d join.Database) error {
+	if !d.There {
+		note := filepath.Join(w.Root, unfinishedFile)
+		if err := os.MkdirAll(filepath.Dir(note), 0o755); err != nil { //nolint:gosec // as Debian has it
+			return err
+		}
+		if err := durable(note, []byte("PostgreSQL has not run here yet.\n")); err != nil {
+			return err
+		}
+	}
+	mark := filepath.Join(w.Root, patroniGo)
+	if err := os.MkdirAll(filepath.Dir(mark), 0o755); err != nil { //nolint:gosec // holds no secret
+		return err
+	}
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		return err
+	}
+	return w.bring(ctx, "patroni.service", false)
+}
+
+// finished tells that PostgreSQL has run here.
+func finished(root string) error {
+	err := os.Remove(filepath.Join(root, unfinishedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (w *work) setDatabaseAside(why string) error {
+	to, err := setAside(w.databaseDir())
+	if err != nil {
+		return err
+	}
+	w.Say("the database is now %s: %s", strings.TrimPrefix(to, filepath.Clean(w.Root)), why)
+	return nil
+}
+
+// release takes an empty reservation out of etcd, unless somebody has done something about it meanwhile.
+func (w *work) release(ctx context.Context, reserve etcdPair) error {
+	w.Say("release the cluster for another machine: the one that was making the first database was switched off")
+	key := base64.StdEncoding.EncodeToString(reserve.Key)
+	_, err := w.api.txn(ctx, w.seed.Machine.Address,
+		map[string]any{"result": "EQUAL", "target": "MOD", "key": key, "mod_revision": reserve.ModRevision},
+		map[string]any{"request_delete_range": map[string]any{"key": key}})
+	if err != nil {
+		w.Say("it is tried again: %v", err)
+	}
+	return ctx.Err()
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

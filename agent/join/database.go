@@ -1,0 +1,92 @@
+package join
+
+import "time"
+
+// ReservedGrace is how long a cluster may be reserved for a first database that nobody makes.
+const ReservedGrace = 10 * time.Second
+
+// Initialize is what Patroni keeps in etcd about the cluster's database.
+type Initialize uint8
+
+// What it may be.
+const (
+	Nobody   Initialize = iota // no database was ever made
+	Reserved                   // some member makes the first one, or was switched off while it did
+	Made                       // there is one, with a system identifier
+)
+
+// Database is what a machine knows before it lets Patroni start.
+type Database struct {
+	// There tells that the data directory is not empty; System is its system identifier, empty when it has none.
+	There  bool
+	System string
+	// Unfinished tells that Patroni began with an empty directory here and that PostgreSQL was never seen to run since;
+	// Copied, that the directory is a base backup whose first start is not done.
+	Unfinished, Copied bool
+	Initialize         Initialize
+	// Cluster is the cluster's system identifier, where it is made.
+	Cluster string
+	// AtWork tells that some Patroni makes the first database at this moment, or leads; Idle, for how long none does.
+	AtWork bool
+	Idle   time.Duration
+}
+
+// DatabaseStep is what to do about it.
+type DatabaseStep uint8
+
+// The steps.
+const (
+	LetPatroni     DatabaseStep = iota // start, clone or make: Patroni knows which
+	AwaitPatroni                       // another one is at work
+	Refuse                             // touch nothing; a person is needed
+	AsideDatabase                      // rename what was begun and not finished
+	ReleaseReserve                     // nobody makes the first database: let others
+)
+
+type databaseRule struct {
+	initialize []Initialize
+	when       func(*Database) bool
+	do         DatabaseStep
+	why        string
+}
+
+const asideHint = "\n      hint: give this machine its own disk back, or, when it is to begin without this database: pgha member set-aside postgres"
+
+// Patroni itself runs initdb only in an empty directory and only while nothing is reserved or made.
+var databaseTable = []databaseRule{
+	// Patroni's word, and when                          do             because
+	{[]Initialize{Nobody, Reserved}, wasBegun, AsideDatabase, "the making of this database was cut short before anybody could use it"},
+	{[]Initialize{Made}, wasHalfCopied, AsideDatabase, "the copying of this database was cut short"},
+	{[]Initialize{Nobody, Reserved}, isThere, Refuse, "this machine has a database, and the cluster has none that it belongs to; it is left alone" + asideHint},
+	{[]Initialize{Made}, isOfAnother, Refuse, "the database on this machine is of another cluster: another system identifier; it is left alone" + asideHint},
+	{[]Initialize{Reserved}, isGivenUp, ReleaseReserve, "the machine that was making the first database was switched off"},
+	{[]Initialize{Reserved}, isBeingMade, LetPatroni, "another machine makes the first database"},
+	{[]Initialize{Reserved}, isNotMade, AwaitPatroni, "the machine that was making the first database does not answer"},
+	{[]Initialize{Nobody, Made}, isFine, LetPatroni, ""},
+}
+
+func wasBegun(d *Database) bool { return d.There && d.Unfinished && !d.AtWork }
+
+// wasHalfCopied is only asked of what has never run here: a base backup that was started once is this member's own.
+func wasHalfCopied(d *Database) bool {
+	return d.There && d.Unfinished && (d.Copied || d.System != d.Cluster)
+}
+
+func isThere(d *Database) bool     { return d.There }
+func isOfAnother(d *Database) bool { return d.There && d.System != d.Cluster }
+func isGivenUp(d *Database) bool   { return !d.AtWork && d.Idle > ReservedGrace }
+func isBeingMade(d *Database) bool { return d.AtWork }
+func isNotMade(*Database) bool     { return true }
+func isFine(*Database) bool        { return true }
+
+// DecideDatabase returns the step, and why.
+func DecideDatabase(d Database) (DatabaseStep, string) {
+	for _, r := range databaseTable {
+		for _, i := range r.initialize {
+			if i == d.Initialize && r.when(&d) {
+				return r.do, r.why
+			}
+		}
+	}
+	return AwaitPatroni, "" // the last rows always apply
+}
