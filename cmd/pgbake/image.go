@@ -61,7 +61,7 @@ CycloneDX), SHA256SUMS, signed when there is a key, and BOOT.txt (how to boot it
 					fmt.Fprintln(cmd.OutOrStdout(), filepath.Join(b.Dir, file.File))
 				}
 			}
-			a.ui.Next(a.self() + " seed; how to boot: " + filepath.Join(baked[0].Dir, images.BootName))
+			a.ui.Next(a.self() + " seed, then boot as " + filepath.Join(baked[0].Dir, images.BootName) + " says")
 			return nil
 		},
 	}

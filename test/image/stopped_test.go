@@ -1,0 +1,103 @@
+package image
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A bake that is stopped, however and whenever, leaves no mount, no process and no half image; the next one takes what
+// is whole from the cache, and makes what a bake that nobody stopped makes.
+func TestStopped(t *testing.T) {
+	a := debian12(t)
+	s := newSite(t, spec(12, ""))
+	s.borrow(a)
+	for _, c := range []struct {
+		at     string // what it says then
+		signal syscall.Signal
+	}{
+		{"Debian 12: unpacks", syscall.SIGINT},
+		{"Debian 12: configures", syscall.SIGKILL},
+		{"proxy packages: configures", syscall.SIGTERM},
+		{"settings, initramfs: makes", syscall.SIGKILL},
+		{"==> disk", syscall.SIGKILL},
+		{"==> qcow2", syscall.SIGKILL},
+		{"==> qcow2", syscall.SIGINT},
+	} {
+		s.stop(c.at, c.signal)
+		names, err := filepath.Glob(filepath.Join(s.image("bookworm", "proxy"), "[^.]*"))
+		if err != nil || len(names) > 0 {
+			t.Errorf("%v at %q: there is %q (%v)", c.signal, c.at, names, err)
+		}
+	}
+	_, talk, code := s.try("image", "--role", "proxy", "--offline")
+	if code != 0 {
+		t.Fatalf("exit code %d:\n%s", code, talk)
+	}
+	for _, kept := range []string{"boot loaders", "Debian 12", "proxy packages", "pgha", "settings, initramfs"} {
+		if !strings.Contains(talk, "==> "+kept+"  from the cache") {
+			t.Errorf("%s was made again:\n%s", kept, talk)
+		}
+	}
+	const qcow2 = "pgbake-bookworm-proxy-amd64.qcow2"
+	dir := s.image("bookworm", "proxy")
+	if diff := cmp.Diff(files(t, a.image("bookworm", "proxy"))[qcow2], files(t, dir)[qcow2]); diff != "" {
+		t.Error(diff)
+	}
+	for _, left := range []string{filepath.Join(dir, ".*"), filepath.Join(s.cache, "work", "*")} {
+		if names, _ := filepath.Glob(left); len(names) > 0 {
+			t.Errorf("%q is left", names)
+		}
+	}
+}
+
+// stop sends a signal to pgbake when it has said something, and waits for the end of all of it.
+func (s *site) stop(at string, signal syscall.Signal) {
+	s.Helper()
+	cmd := s.command(s.Context(), "image", "--role", "proxy", "--offline")
+	talk, w, err := os.Pipe()
+	if err != nil {
+		s.Fatal(err)
+	}
+	cmd.Stderr = w
+	if err := cmd.Start(); err != nil {
+		s.Fatal(err)
+	}
+	w.Close()
+	var said bytes.Buffer
+	var sent time.Time
+	var once sync.Once
+	for lines := bufio.NewScanner(talk); lines.Scan(); {
+		said.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), at) {
+			once.Do(func() {
+				sent = time.Now()
+				if err := cmd.Process.Signal(signal); err != nil {
+					s.Error(err)
+				}
+			})
+		}
+	}
+	err = cmd.Wait()
+	if sent.IsZero() {
+		s.Fatalf("it never said %q: %v\n%s", at, err, &said)
+	}
+	if signal != syscall.SIGKILL {
+		// A second on a quiet machine.
+		if took := time.Since(sent); took > 5*time.Second || cmd.ProcessState.ExitCode() != 1 {
+			s.Errorf("%v at %q: exit code %d after %v", signal, at, cmd.ProcessState.ExitCode(), took)
+		}
+		if want := "stopped by " + map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[signal]; !strings.Contains(said.String(), want) {
+			s.Errorf("no %q:\n%s", want, &said)
+		}
+	}
+	s.nothingLeft()
+}
