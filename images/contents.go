@@ -16,7 +16,7 @@ func (i Image) Files() []rootfs.File {
 		text("/etc/apt/apt.conf.d/52pgbake", aptConfig),
 		text("/etc/needrestart/conf.d/50-pgbake.conf", needrestart),
 		text("/etc/initramfs-tools/conf.d/pgbake", initramfs),
-		text("/etc/initramfs-tools/modules", initramfsModules),
+		{Path: "/etc/initramfs-tools/hooks/pgbake", Mode: 0o755, Body: []byte(initramfsHook)},
 		text("/etc/machine-id", ""), // systemd makes one at first boot
 	}
 }
@@ -27,12 +27,12 @@ func text(name, body string) rootfs.File {
 
 const by = "# Written by pgbake into the image.\n"
 
-// Each module that is left out saves its share of a slow start.
+// Each module that is left out saves its share of a slow start. All of the later ones are in the last stage: see Units.
 const cloudConfig = by + `# The seed is the only source of this machine's identity.
 datasource_list: [NoCloud, None]
 cloud_init_modules: [bootcmd, write-files, growpart, resizefs, set_hostname, users-groups, ssh]
-cloud_config_modules: [set-passwords, runcmd]
-cloud_final_modules: [scripts-user, final-message]
+cloud_config_modules: []
+cloud_final_modules: [set-passwords, runcmd, scripts-user, final-message]
 ssh_genkeytypes: [ed25519, ecdsa]
 `
 
@@ -58,28 +58,31 @@ COMPRESS=zstd
 COMPRESSLEVEL=1
 `
 
-// initramfsModules are the disks of QEMU, AWS, VMware, Hyper-V, Xen and old emulations: what the cloud kernel has of them.
-const initramfsModules = by + `virtio_pci
-virtio_blk
-virtio_scsi
-nvme
-sd_mod
-vmw_pvscsi
-hv_storvsc
-xen_blkfront
-ata_piix
-ext4
+// initramfsHook takes along the disks of QEMU, AWS, VMware, Hyper-V, Xen and old emulations: what the cloud kernel has of
+// them. Not /etc/initramfs-tools/modules: what that names is loaded at every start, wherever the machine runs.
+const initramfsHook = `#!/bin/sh
+# Written by pgbake into the image: the drivers of every hypervisor's disks. udev loads those that the machine needs.
+set -eu
+[ "${1:-}" != prereqs ] || exit 0
+. /usr/share/initramfs-tools/hook-functions
+manual_add_modules virtio_pci virtio_blk virtio_scsi nvme sd_mod vmw_pvscsi hv_storvsc xen_blkfront ata_piix ext4
 `
 
 // Units is what systemctl is told in the tree, in this order.
 func (i Image) Units() [][]string {
-	return [][]string{
+	units := [][]string{
 		{"enable", "systemd-networkd.service"},
 		// With it every boot waits for IPv6 routers that never answer. The addresses are static, and pgha waits for its own.
 		{"disable", "systemd-networkd-wait-online.service"},
 		// A database's restart is its owner's decision, and so is the load of an unasked upgrade. e2scrub is for LVM only.
 		{"mask", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2scrub_reap.service"},
 	}
+	if i.Release == 12 {
+		// A stage without modules still is a Python that starts. From Debian 13 on one process has all stages, and waits
+		// for each of them.
+		units = append(units, []string{"mask", "cloud-config.service"})
+	}
+	return units
 }
 
 // absent is what a tree may hold that no image does: what belongs to one machine, to the build, or to no time.

@@ -49,7 +49,7 @@ func debian(t *testing.T) string {
 	for _, f := range i.Files() {
 		if strings.HasPrefix(f.Path, "/etc/initramfs-tools/") {
 			src := filepath.Join(t.TempDir(), filepath.Base(f.Path))
-			if err := os.WriteFile(src, f.Body, 0o644); err != nil {
+			if err := os.WriteFile(src, f.Body, f.Mode); err != nil {
 				t.Fatal(err)
 			}
 			hooks = append(hooks, "--customize-hook=copy-in "+src+" "+filepath.Dir(f.Path))
