@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path"
 	"runtime"
@@ -29,6 +30,19 @@ type entry struct {
 // contents reads the files of a package, in its order.
 func contents(ctx context.Context, deb string, each func(entry) error) error {
 	return archive(ctx, deb, "--fsys-tarfile", each)
+}
+
+// contents reads the package's files, from where they lie decompressed or else from the package.
+func (d *deb) contents(ctx context.Context, each func(entry) error) error {
+	f, err := os.Open(d.tar)
+	if errors.Is(err, fs.ErrNotExist) {
+		return contents(ctx, d.path, each)
+	}
+	if err != nil {
+		return err
+	}
+	// Nobody needs it twice: what was not written to the disk yet never will be.
+	return errors.Join(readTar(f, each), f.Close(), os.Remove(d.tar))
 }
 
 // control reads the control files of a package by name: control, conffiles, postinst, … with their modes.
@@ -67,9 +81,17 @@ func archive(ctx context.Context, deb, which string, each func(entry) error) (er
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	readErr := readTar(out, each)
+	var ours error
+	readErr := readTar(out, func(e entry) error {
+		if ours = context.Cause(ctx); ours == nil {
+			ours = each(e)
+		}
+		return ours
+	})
 	if readErr != nil {
-		_ = cmd.Process.Kill() // it would wait for a reader; the error that counts is ours
+		// It, and the decompressor that is a process of its own, wait for a reader.
+		readErr = errors.Join(readErr, out.Close())
+		_ = cmd.Process.Kill()
 	} else if _, err := io.Copy(io.Discard, out); err != nil { // the padding behind the last member
 		readErr = err
 	}
@@ -77,7 +99,7 @@ func archive(ctx context.Context, deb, which string, each func(entry) error) (er
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case talk.Len() > 0 && waitErr != nil:
+	case ours == nil && talk.Len() > 0 && waitErr != nil:
 		return fmt.Errorf("run dpkg-deb %s %s: %w: %s", which, deb, waitErr, strings.TrimSpace(talk.String()))
 	case readErr != nil:
 		return fmt.Errorf("read %s: %w", deb, readErr)

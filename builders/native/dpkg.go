@@ -16,6 +16,7 @@ import (
 // deb is a package on its way into a root.
 type deb struct {
 	path string
+	tar  string // decompressed already, where that file exists
 	size int64
 	// name is the package's; info how dpkg calls its files below info/: with the architecture where several may be installed.
 	name, info, version, arch string

@@ -39,10 +39,8 @@ func (o Options) imageInputs() []string {
 }
 
 func (s *site) finish() error {
-	if err := mountSystem(s.root); err != nil {
-		return err
-	}
-	if _, err := rootfs.Write(s.root, s.files()); err != nil {
+	kernel, err := s.settings()
+	if err != nil {
 		return err
 	}
 	for _, u := range s.Image.Units() {
@@ -50,14 +48,7 @@ func (s *site) finish() error {
 			return err
 		}
 	}
-	kernels, err := filepath.Glob(filepath.Join(s.root, "boot/vmlinuz-*"))
-	if err != nil {
-		return err
-	}
-	if len(kernels) != 1 {
-		return fmt.Errorf("make initramfs: %d kernels in /boot, want one", len(kernels))
-	}
-	kernel := strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-")
+	s.ahead.wait(aheadInitramfs, false)
 	newest := s.newest
 	err = s.initramfs(kernel)
 	s.newest = newest
@@ -66,6 +57,18 @@ func (s *site) finish() error {
 	}
 	// The links /vmlinuz and /initrd.img that the boot loader follows: without INITRD the kernel's own script made one.
 	return s.chroot("env", "--unset=INITRD", "linux-update-symlinks", "install", kernel, "/boot/vmlinuz-"+kernel)
+}
+
+// kernel is the version of the one that the tree has.
+func (s *site) kernel() (string, error) {
+	kernels, err := filepath.Glob(filepath.Join(s.root, "boot/vmlinuz-*"))
+	if err != nil {
+		return "", err
+	}
+	if len(kernels) != 1 {
+		return "", fmt.Errorf("make initramfs: %d kernels in /boot, want one", len(kernels))
+	}
+	return strings.TrimPrefix(filepath.Base(kernels[0]), "vmlinuz-"), nil
 }
 
 // initramfsInputs are the places that mkinitramfs takes things from, besides the programs, libraries and rules that the

@@ -42,7 +42,8 @@ type Options struct {
 	// Time is the time on everything that the build writes; that of the newest packaged file when zero.
 	Time time.Time
 
-	work string // a directory of the build's own, below Cache
+	work  string // a directory of the build's own, below Cache
+	ahead *ahead // what is done on the other core
 }
 
 // Tree is a finished root.
@@ -90,7 +91,8 @@ func Root(ctx context.Context, o Options, use func(context.Context, Tree) error)
 			err = errors.Join(err, remove())
 		}
 	}()
-	o.work = work
+	o.work, o.ahead = work, &ahead{ctx: ctx, all: map[string]*job{}}
+	defer o.ahead.close()
 	stack, err := o.stack()
 	if err != nil {
 		return fmt.Errorf("make root: %w", err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,15 +64,26 @@ func (s *site) besideCompiling(f func() error) (err error) {
 	return errors.Join(err, endErr, <-compiled)
 }
 
-// compile does what comes out of the pipe, up to an empty line. After an error it only empties the pipe.
+// compile does what comes out of the pipe, up to an empty line, two at a time: when dpkg is done, a good part of it is
+// not. After an error it only empties the pipe.
 func (s *site) compile(p *os.File) error {
-	var first error
-	for lines := bufio.NewScanner(p); lines.Scan() && lines.Text() != ""; {
-		if first != nil {
-			continue
-		}
-		args := append([]string{"/" + compilerDir + "/py3compile"}, strings.Split(lines.Text(), "\037")...)
-		first = s.chroot(args...)
+	var work sync.WaitGroup
+	lines := make(chan string)
+	errs := make([]error, 2)
+	for i := range errs {
+		work.Go(func() {
+			for line := range lines {
+				if errs[i] == nil {
+					errs[i] = s.chroot(append([]string{"/" + compilerDir + "/py3compile"}, strings.Split(line, "\037")...)...)
+				}
+			}
+		})
 	}
-	return first
+	scan := bufio.NewScanner(p)
+	for scan.Scan() && scan.Text() != "" {
+		lines <- scan.Text()
+	}
+	close(lines)
+	work.Wait()
+	return errors.Join(append(errs, scan.Err())...)
 }

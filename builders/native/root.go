@@ -74,6 +74,7 @@ func (o Options) stack() ([]layer, error) {
 	fetched := func(packages []Package, install func(*site, []string) error) func(context.Context, string, []string) (time.Time, error) {
 		return func(ctx context.Context, dir string, lower []string) (time.Time, error) {
 			s := store{run: o.Runner, dir: filepath.Join(o.Cache, "debs"), work: o.work}
+			o.ahead.wait(aheadTars, true) // from here on both cores do it
 			if err := s.fill(ctx, packages, o.Offline); err != nil {
 				return time.Time{}, err
 			}
@@ -92,11 +93,21 @@ func (o Options) stack() ([]layer, error) {
 	}
 	base := layer{
 		Name: prefix + "base", Title: fmt.Sprintf("Debian %d", o.Image.Release), Inputs: slices.Concat([]string{baseRecipe, at}, baseSums), Packages: len(basePackages.Packages),
-		Lasting: true, Fill: fetched(basePackages.Packages, (*site).bootstrap),
+		Lasting: true, Fill: fetched(basePackages.Packages, func(s *site, debs []string) error {
+			s.idle = func() {
+				o.ahead.start(aheadTars, func(ctx context.Context) error { return o.decompress(ctx, rolePackages.Packages) })
+			}
+			return s.bootstrap(debs)
+		}),
 	}
 	middle := layer{
 		Name: prefix + role, Title: role + " packages", Inputs: slices.Concat([]string{roleRecipe, base.Key()}, roleSums), Packages: len(rolePackages.Packages),
-		Lasting: true, Fill: fetched(rolePackages.Packages, (*site).install),
+		Lasting: true, Fill: fetched(rolePackages.Packages, func(s *site, debs []string) error {
+			s.idle = func() {
+				o.ahead.start(aheadInitramfs, func(ctx context.Context) error { return o.initramfsAhead(ctx, s.over.Lower[0]) })
+			}
+			return s.install(debs)
+		}),
 	}
 	ours := layer{
 		Name: prefix + role + "-pgha", Title: "pgha", Inputs: slices.Concat([]string{roleRecipe, middle.Key()}, ownSums), Packages: len(own),
@@ -134,8 +145,9 @@ type site struct {
 	db     database
 	log    *os.File
 	newest int64
-	// configures is how many packages are being configured.
+	// configures is how many packages are being configured; idle is called when that begins.
 	configures int
+	idle       func()
 }
 
 func (o Options) site(dir string, lower []string) *site {
@@ -258,6 +270,9 @@ func (s *site) install(paths []string) error {
 		return err
 	}
 	step.Note(s.ctx, "unpacks %d packages", len(paths))
+	for _, d := range debs {
+		d.tar = s.tar(d.path)
+	}
 	if err := s.unpack(debs, diverted); err != nil {
 		return err
 	}
@@ -351,6 +366,9 @@ func (s *site) configure(debs []*deb) error {
 	s.configures = len(debs)
 	if err := s.db.addUnpacked(debs); err != nil {
 		return err
+	}
+	if s.idle != nil {
+		s.idle()
 	}
 	err := s.besideCompiling(func() error { return s.chroot("dpkg", "--force-unsafe-io", "--configure", "--pending") })
 	if err != nil {

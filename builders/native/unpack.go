@@ -75,7 +75,7 @@ func unpack(ctx context.Context, root string, debs []*deb, diverted map[string]d
 		p := &place{u: u, index: i, deb: debs[i], buffer: make([]byte, 256<<10), parent: -1}
 		defer p.close()
 		defer func() { step.Progress(ctx, done.Add(debs[i].size), all) }()
-		if err := contents(ctx, debs[i].path, p.put); err != nil {
+		if err := debs[i].contents(ctx, p.put); err != nil {
 			return fmt.Errorf("unpack %s: %w", debs[i].name, err)
 		}
 		return nil
