@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,11 @@ func readMemory(root string) (sighting, bool) {
 
 // remember keeps what the cluster is that this machine sees alive.
 func (w *work) remember(ctx context.Context) error {
+	if w.seed.Machine.Role == cluster.DB {
+		if err := finished(w.Root); err != nil {
+			return err
+		}
+	}
 	now, err := w.alive(ctx)
 	if had, ok := readMemory(w.Root); err != nil || ok && had == now {
 		return err
@@ -45,28 +51,18 @@ func (w *work) remember(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // holds no secret
 		return err
 	}
-	if err := durable(path, append(body, '\n')); err != nil {
-		return err
-	}
-	if w.seed.Machine.Role == cluster.DB {
-		return finished(w.Root)
-	}
-	return nil
+	return durable(path, append(body, '\n'))
 }
 
-// alive asks for the cluster's numbers: a member itself, a proxy the primary.
+// alive finds the cluster's numbers: a member on its disk, a proxy at the primary.
 func (w *work) alive(ctx context.Context) (sighting, error) {
 	if w.seed.Machine.Role == cluster.DB {
-		m, err := w.api.member(ctx, w.seed.Machine.Address)
-		if err != nil {
-			return sighting{}, err
-		}
 		log, err := readEtcdLog(w.etcdDir())
-		return sighting{fmt.Sprintf("%x", uint64(log.cluster)), m.System}, err
+		return sighting{fmt.Sprintf("%x", uint64(log.cluster)), systemID(w.databaseDir())}, err
 	}
 	address, m := w.primary(ctx)
 	if !address.IsValid() {
-		return sighting{}, fmt.Errorf("remember the cluster: HAProxy leads to a primary, and no member says that it is one")
+		return sighting{}, errors.New("HAProxy leads to a primary, and no member says that it is one")
 	}
 	return sighting{System: m.System}, nil
 }

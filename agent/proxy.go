@@ -49,7 +49,11 @@ func (w *work) awaitPrimary(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.remember(ctx)
+	var problem error
+	return w.await(ctx, "a primary", condition{
+		holds: func(ctx context.Context) bool { problem = w.remember(ctx); return problem == nil },
+		why:   func(context.Context) string { return problem.Error() },
+	})
 }
 
 // serversUp names the servers of a backend that take traffic.

@@ -79,11 +79,10 @@ func (w *work) repeat(ctx context.Context, step string, once func(context.Contex
 		ctx, cancel = context.WithTimeout(ctx, w.Patience)
 		defer cancel()
 	}
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
 	began := time.Now()
 	asked, said, saidAt := began, "", began
 	for {
+		before := processorTime()
 		done, err := once(ctx)
 		if done || err != nil && ctx.Err() == nil {
 			return err
@@ -94,7 +93,7 @@ func (w *work) repeat(ctx context.Context, step string, once func(context.Contex
 				return fmt.Errorf("waited %s in vain: %s", time.Since(began).Round(time.Second), whyOf(context.WithoutCancel(ctx)))
 			}
 			return context.Cause(ctx)
-		case <-tick.C:
+		case <-time.After(min(max(poll, 20*(processorTime()-before)), pollMost)):
 		}
 		if time.Since(asked) < time.Second {
 			continue
@@ -106,6 +105,15 @@ func (w *work) repeat(ctx context.Context, step string, once func(context.Contex
 			said, saidAt = why, time.Now()
 		}
 	}
+}
+
+// processorTime is what this process has used of the processor: a machine that is slow at looking has better things to do.
+func processorTime() time.Duration {
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // lockTime is how long a lock is waited for: a killed apply may still be on its way out.
