@@ -253,3 +253,37 @@ func keysOf(m map[string]thing) func(func(string) bool) {
 		}
 	}
 }
+
+// A package that cannot be configured: the error has the step, the command, what it said last, and where the rest is.
+func TestScriptFails(t *testing.T) {
+	needBuild(t)
+	o := testOptions(t, testCache(t), 13, images.Proxy, "1.0.0")
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "pgha-common_9_all.deb")
+	for name, body := range map[string]string{
+		"control":  "Package: pgha-common\nVersion: 9\nArchitecture: all\nMaintainer: nobody\nDescription: bad\n",
+		"postinst": "#!/bin/sh\necho the dog ate it >&2\nexit 7\n",
+	} {
+		at := filepath.Join(dir, "deb/DEBIAN", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(body), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command("dpkg-deb", "--build", filepath.Join(dir, "deb"), bad).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	o.Debs = append([]string{bad}, o.Debs...)
+	err := Root(t.Context(), o, func(context.Context, Tree) error { return nil })
+	if err == nil {
+		t.Fatal("it was made all the same")
+	}
+	for _, want := range []string{"make pgha: run dpkg ", "--configure", "exit status 1", "the dog ate it", "\n      log: " + o.Cache} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in: %v", want, err)
+		}
+	}
+	_, log, _ := strings.Cut(err.Error(), "log: ")
+	if body, readErr := os.ReadFile(strings.TrimSpace(log)); readErr != nil || !strings.Contains(string(body), "the dog ate it") {
+		t.Errorf("log %q: %v", log, readErr)
+	}
+}
