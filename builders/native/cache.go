@@ -19,20 +19,22 @@ type Kind struct {
 	Name, Dir string
 	// Each says that its things are told one by one.
 	Each bool
+	// Ages says that what nobody has used for long goes by itself; layers see to that themselves.
+	Ages bool
 	// For says what they are.
 	For string
 }
 
 // Kinds are all of them. Nothing is lost with any: it is fetched or made again.
 var Kinds = []Kind{
-	// name       dir          each   for
-	{"packages", "debs", false, "Debian's packages, as downloaded"},
-	{"lists", "apt", false, "what the archives have, for pgbake lock"},
-	{"layers", "layers", true, "packages unpacked and configured, for every image on top of them"},
-	{"initramfs", "initramfs", false, "initial file systems of kernels"},
-	{"pgha", "pgha", false, "pgbake's own packages"},
-	{"logs", "logs", false, "what was said while layers were made"},
-	{"work", "work", false, "what a running build needs, or a killed one left"},
+	// name       dir          each   ages   for
+	{"packages", "debs", false, true, "Debian's packages, as downloaded"},
+	{"lists", "apt", false, false, "what the archives have, for pgbake lock"},
+	{"layers", "layers", true, false, "packages unpacked and configured, for every image on top of them"},
+	{"initramfs", "initramfs", false, true, "initial file systems of kernels"},
+	{"pgha", "pgha", false, true, "pgbake's own packages"},
+	{"logs", "logs", false, true, "what was said while layers were made"},
+	{"work", "work", false, false, "what a running build needs, or a killed one left"},
 }
 
 // Kept is something in the cache.
@@ -115,6 +117,38 @@ func Usage(path string) (bytes int64, files int) {
 		return nil
 	})
 	return bytes, files
+}
+
+// agedTime is how long what Ages is kept that nobody uses: a lock of last quarter still finds its packages.
+const agedTime = 90 * 24 * time.Hour
+
+// touch notes that something is used. Who may not write it does not keep it either.
+func touch(path string) {
+	now := time.Now()
+	_ = os.Chtimes(path, now, now)
+}
+
+// forgetAged removes what was last used before a time. What a build reads it has touched.
+func forgetAged(cache string, before time.Time) error {
+	for _, k := range Kinds {
+		if !k.Ages {
+			continue
+		}
+		entries, err := os.ReadDir(filepath.Join(cache, k.Dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			info, err := e.Info()
+			if err == nil && info.ModTime().Before(before) {
+				err = os.RemoveAll(filepath.Join(cache, k.Dir, e.Name()))
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("remove what nobody uses: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // inUseName is a lock that everybody shares who reads what the cache has.

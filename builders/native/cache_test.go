@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func put(t *testing.T, name string) {
@@ -47,6 +48,29 @@ func TestClear(t *testing.T) {
 	}
 	if left, err := os.ReadDir(filepath.Join(cache, "work")); err != nil || len(left) > 0 {
 		t.Errorf("%d things are left in work (%v)", len(left), err)
+	}
+}
+
+// What was used long ago goes, what is not known to age stays.
+func TestAged(t *testing.T) {
+	cache := t.TempDir()
+	old := time.Now().Add(-agedTime - time.Hour)
+	want := map[string]bool{"debs/old.deb": false, "debs/new.deb": true, "pgha/old/x.deb": false, "layers/old/time": true, "roots/old": true}
+	for name := range want {
+		put(t, filepath.Join(cache, name))
+		if name != "debs/new.deb" {
+			if err := errors.Join(os.Chtimes(filepath.Join(cache, name), old, old), os.Chtimes(filepath.Dir(filepath.Join(cache, name)), old, old)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := forgetAged(cache, time.Now().Add(-agedTime)); err != nil {
+		t.Fatal(err)
+	}
+	for name, there := range want {
+		if _, err := os.Stat(filepath.Join(cache, name)); (err == nil) != there {
+			t.Errorf("%s is there: %v", name, !there)
+		}
 	}
 }
 

@@ -104,6 +104,7 @@ func (s *site) initramfs(kernel string) error {
 	}
 	image := filepath.Join(s.root, "boot/initrd.img-"+kernel)
 	cached := filepath.Join(s.Cache, "initramfs", hash(inputs...)[:32])
+	touch(cached)
 	if err := copyFile(cached, image); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -94,7 +94,8 @@ func (c layers) build(ctx context.Context, u *ui.UI, l layer, lower []string) (m
 		return made{}, err
 	}
 	m.New = isNew
-	return m, c.forget(time.Now().Add(-unusedTime))
+	now := time.Now()
+	return m, errors.Join(c.forget(now.Add(-unusedTime)), forgetAged(filepath.Dir(c.dir), now.Add(-agedTime)))
 }
 
 // use returns a layer that is there, with a lock that others may share but that keeps it from being removed.

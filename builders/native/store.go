@@ -74,6 +74,7 @@ func (s store) missing(ctx context.Context, packages []Package) ([]Package, erro
 	err := parallel(ctx, workers(), packages, func(_ context.Context, p Package) error {
 		sum, err := sumFile(s.path(p))
 		if err == nil && sum == p.SHA256 {
+			touch(s.path(p))
 			return nil
 		}
 		if err == nil {

@@ -25,7 +25,7 @@ func (a *app) cache() *cobra.Command {
 		Short: "Show what is kept to make the next image quickly; pgbake cache clear removes it",
 		Long: `Show what is kept to make the next image quickly. It lies in $PGBAKE_CACHE, else in /var/cache/pgbake (root) or
 ~/.cache/pgbake. Nothing is lost when it is cleared: the next bake fetches and makes again what it needs. Layers that
-no bake has used for 30 days go by themselves.`,
+no bake has used for 30 days go by themselves, and so do packages after 90.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cache, err := cacheInside()
