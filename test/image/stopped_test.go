@@ -71,7 +71,7 @@ func (s *site) stop(at string, signal syscall.Signal) {
 	if err := cmd.Start(); err != nil {
 		s.Fatal(err)
 	}
-	w.Close()
+	w.Close() //nolint:errcheck // the copy that pgbake has is the one that counts
 	var said bytes.Buffer
 	var sent time.Time
 	var once sync.Once
