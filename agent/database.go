@@ -51,7 +51,7 @@ func (w *work) postgres(ctx context.Context) error {
 			return false, nil // Patroni works on it; etcd has other things to do than to answer us
 		}
 		asked = time.Now()
-		d, reserve, err := w.observeDatabase(ctx)
+		d, reserve, err := w.observeDatabase(ctx, let)
 		if err != nil {
 			why = "etcd does not answer: " + err.Error()
 			return false, ctx.Err()
@@ -93,8 +93,9 @@ func (w *work) postgres(ctx context.Context) error {
 	return w.remember(ctx)
 }
 
-// observeDatabase looks at the data directory, and asks etcd what Patroni keeps there.
-func (w *work) observeDatabase(ctx context.Context) (join.Database, etcdPair, error) {
+// observeDatabase looks at the data directory, and asks etcd what Patroni keeps there. Unless Patroni runs here, what it
+// said before this machine was switched off counts no more.
+func (w *work) observeDatabase(ctx context.Context, runs bool) (join.Database, etcdPair, error) {
 	dir := w.databaseDir()
 	d := join.Database{There: hasDatabase(dir), Copied: exists(filepath.Join(dir, "backup_label")), Unfinished: exists(filepath.Join(w.Root, unfinishedFile))}
 	d.System = systemID(dir)
@@ -111,6 +112,7 @@ func (w *work) observeDatabase(ctx context.Context) (join.Database, etcdPair, er
 			}
 		case key == "leader":
 			d.AtWork = true
+		case key == "members/"+w.seed.Machine.Name && !runs:
 		case strings.HasPrefix(key, "members/"):
 			d.AtWork = d.AtWork || makesDatabase(p.Value)
 		}

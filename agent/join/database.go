@@ -2,8 +2,9 @@ package join
 
 import "time"
 
-// ReservedGrace is how long a cluster may be reserved for a first database that nobody makes.
-const ReservedGrace = 10 * time.Second
+// ReservedGrace is how long a cluster may be reserved for a first database that nobody seems to make. Patroni says that it
+// is at work some moments after it has reserved, on a busy machine many seconds.
+const ReservedGrace = 30 * time.Second
 
 // Initialize is what Patroni keeps in etcd about the cluster's database.
 type Initialize uint8
@@ -26,7 +27,7 @@ type Database struct {
 	Initialize         Initialize
 	// Cluster is the cluster's system identifier, where it is made.
 	Cluster string
-	// AtWork tells that some Patroni makes the first database at this moment, or leads; Idle, for how long none does.
+	// AtWork tells that some other machine's Patroni makes the first database at this moment, or leads; Idle, for how long none does.
 	AtWork bool
 	Idle   time.Duration
 }
@@ -65,7 +66,8 @@ var databaseTable = []databaseRule{
 	{[]Initialize{Nobody, Made}, isFine, LetPatroni, ""},
 }
 
-func wasBegun(d *Database) bool { return d.There && d.Unfinished && !d.AtWork }
+// wasBegun is only asked while Patroni does not run here. Nobody has a copy of a database that is not made yet.
+func wasBegun(d *Database) bool { return d.There && d.Unfinished }
 
 // wasHalfCopied is only asked of what has never run here: a base backup that was started once is this member's own.
 func wasHalfCopied(d *Database) bool {

@@ -22,6 +22,7 @@ func TestDecideDatabase(t *testing.T) {
 		{"initdb was cut short", Database{There: true, System: "8", Unfinished: true, Initialize: Reserved}, AsideDatabase},
 		{"initdb was cut short, and its reservation released", Database{There: true, System: "8", Unfinished: true}, AsideDatabase},
 		{"initdb was cut short, and another machine has made it since", Database{There: true, System: "8", Unfinished: true, Initialize: Made, Cluster: "7"}, AsideDatabase},
+		{"initdb was cut short, and another machine makes it now", Database{There: true, System: "8", Unfinished: true, Initialize: Reserved, AtWork: true}, AsideDatabase},
 		{"a base backup was cut short", Database{There: true, Unfinished: true, Initialize: Made, Cluster: "7"}, AsideDatabase},
 		{"a base backup that never started", Database{There: true, System: "7", Copied: true, Unfinished: true, Initialize: Made, Cluster: "7"}, AsideDatabase},
 		{"a base backup that has run here", Database{There: true, System: "7", Copied: true, Initialize: Made, Cluster: "7"}, LetPatroni},
