@@ -12,8 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
-	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,11 +21,29 @@ import (
 	"github.com/pgbake/pgbake/cluster"
 )
 
-// How the machines are asked: from inside their own networks and files, where no firewall stands, and without
-// starting a program there. A boot on two cores would feel a Python that starts ten times a second.
+// How the machines are asked: from their own inside, where no firewall stands, and without starting a program there
+// each time. A boot on two cores would feel a Python that starts ten times a second.
 
 // askTime is how long one machine may take to answer.
-const askTime = time.Second
+func (l *Lab) askTime() time.Duration {
+	if l.virtual() {
+		return 30 * time.Second // its first answer brings an sshd with it, and it may be the slowest of four
+	}
+	return time.Second
+}
+
+// pause is how long a machine is left alone after it was asked: what a container answers costs next to nothing.
+func (l *Lab) pause() time.Duration {
+	if l.virtual() {
+		return askPause
+	}
+	return tick
+}
+
+const askPause = time.Second / 2
+
+// connectTime is how long a connection into the lab may take to come about.
+const connectTime = 10 * time.Second
 
 // patroniAnswer is what GET /patroni says: https://patroni.readthedocs.io/en/latest/rest_api.html#monitoring-endpoint
 type patroniAnswer struct {
@@ -50,29 +67,27 @@ type replication struct {
 }
 
 func (l *Lab) askPatroni(ctx context.Context, n cluster.Node) (on bool, note string, a patroniAnswer) {
-	m := l.node(n)
-	pid := m.leader()
-	if pid == 0 {
+	m := l.machine(n.Name)
+	if !m.Alive() {
 		return false, "", a
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	whole := ctx
+	ctx, cancel := context.WithTimeout(ctx, l.askTime())
 	defer cancel()
-	ca, err := os.ReadFile(procPath(pid, "root/etc/pgha/tls/ca.crt"))
+	ca, err := m.ReadFile(ctx, "/etc/pgha/tls/ca.crt")
 	if err != nil {
-		return true, doing(pid, "Patroni"), a
+		return true, l.doing(whole, m, "Patroni"), a
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
 	client := http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return dial(ctx, pid, network, addr)
-		},
+		DialContext:       m.Dial,
 		TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		DisableKeepAlives: true,
 	}}
 	url := "https://" + net.JoinHostPort(n.Address.String(), strconv.Itoa(l.c.Ports.Patroni))
 	if err := getJSON(ctx, &client, url+"/patroni", &a); err != nil {
-		return true, doing(pid, "Patroni"), patroniAnswer{}
+		return true, l.doing(whole, m, "Patroni"), patroniAnswer{}
 	}
 	if a.Role == "primary" || a.Role == "master" {
 		var c struct {
@@ -103,22 +118,24 @@ func getJSON(ctx context.Context, client *http.Client, url string, answer any) e
 }
 
 func (l *Lab) askHAProxy(ctx context.Context, n cluster.Node, p *Proxy) {
-	pid := l.node(n).leader()
-	if p.On = pid != 0; !p.On {
+	m := l.machine(n.Name)
+	if p.On = m.Alive(); !p.On {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	whole := ctx
+	ctx, cancel := context.WithTimeout(ctx, l.askTime())
 	defer cancel()
-	p.Holds = hasAddress(pid, l.c.VirtualAddress)
-	conn, err := dial(ctx, pid, "unix", "/run/haproxy/admin.sock")
+	if l.c.VirtualAddress.IsValid() {
+		addresses, _ := m.Addresses(ctx) // no answer: it has none
+		p.Holds = slices.Contains(addresses, l.c.VirtualAddress)
+	}
+	conn, err := m.Dial(ctx, "unix", "/run/haproxy/admin.sock")
 	if err != nil {
-		p.Note = doing(pid, "HAProxy")
+		p.Note = l.doing(whole, m, "HAProxy")
 		return
 	}
-	defer conn.Close() //nolint:errcheck // only read
-	if deadline, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(deadline) //nolint:errcheck // a socket has deadlines
-	}
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // what waits returns
+	defer conn.Close()                                          //nolint:errcheck // only read
 	up, err := serversUp(conn)
 	if err != nil {
 		p.Note = "HAProxy's answer: " + err.Error()
@@ -165,24 +182,16 @@ func serversUp(conn io.ReadWriter) (map[string][]string, error) {
 	}
 }
 
-// hasAddress tells whether a card of the machine whose first process is pid has the address.
-func hasAddress(pid int, want netip.Addr) (has bool) {
-	_ = inNetwork(procPath(pid, "ns/net"), func() error { // the machine is gone: it has none
-		addrs, err := net.InterfaceAddrs()
-		has = slices.ContainsFunc(addrs, func(a net.Addr) bool {
-			p, err := netip.ParsePrefix(a.String())
-			return err == nil && p.Addr() == want
-		})
-		return err
-	})
-	return has
-}
-
-// doing is what pgha does, or waits for, on the machine whose first process is pid and where a service does not answer.
-func doing(pid int, service string) string {
-	body, err := os.ReadFile(procPath(pid, "root/run/pgha/status.json"))
+// doing is what pgha does, or waits for, on a machine where a service does not answer; what its console shows before that.
+func (l *Lab) doing(ctx context.Context, m Machine, service string) string {
+	ctx, cancel := context.WithTimeout(ctx, l.askTime()/4)
+	defer cancel()
+	body, err := m.ReadFile(ctx, "/run/pgha/status.json")
+	if errors.Is(err, errFrozen) {
+		return errFrozen.Error()
+	}
 	if err != nil {
-		return ""
+		return shown(m.Console())
 	}
 	var s struct{ Step, Waiting, Error string }
 	switch err := json.Unmarshal(body, &s); {
@@ -198,12 +207,26 @@ func doing(pid int, service string) string {
 	return s.Step
 }
 
-// dial connects from inside the machine whose first process is pid: in its network, or to a socket in its files.
-func dial(ctx context.Context, pid int, network, addr string) (conn net.Conn, err error) {
-	if network == "unix" {
-		return new(net.Dialer).DialContext(ctx, network, procPath(pid, "root"+addr))
+// A terminal's codes: colours, and those that move about, as a boot loader's menu does.
+var (
+	colour = regexp.MustCompile(`\x1b\[[0-9;]*m`)
+	moves  = regexp.MustCompile(`\x1b\[[0-9;?]*[a-zA-Z]|[\x00-\x1f]`)
+)
+
+// shown is what stands last on a machine's console, as far as it fits into a table.
+func shown(console string) string {
+	const most = 60
+	parts := moves.Split(colour.ReplaceAllString(lastLines(console, 1), ""), -1)
+	for _, part := range slices.Backward(parts) {
+		line := []rune(strings.TrimSpace(part))
+		switch {
+		case len(line) > most:
+			return "boots: " + string(line[:most]) + "…"
+		case len(line) > 0:
+			return "boots: " + string(line)
+		}
 	}
-	return dialIn(ctx, procPath(pid, "ns/net"), network, addr)
+	return ""
 }
 
 // dialIn connects from inside a network namespace. The address is a number: it is dialled by the thread that is inside.

@@ -100,7 +100,7 @@ func (l *Lab) Connect(ctx context.Context, to netip.AddrPort, in Login) (*pgx.Co
 
 // FirstWrite returns when a row could be written where clients connect. The deadline is ctx's.
 func (l *Lab) FirstWrite(ctx context.Context, in Login) error {
-	return until(ctx, "write", func() (err error) {
+	return every(ctx, l.pause(), "write", func() (err error) {
 		for _, entry := range l.c.Entries() {
 			if err = l.writeRow(ctx, entry, in); err == nil {
 				return nil
@@ -111,7 +111,7 @@ func (l *Lab) FirstWrite(ctx context.Context, in Login) error {
 }
 
 func (l *Lab) writeRow(ctx context.Context, to netip.AddrPort, in Login) error {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, l.askTime())
 	defer cancel()
 	conn, err := l.Connect(ctx, to, in)
 	if err != nil {

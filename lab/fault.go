@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// faultTime is how long one fault may take to happen.
-const faultTime = 30 * time.Second
+// faultTime is how long one fault may take to happen: a shutdown of a database that QEMU translates is the longest.
+const faultTime = 2 * time.Minute
 
 // Fault is something that goes wrong with a machine, or is put right.
 type Fault struct {
@@ -26,7 +26,7 @@ var Faults = []Fault{
 	{"shutdown", "the machine shuts down in order", Machine.Stop},
 	{"link-cut", "the network cable is pulled", func(m Machine, ctx context.Context) error { return m.SetLink(ctx, false) }},
 	{"link-restore", "the network cable is back", func(m Machine, ctx context.Context) error { return m.SetLink(ctx, true) }},
-	{"freeze", "nothing on the machine runs any more; its kernel still answers", func(m Machine, ctx context.Context) error { return m.SetFrozen(ctx, true) }},
+	{"freeze", "nothing on the machine runs any more", func(m Machine, ctx context.Context) error { return m.SetFrozen(ctx, true) }},
 	{"thaw", "a frozen machine goes on", func(m Machine, ctx context.Context) error { return m.SetFrozen(ctx, false) }},
 }
 

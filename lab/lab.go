@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,8 @@ type Host struct {
 	State string
 	// Self is what to type to call pgbake for this cluster again, for hints.
 	Self string
+	// Enter is the command that calls Enter with the directory and the program that follow.
+	Enter []string
 }
 
 // NewHost returns this machine with the usual places.
@@ -53,6 +56,9 @@ type Lab struct {
 	host Host
 	net  network
 	dir  string
+
+	mu       sync.Mutex
+	machines map[string]Machine // those that were asked for
 }
 
 // Open returns the lab of a cluster. It changes nothing.
@@ -62,17 +68,21 @@ func Open(c *cluster.Cluster, h Host) (*Lab, error) {
 	}
 	return &Lab{
 		c: c, host: h,
-		net: network{run: h.Run, name: "pgbake-" + c.Scope},
-		dir: filepath.Join(h.State, c.Scope),
+		net:      network{run: h.Run, name: "pgbake-" + c.Scope},
+		dir:      filepath.Join(h.State, c.Scope),
+		machines: map[string]Machine{},
 	}, nil
 }
 
-// Load is what the machines are made of.
+// Load is what the machines are made of: packages in containers, or images in QEMU.
 type Load struct {
 	// Debs are pgbake's own packages by role, as paths. None boots a plain Debian, which has what the role needs of
 	// Debian downloaded, not installed: its seed must make it a machine of the role.
 	Debs map[cluster.Role][]string
-	// Seeds are the folders with user-data, meta-data and network-config by machine. The network card is called host0.
+	// Images are bootable disks by role, raw or qcow2: with them the machines boot in QEMU.
+	Images map[cluster.Role]string
+	// Seeds are the folders with user-data, meta-data and network-config by machine; the network card is called host0.
+	// For machines in QEMU they are the same as ISO files.
 	Seeds map[string]string
 }
 
@@ -85,16 +95,44 @@ func (l *Lab) Up(ctx context.Context, load Load) (started time.Time, err error) 
 	if err := l.isUp(); err != nil {
 		return time.Time{}, err
 	}
+	if load.Images != nil {
+		return l.bootImages(ctx, load)
+	}
+	if err := need(containerPrograms); err != nil {
+		return time.Time{}, err
+	}
+	if l.c.Storage.DataDisk != "" {
+		return time.Time{}, errors.New("boot the lab: a container has no disks, and storage.data_disk names one\n      hint: --kind qemu")
+	}
 	r := roots{run: l.host.Run, ui: l.host.UI, cache: l.host.Cache}
 	lower, err := r.lower(ctx, l.c, load.Debs)
 	if err != nil {
 		return time.Time{}, err
 	}
-	return l.boot(ctx, lower, load.Seeds)
+	return l.boot(ctx, func(context.Context) error { return l.disks(lower, load.Seeds) })
 }
 
-// boot starts the machines from roots that are there.
-func (l *Lab) boot(ctx context.Context, lower map[cluster.Role][]string, seeds map[string]string) (started time.Time, err error) {
+// bootImages is Up for machines in QEMU.
+func (l *Lab) bootImages(ctx context.Context, load Load) (started time.Time, err error) {
+	if err := need(virtualPrograms); err != nil {
+		return time.Time{}, err
+	}
+	why := ""
+	started, err = l.boot(ctx, func(ctx context.Context) error {
+		if err := l.virtualDisks(ctx, load); err != nil {
+			return err
+		}
+		why, err = l.kvm().unusable(ctx, l.host.Run, l.qemu(l.c.Machines()[0]).disk())
+		if why != "" {
+			l.host.UI.Say("without KVM, some ten times slower: %s", why)
+		}
+		return err
+	})
+	return started, err
+}
+
+// boot starts the machines whose disks it has made.
+func (l *Lab) boot(ctx context.Context, disks func(context.Context) error) (started time.Time, err error) {
 	unlock, err := l.lock(ctx)
 	if err != nil {
 		return time.Time{}, err
@@ -105,21 +143,21 @@ func (l *Lab) boot(ctx context.Context, lower map[cluster.Role][]string, seeds m
 	}
 	boot := make([]step.Step, 0, len(l.c.Machines()))
 	for _, m := range l.c.Machines() {
-		boot = append(boot, step.Step{Name: m.Name, Run: l.machine(m.Name).Start})
+		boot = append(boot, step.Step{Name: m.Name, Run: func(ctx context.Context) error { return l.machine(m.Name).Start(ctx) }})
 	}
 	err = step.Run(ctx, l.host.UI,
 		step.Step{Name: "make disks and network", Undo: l.clear, Run: func(ctx context.Context) error {
 			if err := l.clear(ctx); err != nil {
 				return err
 			}
-			if err := l.disks(lower, seeds); err != nil {
+			if err := disks(ctx); err != nil {
 				return err
 			}
 			host, err := hostAddress(l.c)
 			if err != nil {
 				return err
 			}
-			return l.net.up(ctx, host)
+			return l.net.up(ctx, host, l.taps()...)
 		}},
 		step.Step{Name: "power on", Undo: l.clear, Run: func(ctx context.Context) error {
 			started = time.Now()
@@ -151,8 +189,62 @@ func (l *Lab) Machine(name string) (Machine, error) {
 	return l.machine(name), nil
 }
 
-func (l *Lab) machine(name string) *nspawn {
+// machine is of the kind that its disk is; a container before it has one.
+func (l *Lab) machine(name string) Machine {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m, known := l.machines[name]
+	_, virtual := m.(*qemu)
+	if node, ok := l.c.Machine(name); !known || virtual != l.isVirtual(name) {
+		if m = Machine(l.nspawn(name)); ok && l.isVirtual(name) {
+			m = l.qemu(node)
+		}
+		l.machines[name] = m
+	}
+	return m
+}
+
+func (l *Lab) isVirtual(name string) bool {
+	_, err := os.Lstat(filepath.Join(l.dir, name, diskName))
+	return err == nil
+}
+
+// virtual tells whether the lab's machines run in QEMU.
+func (l *Lab) virtual() bool {
+	return slices.ContainsFunc(l.c.Machines(), func(m cluster.Machine) bool { return l.isVirtual(m.Name) })
+}
+
+func (l *Lab) nspawn(name string) *nspawn {
 	return newNspawn(l.host.Run, l.net, filepath.Join(l.dir, name), name)
+}
+
+func (l *Lab) qemu(m cluster.Machine) *qemu {
+	q := &qemu{
+		name: m.Name, label: label(l.net.name, m.Name), dir: filepath.Join(l.dir, m.Name), mac: m.MAC,
+		net: l.net, run: l.host.Run, kvm: l.kvm(), enter: l.host.Enter,
+	}
+	if q.mac == "" {
+		q.mac = hardwareAddress(q.label)
+	}
+	if m.Role == cluster.DB {
+		q.data = l.c.Storage.DataDisk
+	}
+	return q
+}
+
+func (l *Lab) kvm() kvm {
+	return kvm{device: "/dev/kvm", verdict: filepath.Join(l.host.Cache, "kvm"), patience: kvmTime}
+}
+
+// taps are the ends of the virtual machines' cables.
+func (l *Lab) taps() []string {
+	var taps []string
+	for _, m := range l.c.Machines() {
+		if l.isVirtual(m.Name) {
+			taps = append(taps, l.qemu(m).tap())
+		}
+	}
+	return taps
 }
 
 // lock keeps two pgbakes from changing labs at the same time.
@@ -187,7 +279,7 @@ func (l *Lab) needNetwork() error {
 // disks lays the machines' own directories out, with their seeds where cloud-init looks for them.
 func (l *Lab) disks(lower map[cluster.Role][]string, seeds map[string]string) error {
 	for _, m := range l.c.Machines() {
-		n := l.machine(m.Name)
+		n := l.nspawn(m.Name)
 		// Secrets lie below: nobody but root passes.
 		if err := os.MkdirAll(n.dir, 0o700); err != nil {
 			return err
@@ -230,9 +322,10 @@ func (l *Lab) clear(ctx context.Context) error {
 		return func(s string) bool { return strings.HasPrefix(s, prefix+l.dir+"/") }
 	}
 	first, supervisor, beside := firstOf(below("")), withArgument(below("--directory=")), inNamespace(l.net.file())
+	emulator := withArgument(below("file="))
 	err := killAll(ctx, func() []int {
 		// The first ones take all others of their machines along; beside them may be a psql in our network.
-		return processes(func(pid int) bool { return first(pid) || supervisor(pid) || beside(pid) })
+		return processes(func(pid int) bool { return first(pid) || supervisor(pid) || emulator(pid) || beside(pid) })
 	})
 	if err != nil {
 		return err
@@ -265,12 +358,12 @@ func (l *Lab) clear(ctx context.Context) error {
 func (l *Lab) labels() []string {
 	var labels []string
 	for _, m := range l.c.Machines() {
-		labels = append(labels, l.machine(m.Name).label)
+		labels = append(labels, label(l.net.name, m.Name))
 	}
 	entries, _ := os.ReadDir(l.dir) // it may be down
 	for _, e := range entries {
-		if label := l.machine(e.Name()).label; e.IsDir() && !slices.Contains(labels, label) {
-			labels = append(labels, label)
+		if one := label(l.net.name, e.Name()); e.IsDir() && !slices.Contains(labels, one) {
+			labels = append(labels, one)
 		}
 	}
 	return labels

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"context"
+	"net"
+	"net/netip"
 
 	"github.com/pgbake/pgbake/internal/run"
 )
@@ -24,4 +26,13 @@ type Machine interface {
 	SetFrozen(ctx context.Context, frozen bool) error
 	// Console is the file that the machine's console writes into.
 	Console() string
+
+	// The machine is asked from its own inside, where no firewall stands and no cable can be pulled.
+
+	// Dial connects to an address as the machine itself would, or to a socket among its files.
+	Dial(ctx context.Context, network, addr string) (net.Conn, error)
+	// ReadFile returns what a small file of the machine's holds.
+	ReadFile(ctx context.Context, name string) ([]byte, error)
+	// Addresses are those of its network cards.
+	Addresses(ctx context.Context) ([]netip.Addr, error)
 }

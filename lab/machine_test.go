@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 // helpers are what this test program does when it is started again, to be killed.
-var helpers = map[string]func() error{"layer": layerHelper, "boot": bootHelper}
+var helpers = map[string]func() error{"layer": layerHelper, "boot": bootHelper, "virtual": virtualHelper}
 
 // helper starts this program as a helper, waits for a line of its output that is word, and kills it with -9.
 func killedHelper(t *testing.T, name, word string, args ...string) {
@@ -110,7 +110,8 @@ func bootPlain(ctx context.Context, l *Lab, dir string) error {
 			return err
 		}
 	}
-	_, err = l.boot(ctx, map[cluster.Role][]string{cluster.DB: {base}}, map[string]string{"node1": seed})
+	lower, seeds := map[cluster.Role][]string{cluster.DB: {base}}, map[string]string{"node1": seed}
+	_, err = l.boot(ctx, func(context.Context) error { return l.disks(lower, seeds) })
 	return err
 }
 
@@ -136,7 +137,7 @@ func inside(t *testing.T, l *Lab, args ...string) string {
 // nothingLeft fails when anything of the lab is still on this host.
 func nothingLeft(t *testing.T, l *Lab) {
 	t.Helper()
-	for _, dir := range []string{l.dir, l.net.file(), "/run/systemd/nspawn/propagate/" + l.machine("node1").label, "/sys/fs/cgroup/unified/pgbake/" + l.net.name, "/sys/fs/cgroup/systemd/pgbake/" + l.net.name, "/sys/fs/cgroup/pgbake/" + l.net.name} {
+	for _, dir := range []string{l.dir, l.net.file(), "/run/systemd/nspawn/propagate/" + l.nspawn("node1").label, "/sys/fs/cgroup/unified/pgbake/" + l.net.name, "/sys/fs/cgroup/systemd/pgbake/" + l.net.name, "/sys/fs/cgroup/pgbake/" + l.net.name} {
 		if _, err := os.Stat(dir); err == nil {
 			t.Errorf("%s is still there", dir)
 		}
@@ -309,7 +310,7 @@ func TestDownNeedsNoState(t *testing.T) {
 	if err := bootPlain(t.Context(), l, dir); err != nil {
 		t.Fatal(err)
 	}
-	supervisor := processes(withArgument(func(arg string) bool { return arg == l.machine("node1").directory() }))
+	supervisor := processes(withArgument(func(arg string) bool { return arg == l.nspawn("node1").directory() }))
 	if err := l.host.Run.Run(t.Context(), run.Command("kill", "-9", fmt.Sprint(supervisor[0]))); err != nil {
 		t.Fatal(err)
 	}

@@ -9,15 +9,27 @@ import (
 	"strings"
 )
 
-// programs the lab starts, and the Debian packages that have them.
-var programs = []struct{ name, deb string }{
-	{"systemd-nspawn", "systemd-container"},
-	{"mmdebstrap", "mmdebstrap"},
+// program is one that the lab starts, and the Debian package that has it.
+type program struct{ name, deb string }
+
+var everyProgram = []program{
 	{"ip", "iproute2"},
 	{"nsenter", "util-linux"},
-	{"unshare", "util-linux"},
-	{"apt-get", "apt"},
 }
+
+// What it needs besides, for machines of either kind.
+var (
+	containerPrograms = []program{
+		{"systemd-nspawn", "systemd-container"},
+		{"mmdebstrap", "mmdebstrap"},
+		{"unshare", "util-linux"},
+		{"apt-get", "apt"},
+	}
+	virtualPrograms = []program{
+		{emulator, "qemu-system-x86"},
+		{"qemu-img", "qemu-utils"},
+	}
+)
 
 // Ready returns what the lab lacks on this host, with what to do about it.
 func Ready() error {
@@ -25,6 +37,10 @@ func Ready() error {
 		return errors.New("run the lab: it boots machines in network and mount namespaces, which needs root" +
 			"\n      hint: run it with sudo; without root, `pgbake render` and `pgbake seed` show all that the machines would get")
 	}
+	return need(everyProgram)
+}
+
+func need(programs []program) error {
 	var missing, debs []string
 	for _, p := range programs {
 		if _, err := exec.LookPath(p.name); err != nil {

@@ -30,18 +30,22 @@ func (n network) exists() bool {
 	return err == nil
 }
 
-// up makes the network, with an address of the host's in it.
-func (n network) up(ctx context.Context, host netip.Prefix) error {
+// up makes the network, with an address of the host's in it, and the cables that end in taps.
+func (n network) up(ctx context.Context, host netip.Prefix, taps ...string) error {
 	if err := n.run.Run(ctx, run.Command("ip", "netns", "add", n.name)); err != nil {
 		return err
 	}
 	// Without spanning tree and snooping a port forwards from its first moment on.
-	return n.ip(ctx,
+	lines := []string{
 		"link set lo up",
-		"link add "+bridge+" type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+		"link add " + bridge + " type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
 		fmt.Sprintf("address add %s dev %s", host, bridge),
-		"link set "+bridge+" up",
-	)
+		"link set " + bridge + " up",
+	}
+	for _, tap := range taps {
+		lines = append(lines, "tuntap add "+tap+" mode tap", fmt.Sprintf("link set %s master %s up", tap, bridge))
+	}
+	return n.ip(ctx, lines...)
 }
 
 // down removes the network; it may be gone already.

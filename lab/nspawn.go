@@ -6,11 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +31,8 @@ type nspawn struct {
 	dir string
 	net network
 	run run.Runner
+	// last is what leader was.
+	last atomic.Int64
 }
 
 func newNspawn(r run.Runner, net network, dir, name string) *nspawn {
@@ -140,11 +145,18 @@ func (m *nspawn) first() func(pid int) bool {
 	return firstOf(func(upper string) bool { return upper == filepath.Join(m.dir, "upper") })
 }
 
+// leader is the machine's first process; 0 when its power is off. The last one is looked at before all others.
 func (m *nspawn) leader() int {
-	if pids := processes(m.first()); len(pids) > 0 {
-		return pids[0]
+	first := m.first()
+	if last := int(m.last.Load()); last != 0 && first(last) {
+		return last
 	}
-	return 0
+	pid := 0
+	if pids := processes(first); len(pids) > 0 {
+		pid = pids[0]
+	}
+	m.last.Store(int64(pid))
+	return pid
 }
 
 func (m *nspawn) Alive() bool { return m.leader() != 0 }
@@ -230,6 +242,45 @@ func (m *nspawn) SetFrozen(_ context.Context, frozen bool) error {
 		return err
 	}
 	return freeze(pid, frozen)
+}
+
+// Dial implements Machine.
+func (m *nspawn) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	pid, err := m.on()
+	if err != nil {
+		return nil, err
+	}
+	if network == "unix" {
+		return new(net.Dialer).DialContext(ctx, network, procPath(pid, "root"+addr))
+	}
+	return dialIn(ctx, procPath(pid, "ns/net"), network, addr)
+}
+
+// ReadFile implements Machine.
+func (m *nspawn) ReadFile(_ context.Context, name string) ([]byte, error) {
+	pid, err := m.on()
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(procPath(pid, "root"+name))
+}
+
+// Addresses implements Machine.
+func (m *nspawn) Addresses(context.Context) (all []netip.Addr, err error) {
+	pid, err := m.on()
+	if err != nil {
+		return nil, err
+	}
+	err = inNetwork(procPath(pid, "ns/net"), func() error {
+		addrs, err := net.InterfaceAddrs()
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				all = append(all, p.Addr())
+			}
+		}
+		return err
+	})
+	return all, err
 }
 
 // lastLines returns the last n lines of a file; what is there of it.

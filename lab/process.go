@@ -114,10 +114,18 @@ func limit(ctx context.Context, d time.Duration) (context.Context, context.Cance
 	return context.WithTimeoutCause(ctx, d, fmt.Errorf("gave up after %s", d))
 }
 
+// tick is how often a condition is looked at that costs next to nothing.
+const tick = 20 * time.Millisecond
+
 // until asks again and again until ok has no complaint. The last complaint is the error when ctx ends first, but for
 // a cancellation by somebody, who is the error then.
 func until(ctx context.Context, what string, ok func() error) error {
-	t := time.NewTicker(20 * time.Millisecond)
+	return every(ctx, tick, what, ok)
+}
+
+// every is until with a pause between two looks.
+func every(ctx context.Context, pause time.Duration, what string, ok func() error) error {
+	t := time.NewTicker(pause)
 	defer t.Stop()
 	for {
 		err := ok()

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/pgbake/pgbake/cluster"
 )
 
 // Status is the cluster as its machines describe themselves, each for itself: two primaries would both show.
@@ -162,7 +160,7 @@ func (s Status) Problem() string {
 // WaitHealthy waits until the cluster is healthy; progress hears every look at it before that. The deadline is ctx's.
 func (l *Lab) WaitHealthy(ctx context.Context, progress func(Status)) (Status, error) {
 	var s Status
-	err := until(ctx, "wait for a healthy cluster", func() error {
+	err := every(ctx, l.pause(), "wait for a healthy cluster", func() error {
 		s = l.Status(ctx)
 		problem := s.Problem()
 		if problem == "" {
@@ -187,6 +185,3 @@ func (s Status) Leader() string {
 	}
 	return name
 }
-
-// node returns the machine that a node of the cluster is.
-func (l *Lab) node(n cluster.Node) *nspawn { return l.machine(n.Name) }

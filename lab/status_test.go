@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -112,5 +113,23 @@ func TestServersUp(t *testing.T) {
 		io.Writer
 	}{bytes.NewReader(answer[:len(answer)/2]), &asked}); err == nil {
 		t.Error("half an answer was taken for a whole one")
+	}
+}
+
+func TestShownOnAConsole(t *testing.T) {
+	for name, tc := range map[string]struct{ console, want string }{
+		"nothing":  {"", ""},
+		"a kernel": {"[    0.1] first\r\n[    0.2] second\r\n", "boots: [    0.2] second"},
+		"colours":  {"[\x1b[0;32m  OK  \x1b[0m] Reached target \x1b[0;1;39mbasic.target\x1b[0m - Basic System.\r\r\n", "boots: [  OK  ] Reached target basic.target - Basic System."},
+		"a menu":   {"GRUB\n\x1b[2J\x1b[01;01Hup and down\x1b[04;80H\x1b[07;03HDebian    \x1b[09;01H  Booting `Debian'\r\r", "boots: Booting `Debian'"},
+		"long":     {strings.Repeat("x", 100), "boots: " + strings.Repeat("x", 60) + "…"},
+	} {
+		file := filepath.Join(t.TempDir(), "console.log")
+		if err := os.WriteFile(file, []byte(tc.console), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := shown(file); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
 	}
 }

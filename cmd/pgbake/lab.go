@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pgbake/pgbake/builders/native"
 	"github.com/pgbake/pgbake/cloudinit"
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/step"
@@ -19,10 +21,16 @@ func (a *app) lab() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lab",
 		Short: "The whole cluster, booted on this machine (root)",
-		Long: `The whole cluster, booted on this machine in systemd-nspawn: real Debian, real systemd, real cloud-init,
-the packages and seeds that production gets, in a network namespace with the cluster's own addresses.`,
+		Long: `The whole cluster, booted on this machine: real Debian, real systemd, real cloud-init, the packages and seeds that
+production gets, in a network namespace with the cluster's own addresses and no way out.
+
+Its machines are of one of two kinds:
+
+  nspawn  containers (systemd-nspawn), up within seconds
+  qemu    virtual machines from the images that "pgbake image" bakes, each with a kernel, a disk and a watchdog of its
+          own; within seconds where KVM works, within minutes where it does not`,
 	}
-	cmd.AddCommand(a.labUp(), a.labStatus(), a.labPsql(), a.labExec(), a.labLogs(), a.labFault(), a.labDown())
+	cmd.AddCommand(a.labUp(), a.labStatus(), a.labPsql(), a.labForward(), a.labExec(), a.labEnter(), a.labLogs(), a.labFault(), a.labDown())
 	return cmd
 }
 
@@ -47,6 +55,7 @@ func (a *app) openLab() (*cluster.Cluster, *lab.Lab, error) {
 	}
 	host := lab.NewHost(a.runner(), a.ui)
 	host.Self = a.self()
+	host.Enter = []string{"/proc/self/exe", "lab", "enter"}
 	l, err := lab.Open(c, host)
 	return c, l, err
 }
@@ -54,11 +63,22 @@ func (a *app) openLab() (*cluster.Cluster, *lab.Lab, error) {
 func (a *app) labUp() *cobra.Command {
 	var timeout time.Duration
 	var stock bool
+	var kind string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Boot every machine and wait until the cluster is healthy",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case kind != kindContainer && kind != kindVirtual:
+				return specError{fmt.Errorf("boot the lab: kind %q is not %s or %s", kind, kindContainer, kindVirtual)}
+			case kind == kindVirtual && stock:
+				return specError{errors.New("boot the lab: --stock is for containers: an image has pgbake's packages")}
+			case kind == kindVirtual && timeout == 0:
+				timeout = 15 * time.Minute
+			case timeout == 0:
+				timeout = 5 * time.Minute
+			}
 			c, l, err := a.openLab()
 			if err != nil {
 				return err
@@ -66,7 +86,7 @@ func (a *app) labUp() *cobra.Command {
 			if stock && c.Packages.URL == "" {
 				return specError{fmt.Errorf("boot stock machines: %s does not say where they get pgbake's packages\n      hint: packages.url and packages.key; %s package --repository makes what to serve there", a.spec, a.self())}
 			}
-			load, clean, err := a.bake(cmd.Context(), c, l, stock)
+			load, clean, err := a.bake(cmd.Context(), c, l, kind, stock)
 			if err != nil {
 				return err
 			}
@@ -110,42 +130,97 @@ func (a *app) labUp() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&stock, "stock", false, "machines without pgbake's packages, which they install themselves from packages.url, served inside the lab's network")
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to wait for a healthy cluster")
+	cmd.Flags().StringVar(&kind, "kind", kindContainer, "what the machines are: "+kindContainer+" or "+kindVirtual)
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait for a healthy cluster (default 5m, with qemu 15m)")
 	return cmd
 }
 
+// The kinds of the lab's machines.
+const (
+	kindContainer = "nspawn"
+	kindVirtual   = "qemu"
+)
+
 // bake makes what the lab's machines are made of, in a directory that clean removes. Stock machines have no packages of ours.
-func (a *app) bake(ctx context.Context, c *cluster.Cluster, l *lab.Lab, stock bool) (load lab.Load, clean func(), err error) {
+func (a *app) bake(ctx context.Context, c *cluster.Cluster, l *lab.Lab, kind string, stock bool) (load lab.Load, clean func(), err error) {
+	if kind == kindVirtual {
+		if load.Images, err = a.labImages(ctx, c); err != nil {
+			return load, nil, err
+		}
+	}
 	dir, clean, err := l.Bench(ctx)
 	if err != nil {
 		return load, nil, err
 	}
 	err = step.Run(ctx, a.ui, step.Step{Name: "packages and seeds", Run: func(ctx context.Context) error {
-		if !stock {
+		if kind == kindContainer && !stock {
 			debs, err := a.debs(ctx, runtime.GOARCH, dir)
 			if err != nil {
 				return err
 			}
 			load.Debs = map[cluster.Role][]string{cluster.DB: {debs[0], debs[1]}, cluster.Proxy: {debs[0], debs[2]}}
 		}
-		if _, err := cluster.InitSecrets(a.secretsDir(), c, time.Now()); err != nil {
-			return err
-		}
-		seeds, err := a.seeds(c, a.secretsDir(), cloudinit.Options{Interface: "host0"})
-		if err != nil {
-			return err
-		}
-		load.Seeds = map[string]string{}
-		for _, s := range seeds {
-			load.Seeds[s.Machine] = filepath.Join(dir, s.Machine)
-			if err := s.WriteFolder(load.Seeds[s.Machine]); err != nil {
-				return err
-			}
-		}
-		return nil
+		load.Seeds, err = a.labSeeds(c, kind, dir)
+		return err
 	}})
 	if err != nil {
 		clean()
 	}
 	return load, clean, err
+}
+
+// labSeeds writes the seeds below dir, as the kind of machines wants them.
+func (a *app) labSeeds(c *cluster.Cluster, kind, dir string) (map[string]string, error) {
+	if _, err := cluster.InitSecrets(a.secretsDir(), c, time.Now()); err != nil {
+		return nil, err
+	}
+	o := cloudinit.Options{Interface: "host0"}
+	if kind == kindVirtual {
+		o.Interface = ""
+	}
+	seeds, err := a.seeds(c, a.secretsDir(), o)
+	if err != nil {
+		return nil, err
+	}
+	at := map[string]string{}
+	for _, s := range seeds {
+		name := filepath.Join(dir, s.Machine)
+		write := s.WriteFolder
+		if kind == kindVirtual {
+			name, write = name+".iso", s.WriteISO
+		}
+		if err := write(name); err != nil {
+			return nil, err
+		}
+		at[s.Machine] = name
+	}
+	return at, nil
+}
+
+// labImages are the images of the cluster's roles, raw, in the cache: baked when they are missing or not of today's
+// inputs. The baking is done by this command once more, in namespaces of its own, where it ends with that.
+func (a *app) labImages(ctx context.Context, c *cluster.Cluster) (map[cluster.Role]string, error) {
+	cache, err := native.Cache()
+	if err != nil {
+		return nil, err
+	}
+	mine := *a
+	mine.out = filepath.Join(cache, "lab")
+	f := imageFlags{formats: []string{"raw"}, arch: runtime.GOARCH}
+	baked, err := mine.bakeImages(ctx, f)
+	var ended exitError
+	switch {
+	case native.Inside() && err == nil:
+		return nil, exitError(0)
+	case errors.As(err, &ended) && ended == 0:
+		baked, err = mine.bakeImages(ctx, f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	at := map[cluster.Role]string{}
+	for i, role := range rolesOf(c) {
+		at[cluster.Role(role)] = filepath.Join(baked[i].Dir, baked[i].Manifest.Files[0].File)
+	}
+	return at, nil
 }

@@ -166,6 +166,27 @@ func (a *app) labExec() *cobra.Command {
 		})
 }
 
+// labEnter is what the command of a machine in QEMU runs.
+func (a *app) labEnter() *cobra.Command {
+	return &cobra.Command{
+		Use: "enter DIR -- PROGRAM [ARG...]", Short: "Run a program on the machine in QEMU whose directory this is", Hidden: true, Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			code, err := lab.Enter(cmd.Context(), args[0], args[1:])
+			if err == nil && code != 0 {
+				err = exitError(code)
+			}
+			return err
+		},
+	}
+}
+
+func (a *app) labForward() *cobra.Command {
+	return a.labCmd("forward", "Open the applications' ports on this host's loopback, until Ctrl-C", cobra.NoArgs,
+		func(ctx context.Context, _ *cobra.Command, l *lab.Lab, _ []string) error {
+			return l.Forward(ctx, func(from, to string) { a.ui.Say("%s leads to %s", from, to) })
+		})
+}
+
 func (a *app) labLogs() *cobra.Command {
 	return a.labCmd("logs MACHINE", "Print a machine's console and its journal since boot", cobra.ExactArgs(1),
 		func(ctx context.Context, cmd *cobra.Command, l *lab.Lab, args []string) error {
