@@ -67,7 +67,7 @@ func debian(t *testing.T) string {
 	return dir
 }
 
-// A disk boots from BIOS and from UEFI to its login prompt, and the first boot grows its root.
+// A disk boots from BIOS and from UEFI, with Secure Boot too, to its login prompt, and the first boot grows its root.
 func TestBoot(t *testing.T) {
 	dir := debian(t)
 	out := t.TempDir()
@@ -99,12 +99,12 @@ func TestBoot(t *testing.T) {
 	if err := os.WriteFile(seed, volume, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, firmware := range []string{"bios", "uefi"} {
+	for _, firmware := range []string{"bios", "uefi", "uefi secure"} {
 		t.Run(firmware, func(t *testing.T) {
 			begin := time.Now()
 			log := boot(t, image, seed, firmware, "pgbake-test: end", "booted login: ")
 			t.Logf("to its prompt: %v", time.Since(begin))
-			for _, want := range []string{"root is 8", "failed units: none", "firmware: " + firmware, "ssh keys: 2"} {
+			for _, want := range []string{"root is 8", "failed units: none", "firmware: " + firmware + ".", "ssh keys: 2"} {
 				if !strings.Contains(log, "pgbake-test: "+want) {
 					t.Errorf("no %q in:\n%s", want, log[max(0, len(log)-3000):])
 				}
@@ -119,7 +119,8 @@ runcmd:
   say() { echo "pgbake-test: $*" >/dev/ttyS0; }
   say "root is $(df --block-size=1G --output=size / | tail -n 1 | tr -d ' ')"
   say "failed units: $(systemctl --failed --plain --no-legend | grep . || echo none)"
-  say "firmware: $([ -d /sys/firmware/efi ] && echo uefi || echo bios)"
+  secure=$(od -An -t u1 -j 4 /sys/firmware/efi/efivars/SecureBoot-* 2>/dev/null | grep -q 1 && echo ' secure')
+  say "firmware: $([ -d /sys/firmware/efi ] && echo uefi || echo bios)$secure."
   say "ssh keys: $(ls /etc/ssh/ssh_host_*_key | wc -l)"
   say end
 `
@@ -132,12 +133,20 @@ func boot(t *testing.T, image, seed, firmware string, want ...string) string {
 	disk, console := filepath.Join(dir, "disk.qcow2"), filepath.Join(dir, "console")
 	tool(t, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image, disk, "8G")
 	args := []string{
-		"-M", "pc", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max", "-m", "768", "-nodefaults", "-display", "none",
+		"-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max", "-m", "768", "-nodefaults", "-display", "none",
 		"-drive", "if=virtio,file=" + disk, "-drive", "if=virtio,format=raw,readonly=on,file=" + seed,
 		"-device", "virtio-rng-pci", "-serial", "file:" + console, "-no-reboot",
 	}
-	if firmware == "uefi" {
-		const code, vars = "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"
+	machine, code, vars := "pc", "", ""
+	switch firmware {
+	case "uefi":
+		code, vars = "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"
+	case "uefi secure": // with Microsoft's keys, which signed the shim
+		machine, code, vars = "q35,smm=on", "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"
+		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on")
+	}
+	args = append(args, "-M", machine)
+	if code != "" {
 		body, err := os.ReadFile(vars)
 		if err != nil {
 			missing(t, "ovmf")
