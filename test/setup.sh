@@ -1,13 +1,14 @@
 #!/bin/sh
 # Installs what this project needs on a Debian machine: "setup.sh build", "setup.sh lab" (build and lab),
-# "setup.sh images" (these and QEMU) or "setup.sh test" (all). What is there already is left alone; done twice it does nothing.
+# "setup.sh images" (these and QEMU) or "setup.sh test" (all); "setup.sh peers" also makes the root that the peers of the
+# images' benchmark run in (test/peers). What is there already is left alone; done twice it does nothing.
 set -eu
 
 want=${1:-lab}
 build='make git ca-certificates'
 lab='mmdebstrap systemd-container iproute2 nftables postgresql-client debian-archive-keyring e2fsprogs'
 images='qemu-system-x86 ovmf qemu-utils'
-test='gcc libc6-dev shellcheck lintian apt-utils xorriso genisoimage jq patch gpgv openssl dosfstools gdisk mtools uidmap zstd
+test='gcc libc6-dev shellcheck lintian apt-utils xorriso genisoimage jq patch gpgv openssl dosfstools fdisk gdisk mtools uidmap zstd
 grub-pc-bin grub-efi-amd64-signed shim-signed'
 
 case $want in
@@ -15,7 +16,11 @@ build) packages=$build ;;
 lab) packages="$build $lab" ;;
 images) packages="$build $lab $images" ;;
 test) packages="$build $lab $images $test" ;;
-*) echo "usage: setup.sh build|lab|images|test" >&2; exit 2 ;;
+peers)
+	"$0" test
+	exec "$(dirname "$0")/peers/toolbox.sh" "${PEER_TOOLBOX:-/var/cache/pgbake-peers}"
+	;;
+*) echo "usage: setup.sh build|lab|images|test|peers" >&2; exit 2 ;;
 esac
 
 missing=
