@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/pgbake/pgbake/images"
@@ -70,11 +71,13 @@ func Write(ctx context.Context, out string, l Layout) error {
 		if err := f.Truncate(size); err != nil {
 			return err
 		}
+		var loaders sync.WaitGroup
+		var loadersErr error
+		loaders.Go(func() { loadersErr = l.start(f, size, rootSize, id) }) // a tenth of a second, for its LZMA
 		at := offset{f, rootFirst * sectorSize}
-		if err := writeExt4(ctx, at, rootSize, t, id, images.ID(l.Seed, "root hashes"), "root", l.Time); err != nil {
-			return err
-		}
-		return l.start(f, size, rootSize, id)
+		err := writeExt4(ctx, at, rootSize, t, id, images.ID(l.Seed, "root hashes"), "root", l.Time)
+		loaders.Wait()
+		return errors.Join(err, loadersErr)
 	})
 }
 
