@@ -82,8 +82,8 @@ func sample(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	write("boot/vmlinuz-6.1", 5<<20)
-	write("boot/initrd.img-6.1", 12_345_678)
+	write("boot/vmlinuz-6.1", 1<<20)
+	write("boot/initrd.img-6.1", 3_345_678)
 	write("usr/bin/program", 4096)
 	write("usr/share/empty", 0)
 	write("etc/ssh/ssh_host_rsa_key", 100) // must not be there

@@ -14,11 +14,11 @@ import (
 // themselves, must not be taken for what this program would make.
 var bytesOfVersion = map[string]string{
 	"version":    "1",
-	"ext4":       "a496f5a7704158bb",
-	"qcow2":      "97d68fe8f8361d0e",
-	"qcow2-zstd": "fb4c1af77dbcf4c5",
-	"vhdx":       "715cc3b754db8179",
-	"vmdk":       "f8f6a1e60f66e430",
+	"ext4":       "e59d01170da3ba82",
+	"qcow2":      "45e3ec575605eeeb",
+	"qcow2-zstd": "9492b78a28df97ae",
+	"vhdx":       "48ab3ff940af801f",
+	"vmdk":       "b7e7f3ac2e0429d6",
 }
 
 func TestVersion(t *testing.T) {

@@ -49,7 +49,7 @@ func TestFullDisk(t *testing.T) {
 		err := errors.Join(
 			unix.Unshare(unix.CLONE_NEWNS),
 			unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-			unix.Mount("tmpfs", place, "tmpfs", 0, "size=24m"),
+			unix.Mount("tmpfs", place, "tmpfs", 0, "size=8m"),
 		)
 		if err != nil {
 			t.Error(err)
@@ -66,7 +66,7 @@ func TestFullDisk(t *testing.T) {
 			}
 		}
 		check(Write(t.Context(), raw, l))
-		if err := unix.Mount("", place, "", unix.MS_REMOUNT, "size=4m"); err != nil {
+		if err := unix.Mount("", place, "", unix.MS_REMOUNT, "size=1m"); err != nil {
 			t.Error(err)
 		}
 		elsewhere := filepath.Join(t.TempDir(), "disk.raw")
