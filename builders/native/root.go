@@ -370,7 +370,9 @@ func (s *site) configure(debs []*deb) error {
 	if s.idle != nil {
 		s.idle()
 	}
-	err := s.besideCompiling(func() error { return s.chroot("dpkg", "--force-unsafe-io", "--configure", "--pending") })
+	err := s.besideCompiling(func() error {
+		return s.chroot("dpkg", "--force-unsafe-io", "--abort-after=1", "--configure", "--pending")
+	})
 	if err != nil {
 		return err
 	}
