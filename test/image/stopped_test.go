@@ -27,7 +27,7 @@ func TestStopped(t *testing.T) {
 		{"Debian 12: unpacks", syscall.SIGINT},
 		{"Debian 12: configures", syscall.SIGKILL},
 		{"proxy packages: configures", syscall.SIGTERM},
-		{"settings, initramfs: makes", syscall.SIGKILL},
+		{"==> settings, initramfs", syscall.SIGKILL},
 		{"==> disk", syscall.SIGKILL},
 		{"==> qcow2", syscall.SIGKILL},
 		{"==> qcow2", syscall.SIGINT},
