@@ -50,8 +50,7 @@ func Convert(ctx context.Context, format, raw, out string, l Layout) error {
 	if w.packing != "" {
 		var known kept
 		defer known.close()
-		for i, layer := range l.Tree {
-			step.Note(ctx, "compresses layer %d of %d", i+1, len(l.Tree))
+		for _, layer := range l.Tree {
 			if err := Pack(ctx, layer, format); err != nil {
 				return fmt.Errorf("convert to %s: %w", format, err)
 			}

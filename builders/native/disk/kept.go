@@ -66,6 +66,7 @@ func Pack(ctx context.Context, l Layer, format string) error {
 	if _, err := os.Stat(name); err == nil {
 		return nil
 	}
+	step.Note(ctx, "compresses layers for the cache")
 	if err := os.MkdirAll(l.Cache, 0o755); err != nil { //nolint:gosec // no secrets
 		return err
 	}
