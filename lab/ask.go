@@ -210,8 +210,13 @@ func (l *Lab) doing(ctx context.Context, m Machine, service string) string {
 // A terminal's codes: colours, and those that move about, as a boot loader's menu does.
 var (
 	colour = regexp.MustCompile(`\x1b\[[0-9;]*m`)
-	moves  = regexp.MustCompile(`\x1b\[[0-9;?]*[a-zA-Z]|[\x00-\x1f]`)
+	moves  = regexp.MustCompile(`\x1b\[[0-9;?]*[a-zA-Z]|[\x00-\x09\x0b-\x1f]`)
 )
+
+// LastLines are the last n lines of a console, without its terminal's codes; what is there of them.
+func LastLines(console string, n int) string {
+	return moves.ReplaceAllString(colour.ReplaceAllString(lastLines(console, n), ""), "")
+}
 
 // shown is what stands last on a machine's console, as far as it fits into a table.
 func shown(console string) string {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -150,33 +151,63 @@ func newKey() (ssh.Signer, []byte, error) {
 	return signer, pem.EncodeToMemory(block), err
 }
 
-// Dial implements Machine. The way in stays open for the next one.
-func (m *qemu) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+// inside is a way into the machine that stays open for the next one who asks.
+func (m *qemu) inside(ctx context.Context) (*ssh.Client, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.client == nil {
-		client, err := m.channel(ctx)
-		if err != nil {
-			return nil, err
-		}
-		m.client = client
-		go func() {
-			_ = client.Wait() // the machine went off, or was reset
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			if m.client == client {
-				m.client = nil
-			}
-		}()
+	if m.client != nil {
+		return m.client, nil
 	}
-	conn, err := m.client.DialContext(ctx, network, addr)
-	var refused *ssh.OpenChannelError
-	if err != nil && !errors.As(err, &refused) {
-		// It does not answer any more, as after a reset of the machine: a new way in next time.
-		_ = m.client.Close()
+	client, err := m.channel(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m.client = client
+	go func() {
+		_ = client.Wait() // the machine went off, or was reset
+		m.forget(client)
+	}()
+	return client, nil
+}
+
+// forget has the next one who asks look for a new way in.
+func (m *qemu) forget(client *ssh.Client) {
+	_ = client.Close() // whatever is left of it
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.client == client {
 		m.client = nil
 	}
+}
+
+// Dial implements Machine.
+func (m *qemu) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	client, err := m.inside(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := client.DialContext(ctx, network, addr)
+	var refused *ssh.OpenChannelError
+	if err != nil && !errors.As(err, &refused) {
+		m.forget(client) // it does not answer any more, as after a reset of the machine
+	}
 	return conn, err
+}
+
+// output runs args inside the machine and returns what they write, on both outputs; their failure is an error.
+func (m *qemu) output(ctx context.Context, args ...string) (string, error) {
+	client, err := m.inside(ctx)
+	if err != nil {
+		return "", err
+	}
+	s, err := client.NewSession()
+	if err != nil {
+		m.forget(client)
+		return "", err
+	}
+	defer context.AfterFunc(ctx, func() { _ = s.Close() })() // what waits returns
+	out, err := s.CombinedOutput(run.Line(args))
+	return strings.TrimSpace(string(out)), err
 }
 
 // Command implements Machine: this program again, which enters the machine and is the other one's terminal.

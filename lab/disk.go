@@ -100,6 +100,10 @@ func (m *qemu) make(ctx context.Context, image, seed string) error {
 			return err
 		}
 	}
+	// The disk knows it by this name, from wherever it is opened.
+	if image, err = filepath.Abs(image); err != nil {
+		return err
+	}
 	format, err := formatOf(image)
 	if err != nil {
 		return err
@@ -108,19 +112,29 @@ func (m *qemu) make(ctx context.Context, image, seed string) error {
 	return m.run.Run(ctx, run.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", image, m.disk(), diskSize))
 }
 
-// formatOf tells a qcow2 from a raw disk by its first bytes.
+// magics are how files of QEMU's formats begin.
+var magics = []struct{ begin, format string }{
+	// begin     format
+	{"QFI\xfb", "qcow2"},
+	{"KDMV", "vmdk"},
+	{"vhdxfile", "vhdx"},
+}
+
+// formatOf tells which of QEMU's formats an image has; raw is the one without a mark.
 func formatOf(image string) (string, error) {
 	f, err := os.Open(image)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	magic := make([]byte, 4)
-	if _, err := f.ReadAt(magic, 0); err != nil {
+	begin := make([]byte, 8)
+	if _, err := f.ReadAt(begin, 0); err != nil {
 		return "", fmt.Errorf("read %s: %w", image, err)
 	}
-	if string(magic) == "QFI\xfb" {
-		return "qcow2", nil
+	for _, m := range magics {
+		if strings.HasPrefix(string(begin), m.begin) {
+			return m.format, nil
+		}
 	}
 	return "raw", nil
 }

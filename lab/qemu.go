@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,8 @@ type qemu struct {
 	data string
 	// uefi starts it by UEFI, else by BIOS.
 	uefi bool
+	// leashed ends it with this program.
+	leashed bool
 	// net is where its cable ends; nowhere when it has no name.
 	net   network
 	run   run.Runner
@@ -148,7 +151,7 @@ func (m *qemu) Start(ctx context.Context) error {
 	if m.net.name != "" {
 		args = m.net.inside(args...)
 	}
-	if hostSystemd() && os.Geteuid() == 0 {
+	if hostSystemd() && !m.leashed {
 		args = inScope(m.label, args...)
 	}
 	logName := filepath.Join(m.dir, "qemu.log")
@@ -160,11 +163,15 @@ func (m *qemu) Start(ctx context.Context) error {
 	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // it outlives us, and our context
 	cmd.Dir, cmd.Stdout, cmd.Stderr = m.dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", m.name, err)
+	if m.leashed {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	go func() {
+		runtime.LockOSThread() // the leash is the thread's that started it: https://go.dev/issue/27505
+		defer runtime.UnlockOSThread()
+		ended <- cmd.Run()
+	}()
 	return until(ctx, "start "+m.name, func() error {
 		select {
 		case err := <-ended:

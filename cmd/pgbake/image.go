@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +23,8 @@ type imageFlags struct {
 	roles, formats  []string
 	arch, lock, key string
 	locked, offline bool
-	force           bool
+	force, test     bool
+	testTime        time.Duration
 }
 
 func (a *app) image() *cobra.Command {
@@ -61,6 +63,11 @@ CycloneDX), SHA256SUMS, signed when there is a key, and BOOT.txt (how to boot it
 					fmt.Fprintln(cmd.OutOrStdout(), filepath.Join(b.Dir, file.File))
 				}
 			}
+			if f.test {
+				if err := a.bootImages(cmd, baked, f.testTime); err != nil {
+					return err
+				}
+			}
 			a.ui.Next(a.self() + " seed, then boot as " + filepath.Join(baked[0].Dir, images.BootName) + " says")
 			return nil
 		},
@@ -72,6 +79,8 @@ CycloneDX), SHA256SUMS, signed when there is a key, and BOOT.txt (how to boot it
 	cmd.Flags().StringVar(&f.key, "sign-key", "", `private OpenPGP key, armored, that signs SHA256SUMS (default: "repository.key" in the secrets, when it is there)`)
 	cmd.Flags().BoolVar(&f.locked, "locked", false, "refuse to bake without a lock")
 	cmd.Flags().BoolVar(&f.offline, "offline", false, "no network at all: what is not in the cache is an error")
+	cmd.Flags().BoolVar(&f.test, "test", false, "then boot each image in QEMU, by BIOS and by UEFI, as a lone machine, and look at its services")
+	cmd.Flags().DurationVar(&f.testTime, "test-timeout", 10*time.Minute, "how long one of these boots may take")
 	cmd.Flags().BoolVar(&f.force, "force", false, "bake again what is there")
 	return cmd
 }

@@ -1,0 +1,282 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Virtual machines may be translated, each by the tenth of a processor. What they are waited for is long, what they do
+// is much: they are booted once.
+const virtualTime = 6 * time.Minute
+
+// The manual's set-up in QEMU, from images and ISO seeds: kernels, disks and watchdogs of their own.
+func TestQEMU(t *testing.T) {
+	needMachines(t)
+	l := up(t, "virtual", `scope: virtual
+network: 10.42.0.0/24
+debian: 12
+failover: fast
+nodes:
+  - {name: db1, address: 10.42.0.11}
+  - {name: db2, address: 10.42.0.12}
+  - {name: db3, address: 10.42.0.13}
+proxies:
+  - {name: proxy1, address: 10.42.0.21}
+storage:
+  data_disk: /dev/vdc
+postgres:
+  databases:
+    - {name: app, owner: app}
+  users:
+    - name: app
+`, "--kind", "qemu")
+	l.healthy(virtualTime)
+	t.Run("programs", l.virtualPrograms)
+	t.Run("data disk", l.dataDisk)
+	t.Run("forward", l.forward)
+	t.Run("cable", l.cable)
+	t.Run("watchdog", l.watchdog)
+	t.Run("foreign disk", l.foreignDisk)
+	t.Run("shutdown", l.shutdown)
+}
+
+// virtualPrograms: what a program on a machine says and returns is what the user gets, with a terminal and without.
+func (l *lab) virtualPrograms(t *testing.T) {
+	l = l.on(t)
+	if out, code := l.exec("db1", "sh", "-c", `echo "$1"; exit 7`, "sh", `it's "quoted" $HOME`); code != 7 || !strings.HasPrefix(out, `it's "quoted" $HOME`) {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+	// script(1) gives pgbake a terminal, as a person has one.
+	bin, err := filepath.Abs("../../bin/pgbake")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "script", "--quiet", "--return", "--command",
+		fmt.Sprintf("stty rows 40 cols 100; %s -f %s lab exec db1 -- sh -c 'tty; stty size; exit 3'", bin, l.spec), "/dev/null")
+	out, _ := cmd.CombinedOutput() // the exit code is looked at
+	if code := cmd.ProcessState.ExitCode(); code != 3 || !strings.Contains(string(out), "/dev/pts/") || !strings.Contains(string(out), "40 100") {
+		t.Errorf("on a terminal: exit code %d\n%s", code, out)
+	}
+	if out := l.pgbake("lab", "logs", "proxy1"); !strings.Contains(out, "Linux version") || !strings.Contains(out, "haproxy") {
+		t.Errorf("the logs have no kernel or no service:\n%.2000s", out)
+	}
+	l.firewall(t)
+}
+
+// dataDisk: the second disk was blank, and the database is on it.
+func (l *lab) dataDisk(t *testing.T) {
+	l = l.on(t)
+	for _, m := range l.machines[:3] {
+		out, code := l.exec(m, "findmnt", "--noheadings", "--output", "SOURCE,FSTYPE,LABEL", "--target", "/var/lib/postgresql/15/main/PG_VERSION")
+		if got := strings.Join(strings.Fields(out), " "); code != 0 || got != "/dev/vdc ext4 pgha-data" {
+			t.Errorf("%s has its database on %q", m, got)
+		}
+	}
+}
+
+// forward opens the ports on this host; the certificate is still looked at.
+func (l *lab) forward(t *testing.T) {
+	l = l.on(t)
+	bin, err := filepath.Abs("../../bin/pgbake")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), bin, "-f", l.spec, "lab", "forward")
+	talk, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := ""
+	for lines := bufio.NewScanner(talk); !strings.Contains(said, ":7000 leads") && lines.Scan(); {
+		said += lines.Text() + "\n"
+	}
+	psql := exec.CommandContext(t.Context(), "psql", "-XAtc", "SELECT 'by the loopback'",
+		fmt.Sprintf("host=%s hostaddr=127.0.0.1 port=5000 dbname=app user=app sslmode=verify-full sslrootcert=%s", l.entry(), filepath.Join(filepath.Dir(l.spec), "secrets", "ca.crt")))
+	psql.Env = append(os.Environ(), "PGPASSWORD="+l.password("app"))
+	if out, err := psql.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "by the loopback" {
+		t.Errorf("%v: %s\n%s", err, out, said)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // Ctrl-C is how it ends
+}
+
+// cable: a machine whose cable is pulled still tells what it thinks.
+func (l *lab) cable(t *testing.T) {
+	l = l.on(t)
+	victim := l.healthy(virtualTime).replicas()[0]
+	l.pgbake("lab", "fault", "link-cut", victim)
+	if out, code := l.exec(victim, "cat", "/sys/class/net/"+l.card(victim)+"/carrier"); code != 0 || strings.TrimSpace(out) != "0" {
+		t.Errorf("with its cable pulled: exit code %d: %s", code, out)
+	}
+	l.pgbake("lab", "fault", "link-restore", victim)
+	l.healthy(virtualTime)
+}
+
+// card is the name of a machine's network card.
+func (l *lab) card(machine string) string {
+	l.Helper()
+	out, code := l.exec(machine, "sh", "-c", "ls -d /sys/class/net/e*")
+	if code != 0 {
+		l.Fatal(out)
+	}
+	return filepath.Base(strings.TrimSpace(out))
+}
+
+// watchdog: a Patroni that hangs while it leads is reset with its machine, before anybody else leads for long.
+func (l *lab) watchdog(t *testing.T) {
+	l = l.on(t)
+	before := l.healthy(virtualTime)
+	victim := before.primary()
+	boot := func() string {
+		out, _ := l.try(t.Context(), "lab", "exec", victim, "--", "cat", "/proc/sys/kernel/random/boot_id") // it may be on its way
+		return strings.TrimSpace(out)
+	}
+	first := boot()
+	stop, file := l.write()
+	hung := time.Now()
+	if out, code := l.exec(victim, "pkill", "--signal", "STOP", "--exact", "patroni"); code != 0 {
+		t.Fatalf("exit code %d: %s", code, out)
+	}
+	l.eventually("another primary's writes", virtualTime, func() bool {
+		s, err := l.status()
+		return err == nil && s.primary() != "" && s.primary() != victim && l.account(file).after(hung.Add(5*time.Second)) > 10
+	})
+	stop()
+	l.eventually("a new boot of "+victim, virtualTime, func() bool { now := boot(); return now != "" && now != first })
+	l.healthy(virtualTime)
+	a := l.account(file)
+	t.Logf("%d rows acknowledged, outage %.1f s", len(a.acknowledged), a.outage().Seconds())
+	l.keptAll(a)
+}
+
+// foreignDisk: a disk with something on it is refused, and nothing is written to it.
+func (l *lab) foreignDisk(t *testing.T) {
+	l = l.on(t)
+	victim := l.healthy(virtualTime).replicas()[0]
+	l.pgbake("lab", "fault", "power-cut", victim)
+	own := filepath.Join("/var/lib/pgbake/lab", l.scope, victim, "data.qcow2")
+	kept, raw, foreign := own+".kept", filepath.Join(t.TempDir(), "foreign.raw"), filepath.Join(t.TempDir(), "foreign.qcow2")
+	host := func(args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	host("mv", own, kept)
+	host("truncate", "--size=64M", raw)
+	host("mkfs.ext4", "-q", "-L", "somebody-elses", raw)
+	host("qemu-img", "convert", "-O", "qcow2", raw, foreign)
+	host("cp", foreign, own)
+	l.pgbake("lab", "fault", "power-on", victim)
+	l.eventually("a refusal", virtualTime, func() bool {
+		out, _ := l.try(t.Context(), "lab", "status") // its exit code is 3
+		return strings.Contains(out, "/dev/vdc is not blank (ext4) and is left alone")
+	})
+	l.pgbake("lab", "fault", "power-cut", victim)
+	host("qemu-img", "compare", foreign, own)
+	host("mv", kept, own)
+	l.pgbake("lab", "fault", "power-on", victim)
+	l.healthy(virtualTime)
+}
+
+func (l *lab) shutdown(t *testing.T) {
+	l = l.on(t)
+	l.pgbake("lab", "fault", "shutdown", "proxy1")
+	if s, err := l.status(); err != nil || s.Healthy {
+		t.Errorf("without its proxy: %v, %+v", err, s)
+	}
+}
+
+// An image is booted before anybody trusts it; one that takes too long says what it showed last.
+func TestImageIsBooted(t *testing.T) {
+	needMachines(t)
+	spec := filepath.Join(t.TempDir(), "cluster.yaml")
+	if err := os.WriteFile(spec, []byte(example(t, "quickstart.yaml")+"debian: 12\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	image := []string{"-o", t.TempDir(), "image", "--role", "proxy", "--test"}
+	_, talk, err := pgbake(t.Context(), spec, append(image, "--test-timeout", "4s")...)
+	if err == nil || !strings.Contains(talk, "gave up after 4s") || !strings.Contains(talk, "its console said") {
+		t.Fatalf("after four seconds: %v\n%s", err, talk)
+	}
+	out, talk, err := pgbake(t.Context(), spec, image...)
+	if err != nil {
+		t.Fatal(err, out, talk)
+	}
+	for _, firmware := range []string{"BIOS", "UEFI"} {
+		for _, want := range []string{
+			"login prompt", "pgha is done but for a primary", "active: haproxy, ssh", "HAProxy takes connections at port 5000",
+			"root grown to", "ssh takes keys only", "no failed unit",
+		} {
+			if !strings.Contains(out, " by "+firmware+": "+want) {
+				t.Errorf("by %s: no %q in\n%s", firmware, want, out)
+			}
+		}
+	}
+	if pids, err := exec.CommandContext(t.Context(), "pgrep", "-f", "pgbake-trial").Output(); err == nil {
+		t.Errorf("still running: %s", pids)
+	}
+}
+
+// BenchmarkQEMU boots an image to its login prompt, and a whole cluster, with whatever this host has for a processor.
+func BenchmarkQEMU(b *testing.B) {
+	needMachines(b)
+	body, err := os.ReadFile("../../examples/quickstart.yaml")
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir := b.TempDir()
+	file := filepath.Join(dir, "cluster.yaml")
+	if err := os.WriteFile(file, append(body, "debian: 12\n"...), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	login := regexp.MustCompile(`(BIOS|UEFI): login prompt \(([0-9]+) s\)`)
+	b.Run("image", func(b *testing.B) {
+		seen := map[string][]float64{}
+		for b.Loop() {
+			out, talk, err := pgbake(b.Context(), file, "-o", dir, "image", "--role", "db", "--format", "raw", "--test")
+			if err != nil {
+				b.Fatal(err, talk)
+			}
+			for _, m := range login.FindAllStringSubmatch(out, -1) {
+				seen[m[1]] = append(seen[m[1]], seconds(b, m[2]))
+			}
+		}
+		b.ReportMetric(0, "ns/op")
+		for firmware, all := range seen {
+			b.ReportMetric(median(all), "s-login-"+firmware)
+			b.Logf("%s: %v", firmware, all)
+		}
+	})
+	b.Run("cluster", func(b *testing.B) {
+		var wrote, healthy []float64
+		for b.Loop() {
+			_, talk, err := pgbake(b.Context(), file, "lab", "up", "--kind", "qemu")
+			m := bootFigures.FindStringSubmatch(talk)
+			if err != nil || m == nil {
+				b.Fatal(err, talk)
+			}
+			wrote, healthy = append(wrote, seconds(b, m[1])), append(healthy, seconds(b, m[2]))
+			if _, talk, err := pgbake(context.Background(), file, "lab", "down"); err != nil {
+				b.Fatal(err, talk)
+			}
+		}
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(median(wrote), "s-first-write")
+		b.ReportMetric(median(healthy), "s-healthy")
+		b.Logf("first write %v, healthy %v", wrote, healthy)
+	})
+}
