@@ -70,7 +70,7 @@ func terminal(s *ssh.Session, term string) (restore func(), err error) {
 	before, err := unix.IoctlGetTermios(in, unix.TCGETS)
 	size, sizeErr := unix.IoctlGetWinsize(out, unix.TIOCGWINSZ)
 	if err != nil || sizeErr != nil {
-		return func() {}, nil
+		return func() {}, nil //nolint:nilerr // no terminal is no error
 	}
 	if err := s.RequestPty(term, int(size.Row), int(size.Col), nil); err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ type Fault struct {
 var Faults = []Fault{
 	{"power-cut", "the power is gone at once; the disk stays", Machine.Kill},
 	{"power-on", "the machine boots again from its disk", Machine.Start},
+	{"disk-lost", "a machine that is off gets a new disk: its image and its seed are all it has", loseDisk},
 	{"shutdown", "the machine shuts down in order", Machine.Stop},
 	{"link-cut", "the network cable is pulled", func(m Machine, ctx context.Context) error { return m.SetLink(ctx, false) }},
 	{"link-restore", "the network cable is back", func(m Machine, ctx context.Context) error { return m.SetLink(ctx, true) }},
