@@ -40,6 +40,9 @@ func (w *work) act(ctx context.Context, a join.Action, o join.Observation) error
 	case join.Remove:
 		w.Say("remove a member from etcd: %s", a.Why)
 		refused = w.api.call(ctx, j.at, "cluster/member/remove", map[string]any{"ID": number(w.mine(o).ID)}, &struct{}{})
+	case join.Evict:
+		w.Say("remove a member from etcd: %s", a.Why)
+		refused = w.api.call(ctx, j.at, "cluster/member/remove", map[string]any{"ID": number(o.Ghost().ID)}, &struct{}{})
 	case join.Promote:
 		refused = w.api.call(ctx, j.at, "cluster/member/promote", map[string]any{"ID": number(o.Member)}, &struct{}{})
 	case join.Add:
@@ -164,7 +167,7 @@ func (a *Agent) Order(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.joining.began, w.joining.heard = time.Now(), map[string]time.Time{}
+	w.joining.begin()
 	o, err := w.observe(ctx)
 	if err != nil {
 		return err

@@ -89,12 +89,6 @@ func (a *api) etcdHealthy(ctx context.Context, addr netip.Addr) bool {
 	return err == nil && h.Health == "true"
 }
 
-// etcdAnswers tells whether the member at addr is there at all. Its peer port answers before there is a quorum; a bare
-// connection would do, too, but leaves a complaint in the member's log.
-func (a *api) etcdAnswers(ctx context.Context, addr netip.Addr) bool {
-	return a.do(ctx, http.MethodGet, fmt.Sprintf("https://%s/version", hostPort(addr, a.c.Ports.EtcdPeer)), nil, nil) == nil
-}
-
 // patroniAnswers tells whether Patroni runs at addr, whatever PostgreSQL does.
 func (a *api) patroniAnswers(ctx context.Context, addr netip.Addr) bool {
 	_, err := a.member(ctx, addr)

@@ -43,7 +43,13 @@ func (w *work) postgres(ctx context.Context) error {
 		m, err := w.api.member(ctx, self)
 		switch {
 		case err == nil && m.runs():
-			return true, nil
+			done, err := w.isMade(ctx)
+			if err != nil {
+				why = "etcd does not answer: " + err.Error()
+			} else if !done {
+				why = "its roles and databases are being made"
+			}
+			return done, ctx.Err()
 		case err == nil:
 			why = fmt.Sprintf("it is %q as %s; see `journalctl -u patroni`", m.State, m.Role)
 		}
@@ -93,6 +99,17 @@ func (w *work) postgres(ctx context.Context) error {
 	return w.remember(ctx)
 }
 
+// isMade tells whether the database that runs here is the cluster's. While the first one is being made it runs, too, but
+// until Patroni has said in etcd whose it is, a power cut makes it worth nothing.
+func (w *work) isMade(ctx context.Context) (bool, error) {
+	system := systemID(w.databaseDir())
+	if had, ok := readMemory(w.Root); ok && had.System == system {
+		return true, nil
+	}
+	d, _, err := w.observeDatabase(ctx, true)
+	return d.Initialize == join.Made && d.Cluster == system, err
+}
+
 // observeDatabase looks at the data directory, and asks etcd what Patroni keeps there. Unless Patroni runs here, what it
 // said before this machine was switched off counts no more.
 func (w *work) observeDatabase(ctx context.Context, runs bool) (join.Database, etcdPair, error) {
@@ -115,6 +132,15 @@ func (w *work) observeDatabase(ctx context.Context, runs bool) (join.Database, e
 		case key == "members/"+w.seed.Machine.Name && !runs:
 		case strings.HasPrefix(key, "members/"):
 			d.AtWork = d.AtWork || makesDatabase(p.Value)
+		}
+	}
+	// What a member tells etcd is some seconds behind what it tells who asks.
+	if d.Initialize == join.Reserved && !d.AtWork {
+		for _, n := range w.seed.Cluster.Nodes {
+			if n.Name != w.seed.Machine.Name || runs {
+				m, err := w.api.member(ctx, n.Address)
+				d.AtWork = d.AtWork || err == nil && m.State != "stopped"
+			}
 		}
 	}
 	return d, reserve, err
@@ -181,7 +207,7 @@ func (w *work) setDatabaseAside(why string) error {
 func (w *work) release(ctx context.Context, reserve etcdPair) error {
 	w.Say("release the cluster for another machine: the one that was making the first database was switched off")
 	key := base64.StdEncoding.EncodeToString(reserve.Key)
-	_, err := w.api.txn(ctx, w.seed.Machine.Address,
+	err := w.api.txn(ctx, w.seed.Machine.Address,
 		map[string]any{"result": "EQUAL", "target": "MOD", "key": key, "mod_revision": reserve.ModRevision},
 		map[string]any{"request_delete_range": map[string]any{"key": key}})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -36,6 +37,9 @@ type etcdMember struct {
 	ClientURLs []string `json:"clientURLs"`
 	IsLearner  bool     `json:"isLearner"`
 }
+
+// ready tells whether the member was ever.
+func (m etcdMember) ready() bool { return len(m.ClientURLs) > 0 }
 
 // address is where the member is.
 func (m etcdMember) address() netip.Addr {
@@ -101,13 +105,10 @@ func (a *api) pairs(ctx context.Context, addr netip.Addr, key string, prefix boo
 	return out.KVs, a.call(ctx, addr, "kv/range", in, &out)
 }
 
-// txn does something where a key is as it should be, and tells whether it was.
-func (a *api) txn(ctx context.Context, addr netip.Addr, compare, success map[string]any) (bool, error) {
-	var out struct {
-		Succeeded bool `json:"succeeded"`
-	}
+// txn does something where a key is as it should be; whether it was, the next look tells.
+func (a *api) txn(ctx context.Context, addr netip.Addr, compare, success map[string]any) error {
 	in := map[string]any{"compare": []any{compare}, "success": []any{success}}
-	return out.Succeeded, a.call(ctx, addr, "kv/txn", in, &out)
+	return a.call(ctx, addr, "kv/txn", in, &struct{}{})
 }
 
 // lockTTL is how many seconds a machine that is switched off keeps the others from being replaced.
@@ -124,19 +125,17 @@ func (a *api) lock(ctx context.Context, addr netip.Addr, name string) error {
 		return err
 	}
 	key := []byte(a.lockKey())
-	_, err := a.txn(ctx, addr,
+	return a.txn(ctx, addr,
 		map[string]any{"result": "EQUAL", "target": "CREATE", "key": key, "create_revision": "0"},
 		map[string]any{"request_put": map[string]any{"key": key, "value": []byte(name), "lease": lease.ID}})
-	return err
 }
 
 // unlock gives it back.
 func (a *api) unlock(ctx context.Context, addr netip.Addr, name string) error {
 	key := []byte(a.lockKey())
-	_, err := a.txn(ctx, addr,
+	return a.txn(ctx, addr,
 		map[string]any{"result": "EQUAL", "target": "VALUE", "key": key, "value": base64.StdEncoding.EncodeToString([]byte(name))},
 		map[string]any{"request_delete_range": map[string]any{"key": key}})
-	return err
 }
 
 // quorum asks every address whether it sees one, and the first that does for the list. Its own answer to the first
@@ -151,9 +150,12 @@ func (a *api) quorum(ctx context.Context, self netip.Addr, ask []netip.Addr) (*j
 		if err != nil {
 			continue
 		}
-		var others []netip.Addr // members that the seed does not name; a member itself need not know of them
+		// Members that were not asked yet: those that the seed does not name and, from a member itself, all others, whom it
+		// needs to know only as long as one was never ready.
+		var others []netip.Addr
+		young := slices.ContainsFunc(list.Members, func(m etcdMember) bool { return !m.ready() })
 		for _, m := range list.Members {
-			if _, asked := healthy[m.address()]; !asked && m.address() != self && addr != self {
+			if _, asked := healthy[m.address()]; !asked && m.address() != self && (addr != self || young) {
 				others = append(others, m.address())
 			}
 		}
@@ -162,7 +164,7 @@ func (a *api) quorum(ctx context.Context, self netip.Addr, ask []netip.Addr) (*j
 		for _, m := range list.Members {
 			at := m.address()
 			e.Members = append(e.Members, join.Listed{
-				ID: join.ID(m.ID), Name: m.Name, Me: at == self, Learner: m.IsLearner, Healthy: healthy[at] || more[at],
+				ID: join.ID(m.ID), Name: m.Name, Address: at, Ready: m.ready(), Me: at == self, Learner: m.IsLearner, Healthy: healthy[at] || more[at],
 			})
 		}
 		return e, addr

@@ -77,7 +77,7 @@ func logRecords(body []byte) func(yield func(kind uint64, data []byte) bool) {
 			if frame>>63 == 1 {
 				padding = frame >> 56 & 7
 			}
-			if size == 0 || size+padding > uint64(len(body)-8) {
+			if size == 0 || size+padding > uint64(len(body)-8) { //nolint:gosec // the loop has looked
 				return
 			}
 			var kind uint64

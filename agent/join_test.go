@@ -39,7 +39,7 @@ func record(kind byte, data []byte) []byte {
 	padding := (8 - len(body)%8) % 8
 	frame := uint64(len(body))
 	if padding > 0 {
-		frame |= uint64(0x80|padding) << 56
+		frame |= uint64(0x80|padding) << 56 //nolint:gosec // positive
 	}
 	return append(append(binary.LittleEndian.AppendUint64(nil, frame), body...), make([]byte, padding)...)
 }
@@ -169,7 +169,7 @@ func identity(t *testing.T) (*Seed, tls.Certificate) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory needs its x
+	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if s.Identity, err = cluster.EnsureIdentity(dir, ca, &spec, s.Machine, time.Now()); err != nil {

@@ -41,9 +41,10 @@ type joining struct {
 	counter counter
 	pair    tls.Certificate
 	began   time.Time
-	heard   map[string]time.Time // when each machine answered last
-	running bool                 // etcd runs, or is on its way
-	started time.Time            // since when
+	heard   map[string]time.Time  // when each machine answered last
+	unready map[join.ID]time.Time // since when each member is listed and was never ready
+	running bool                  // etcd runs, or is on its way
+	started time.Time             // since when
 	// at is a member with a quorum, which changes are asked of.
 	at  netip.Addr
 	why string
@@ -56,7 +57,8 @@ func (w *work) beginJoining(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read %s/etcd.crt and .key: %w", tlsDir, err)
 	}
-	j.pair, j.began, j.heard = pair, time.Now(), map[string]time.Time{}
+	j.pair = pair
+	j.begin()
 	state, err := w.state(ctx, "etcd.service")
 	if err != nil {
 		return err
@@ -71,6 +73,10 @@ func (w *work) beginJoining(ctx context.Context) error {
 		return w.bring(ctx, "etcd.service", false)
 	}
 	return w.answer()
+}
+
+func (j *joining) begin() {
+	j.began, j.heard, j.unready = time.Now(), map[string]time.Time{}, map[join.ID]time.Time{}
 }
 
 // answer opens the counter unless etcd has the port.
@@ -173,6 +179,7 @@ func (w *work) observe(ctx context.Context) (join.Observation, error) {
 	if o.Data == join.Own && o.Running {
 		// A member that sees a quorum needs nobody else's word.
 		if o.Etcd, j.at = w.api.quorum(ctx, self.Address, []netip.Addr{self.Address}); o.Etcd != nil {
+			j.age(o.Etcd, c)
 			return o, w.readLock(ctx, &o)
 		}
 	}
@@ -227,6 +234,29 @@ func (w *work) observe(ctx context.Context) (join.Observation, error) {
 		return o, w.readLock(ctx, &o)
 	}
 	return o, nil
+}
+
+// age adds for how long members that were never ready have been waited for.
+func (j *joining) age(e *join.Etcd, c *cluster.Cluster) {
+	for i := range e.Members {
+		m := &e.Members[i]
+		if m.Ready {
+			continue
+		}
+		since, ok := j.unready[m.ID]
+		if !ok {
+			since = time.Now()
+			j.unready[m.ID] = since
+		}
+		m.Unready = time.Since(since)
+		heard := j.began
+		for _, n := range c.Nodes {
+			if last, ok := j.heard[n.Name]; ok && n.Address == m.Address {
+				heard = last
+			}
+		}
+		m.Silence = time.Since(heard)
+	}
 }
 
 // readLock adds who has the lock. A quorum that is gone again is none.

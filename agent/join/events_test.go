@@ -5,23 +5,23 @@ import "fmt"
 // happens lists all that can happen in a world.
 func (w world) happens(r *rules) []event {
 	var all []event
-	say := func(after world, wrong, format string, args ...any) {
-		all = append(all, event{fmt.Sprintf(format, args...), after, wrong})
+	say := func(after world, format string, args ...any) {
+		all = append(all, event{fmt.Sprintf(format, args...), after, ""})
 	}
 	if w.young {
 		after := w
 		after.young = false
-		say(after, "", "two weeks pass")
+		say(after, "two weeks pass")
 	}
 	if w.lock > 0 {
 		after := w
 		after.lock = 0
-		say(after, "", "the lock of %s runs out", letters[w.lock-1])
+		say(after, "the lock of %s runs out", letters[w.lock-1])
 	}
 	if w.proxy && !w.remembered && w.quorum() {
 		after := w
 		after.remembered = true
-		say(after, "", "the proxy sees the cluster alive")
+		say(after, "the proxy sees the cluster alive")
 	}
 	all = append(all, w.etcd()...)
 	for i := range int(w.n) {
@@ -30,14 +30,19 @@ func (w world) happens(r *rules) []event {
 		a := &after.nodes[i]
 		if !n.on {
 			a.on, a.running = true, n.disk.data != empty // systemd starts etcd where it has data
-			say(after, "", "%s boots", letters[i])
+			say(after, "%s boots", letters[i])
 			all = append(all, w.disks(i, r)...)
 			continue
 		}
 		a.on, a.running, a.plan, a.epoch = false, false, Wait, 0
-		say(after, "", "the power of %s is cut", letters[i])
+		say(after, "the power of %s is cut", letters[i])
 		if n.plan != Wait {
-			all = append(all, w.acts(i))
+			all = append(all, w.acts(i, i))
+		}
+		for j := range int(w.n) {
+			if n.plan == Evict && j != i {
+				all = append(all, w.acts(i, j))
+			}
 		}
 		all = append(all, w.looks(i, r)...)
 	}
@@ -47,7 +52,7 @@ func (w world) happens(r *rules) []event {
 // disks is what happens to the disk of a machine that is off.
 func (w world) disks(i int, r *rules) (all []event) {
 	d := w.nodes[i].disk
-	protected := r.assume && w.young && !(w.proxy && w.remembered) && d.data == grown
+	protected := r.assume && w.young && (!w.proxy || !w.remembered) && d.data == grown
 	if protected {
 		return nil
 	}
@@ -138,7 +143,7 @@ func (w world) etcd() (all []event) {
 			}
 			a.disk.data, a.disk.history, a.seat.acknowledged = grown, w.history, true
 			all = append(all, event{"etcd of " + letters[i] + " takes part", after, wrong})
-		case w.live(i) && w.quorum() && !(n.seat.ready && (n.disk.remembers || !n.seat.voter)):
+		case w.live(i) && w.quorum() && (!n.seat.ready || !n.disk.remembers && n.seat.voter):
 			a.seat.ready, a.disk.remembers = true, n.disk.remembers || n.seat.voter
 			all = append(all, event{"etcd of " + letters[i] + " is ready", after, ""})
 		}
@@ -186,6 +191,10 @@ func (w world) foundings() (all []event) {
 				wrong = "a second cluster is founded while " + letters[i] + " has the data of the first"
 			}
 			after.nodes[i].seat = seat{taken: true, voter: true, acknowledged: set&(1<<i) != 0}
+			// No agent's step lasts from the loss of a whole cluster to the next one.
+			if w.history > 0 {
+				after.nodes[i].plan, after.nodes[i].epoch = Wait, 0
+			}
 			// The second assumption of the package.
 			if after.nodes[i].other.data == grown {
 				after.nodes[i].other = disk{}

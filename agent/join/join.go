@@ -15,14 +15,19 @@
 //   - A disk that was taken out of a machine does not come back after all others were lost and the cluster was founded
 //     again: etcd's cluster id, which follows from the declared members, would be the same. PostgreSQL's system
 //     identifier still tells them apart.
-//   - Only the machine at an address removes the member at that address, and only while it has no data. So no other machine can
-//     be that member, and a member that cannot vote is no loss to the quorum.
+//   - The machine at an address removes the member at that address, and only while it has no data. So no other machine can
+//     be that member, and a member that cannot vote is no loss to the quorum. Others remove a member only when it was never
+//     ready: as long as one is listed, etcd does not know which version all of them have, and Patroni does not speak to
+//     it. Should it come after all, it joins anew.
 //   - A voter never votes without its log. That a member was never ready is no proof that it has acknowledged nothing:
 //     a machine without data is only ever added anew, as a learner, unless its disk says that it has been added and
 //     was not started since.
 package join
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 const (
 	// SilenceGrace is how long a minority must be silent before the others may found a new cluster without it.
@@ -33,6 +38,8 @@ const (
 	// ReplaceGrace is how long a machine without data waits before it replaces the member at its address, which had
 	// data: whoever put the wrong disk in has this long to see it.
 	ReplaceGrace = 15 * time.Second
+	// ReadyGrace is how long a founder may take to be ready where it has been silent for long before.
+	ReadyGrace = 5 * time.Second
 	// StartGrace is how long etcd may take from its start to its first record on the disk.
 	StartGrace = 30 * time.Second
 )
@@ -86,17 +93,19 @@ type Etcd struct {
 // Listed is one member in etcd's list.
 type Listed struct {
 	ID ID
-	// Name is empty until the member was ready once.
-	Name string
+	// Name is the declared one, and empty for a member that was added and never ready.
+	Name    string
+	Address netip.Addr
+	// Ready tells that it was once: it has told the others where its clients find it.
+	Ready bool
 	// Me tells that it is listed under this machine's address.
 	Me      bool
 	Learner bool
 	// Healthy tells that it answers and sees a quorum.
 	Healthy bool
+	// Unready is how long this agent has seen it listed and never ready; Silence, how long its address has not answered.
+	Unready, Silence time.Duration
 }
-
-// Started tells whether the member was ready once.
-func (m Listed) Started() bool { return m.Name != "" }
 
 // Observation is what a machine knows at one moment.
 type Observation struct {
@@ -141,6 +150,7 @@ const (
 	Add                  // add this machine as a learner, and note its id on the disk
 	Join                 // take the note off the disk and start etcd as the member that it named
 	Promote              // make this learner a voter
+	Evict                // remove a founder that never came
 	Halt                 // stop an etcd that does not come up
 	SetAside             // stop etcd and rename its data; never delete
 )

@@ -58,6 +58,20 @@ func noQuorum(o *Observation) sentence {
 	return sayOf(o.Peers, "no quorum yet, though every member answers")
 }
 
+func neverCame(o *Observation) sentence {
+	return say("%s was declared, and was never there", o.Ghost().label())
+}
+
+func readySoon(o *Observation) sentence {
+	var on []Peer
+	for _, m := range o.Etcd.Members {
+		if unready(m) {
+			on = append(on, Peer{Name: m.label()})
+		}
+	}
+	return sayOf(on, "%s was never ready; the others go on without it after %s", names(on), SilenceGrace)
+}
+
 func cutShort(*Observation) sentence {
 	return say("etcd's first start on this machine was cut short before it knew anything")
 }
@@ -209,8 +223,11 @@ func but(silent []Peer) string {
 }
 
 func (m Listed) label() string {
-	if m.Started() {
+	if m.Name != "" {
 		return m.Name
+	}
+	if m.Address.IsValid() {
+		return "the member at " + m.Address.String()
 	}
 	return fmt.Sprintf("member %x", m.ID)
 }

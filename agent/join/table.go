@@ -39,8 +39,11 @@ var table = []rule{
 	{Own, yes, nowhere, always, SetAside, wasRemoved},
 	{Own, either, anything, isDown, Start, hasData},
 	{Own, yes, learner, always, Promote, learns},
-	{Own, yes, voter, lockIsMine, Unlock, isVoter},
 	{Own, yes, voter, lagsBehind, Wait, catchesUp},
+	{Own, yes, voter, ghostWithLock, Evict, neverCame},
+	{Own, yes, voter, ghostWithoutLock, Lock, neverCame},
+	{Own, yes, voter, lockIsMine, Unlock, isVoter},
+	{Own, yes, voter, someoneIsNotReady, Wait, readySoon},
 	{Own, yes, voter, always, Settled, isVoter},
 	{Own, no, anything, always, Wait, noQuorum},
 

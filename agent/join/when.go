@@ -22,27 +22,58 @@ func lockIsTaken(o *Observation) bool { return o.Etcd.Lock != "" && o.Etcd.Lock 
 
 func lagsBehind(o *Observation) bool { return !o.me().Healthy }
 
-func takenByAnother(o *Observation) bool { return o.me().Started() && o.me().Name != o.Self }
+// Ghost is a founder that never came; nil when there is none, and while those that came could not agree without it.
+func (o *Observation) Ghost() *Listed {
+	voters, healthy := o.voters()
+	if healthy < majority(voters-1) {
+		return nil
+	}
+	for i, m := range o.Etcd.Members {
+		long := m.Unready > SilenceGrace || m.Unready > ReadyGrace && m.Silence > SilenceGrace
+		if unready(m) && !m.Me && long {
+			return &o.Etcd.Members[i]
+		}
+	}
+	return nil
+}
 
-func isPromised(o *Observation) bool { return o.me().ID == o.Promised && !o.me().Started() }
+func unready(m Listed) bool { return !m.Learner && !m.Ready && !m.Healthy }
+
+func ghostWithLock(o *Observation) bool { return o.Ghost() != nil && lockIsMine(o) }
+
+func ghostWithoutLock(o *Observation) bool { return o.Ghost() != nil && lockIsFree(o) }
+
+func someoneIsNotReady(o *Observation) bool { return slices.ContainsFunc(o.Etcd.Members, unready) }
+
+func takenByAnother(o *Observation) bool { return o.me().Name != "" && o.me().Name != o.Self }
+
+func isPromised(o *Observation) bool { return o.me().ID == o.Promised && !o.me().Ready }
 
 // wouldCostQuorum tells that the voters could not agree without this machine. Where they can, they still can when the
 // member that this machine was is off the list: there is one voter fewer, and none of those that answer.
 func wouldCostQuorum(o *Observation) bool {
-	voters, healthy := 0, 0
+	voters, healthy := o.voters()
+	if o.me().Healthy {
+		healthy--
+	}
+	return healthy < majority(voters)
+}
+
+// voters counts those that are listed, and those of them that are healthy.
+func (o *Observation) voters() (voters, healthy int) {
 	for _, m := range o.Etcd.Members {
 		if m.Learner {
 			continue
 		}
 		voters++
-		if m.Healthy && !m.Me {
+		if m.Healthy {
 			healthy++
 		}
 	}
-	return healthy < majority(voters)
+	return voters, healthy
 }
 
-func predecessorIsNews(o *Observation) bool { return o.me().Started() && o.Since < ReplaceGrace }
+func predecessorIsNews(o *Observation) bool { return o.me().Ready && o.Since < ReplaceGrace }
 
 func anotherLearns(o *Observation) bool {
 	return slices.ContainsFunc(o.Etcd.Members, func(m Listed) bool { return m.Learner && !m.Me })

@@ -99,7 +99,7 @@ func (w *world) quorum() bool {
 	return voters > 0 && live >= majority(voters)
 }
 
-func memberID(i int, epoch uint8) ID { return ID(100*i + int(epoch) + 1) }
+func memberID(i int, epoch uint8) ID { return ID(100*i + int(epoch) + 1) } //nolint:gosec // positive
 
 // sees is what machine i observes when the answers of lost do not reach it.
 func (w *world) sees(i int, lost uint8, late bool) Observation {
@@ -151,10 +151,7 @@ func (w *world) sees(i int, lost uint8, late bool) Observation {
 	}
 	for j := range int(w.n) {
 		if s := w.nodes[j].seat; s.taken {
-			l := Listed{ID: memberID(j, s.epoch), Me: j == i, Learner: !s.voter, Healthy: w.live(j) && (j == i || lost&(1<<j) == 0)}
-			if s.ready {
-				l.Name = letters[j]
-			}
+			l := Listed{ID: memberID(j, s.epoch), Name: letters[j], Ready: s.ready, Me: j == i, Learner: !s.voter, Healthy: w.live(j) && s.ready && (j == i || lost&(1<<j) == 0), Unready: time.Hour, Silence: time.Hour}
 			o.Etcd.Members = append(o.Etcd.Members, l)
 		}
 	}
@@ -181,8 +178,8 @@ func (w *world) shows(i, j int) State {
 	return Fresh
 }
 
-// acts does what the agent of machine i has planned.
-func (w world) acts(i int) event {
+// acts does what the agent of machine i has planned, to machine j where it is to another.
+func (w world) acts(i, j int) event {
 	n := &w.nodes[i]
 	plan, epoch := n.plan, n.epoch
 	n.plan, n.epoch = Wait, 0
@@ -212,7 +209,7 @@ func (w world) acts(i int) event {
 		n.running, n.disk.data, n.disk.epoch, n.disk.history = false, empty, 0, 0
 	case Lock:
 		if w.quorum() && w.lock == 0 {
-			w.lock = uint8(i) + 1
+			w.lock = uint8(i) + 1 //nolint:gosec // five at most
 		}
 	case Unlock:
 		if w.quorum() && int(w.lock) == i+1 {
@@ -236,6 +233,16 @@ func (w world) acts(i int) event {
 		}
 	case note:
 		n.disk.promised = epoch
+	case Evict:
+		voters, live := w.votes()
+		// etcd itself refuses to remove a member that takes part where the others are too few (--strict-reconfig-check).
+		refuses := w.live(j) && live-1 < majority(voters-1)
+		if s := w.nodes[j].seat; w.quorum() && !refuses && j != i && s.taken && s.voter && !s.ready {
+			w.nodes[j].seat = seat{}
+			if voters, live := w.votes(); live < majority(voters) {
+				e.wrong = "the quorum is given away by us"
+			}
+		}
 	case Promote:
 		if w.quorum() && n.seat.taken && w.live(i) {
 			n.seat.voter = true
@@ -363,7 +370,7 @@ func (n *node) key(holds bool) [20]byte {
 func (s Step) String() string {
 	words := map[Step]string{Wait: "wait", Stop: "stop", Settled: "settled", Start: "start etcd", Found: "found a new cluster", Order: "order",
 		Lock: "take the lock", Unlock: "give the lock back", Remove: "remove the member at its address", Add: "add itself as a learner",
-		Join: "start as the learner it was promised to be", Promote: "become a voter", Halt: "stop etcd", SetAside: "set its data aside",
+		Join: "start as the learner it was promised to be", Promote: "become a voter", Halt: "stop etcd", Evict: "remove a founder that never came", SetAside: "set its data aside",
 		note: "note its new member id", addVoter: "add itself as a voter", joinListed: "start as the member that is listed"}
 	return words[s]
 }

@@ -37,6 +37,7 @@ func TestModelFindsMistakes(t *testing.T) {
 		{"no learner is promoted", rules{swap("learns", row(Own, yes, learner, always, Wait)), true}, old, "names nobody"},
 		{"the lock is never given back", rules{swap("isVoter", row(Own, yes, voter, lockIsMine, Settled)), true}, old, "which is well"},
 		{"a lock that ran out is kept from a learner", rules{drop("learnerFirst"), true}, five, "circles"},
+		{"a founder that never came is waited for", rules{drop("neverCame"), true}, young, "Patroni for etcd"},
 		{"a wait that names nobody", rules{swap("minority", row(None, no, nowhere, isMinority, Wait)), true}, old, "names nobody"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -75,7 +76,7 @@ func (r rule) says(what string) bool {
 	return name[strings.LastIndex(name, ".")+1:] == what
 }
 
-func neverReady(o *Observation) bool { return !o.me().Started() }
+func neverReady(o *Observation) bool { return !o.me().Ready }
 
 func lagsAlone(o *Observation) bool {
 	return !slices.ContainsFunc(o.Peers, func(p Peer) bool { return p.State == Member })

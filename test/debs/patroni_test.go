@@ -34,7 +34,7 @@ func (l *life) patroniStarts(t *testing.T) {
 		touch /var/lib/pgha/configured
 		# Without data, and before the agent has let them, neither starts.
 		systemctl start etcd patroni
-		! systemctl --quiet is-active etcd patroni
+		if systemctl --quiet is-active etcd patroni; then echo 'started without the agent' >&2; exit 1; fi
 		touch /run/pgha/etcd.env /run/pgha/patroni
 		systemctl start etcd patroni`, l.postgres))
 	l.primary(t)
