@@ -131,7 +131,7 @@ func (t Trial) seeApplied(ctx context.Context, m *qemu) (string, error) {
 		return "", errors.New(s.Error)
 	case s.Step == "done":
 		return "pgha is done", nil
-	case s.Step == "primary" && t.Machine.Role == cluster.Proxy:
+	case s.Step == "a primary" && t.Machine.Role == cluster.Proxy: // as it says while it waits for one
 		return "pgha is done but for a primary", nil
 	}
 	return "", fmt.Errorf("step %s %s", s.Step, s.Waiting)
