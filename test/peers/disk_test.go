@@ -56,10 +56,10 @@ func look(raw string) (found, error) {
 	var root, esp *partition
 	sector := make([]byte, 512)
 	for _, p := range table.PartitionTable.Partitions {
-		switch {
-		case p.Type == typeESP:
+		switch p.Type {
+		case typeESP:
 			esp = &p
-		case p.Type == typeBIOS:
+		case typeBIOS:
 			_, err = disk.ReadAt(sector, 512*p.Start)
 			core := bytes.Contains(sector, []byte("loading")) // GRUB's diskboot
 			_, mbr := disk.ReadAt(sector, 0)
