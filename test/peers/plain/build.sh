@@ -30,6 +30,7 @@ bytes '\043\0\0\0\0\0\0\0' core.img 500 # the rest begins at LBA 35
 bytes "$(word $((sectors - 1)))\\040\\010" core.img 508
 cp $grub/boot.img boot.img
 bytes '\042\0\0\0\0\0\0\0' boot.img 92 # core.img is at LBA 34
-bytes '\0377\0220\0220' boot.img 100   # on the disk that the BIOS started; no jump for floppies
+bytes '\0377' boot.img 100 # on the disk that the BIOS started
+bytes '\0220\0220' boot.img 102 # no jump for floppies
 dd if=boot.img of=disk.raw bs=440 count=1 conv=notrunc status=none
 dd if=core.img of=disk.raw bs=512 seek=34 conv=notrunc status=none
