@@ -23,7 +23,8 @@ func (i Image) Files() []rootfs.File {
 	if i.Release == 12 {
 		// Debian 13 has it in a package of its own.
 		grow = ""
-		files = append(files, text("/etc/repart.d/50-root.conf", repart))
+		files = append(files, text("/etc/repart.d/50-root.conf", repart),
+			text("/etc/systemd/system/systemd-repart.service.d/50-pgbake.conf", repartUnit))
 	}
 	return append(files, text("/etc/cloud/cloud.cfg.d/95_pgbake.cfg", fmt.Sprintf(cloudConfig, grow)))
 }
@@ -31,6 +32,13 @@ func (i Image) Files() []rootfs.File {
 // repart has systemd-repart make the root's partition as large as its disk, in a tenth of the time that growpart takes.
 const repart = by + `[Partition]
 Type=root
+`
+
+// repartUnit keeps systemd 252 from discarding what it takes for free space: part of the BIOS boot partition is in it, and
+// with that gone the machine never starts again.
+const repartUnit = by + `[Service]
+ExecStart=
+ExecStart=/bin/systemd-repart --dry-run=no --discard=no
 `
 
 func text(name, body string) rootfs.File {
