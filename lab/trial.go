@@ -106,6 +106,7 @@ func (t Trial) checks() []check {
 		{"the root grown to its disk", seeRoot},
 		{"no password taken by ssh", seeKeysOnly},
 		{"no failed unit", seeNoFailure},
+		{"its kernel again after a reset", seeReset()},
 	}
 }
 
@@ -184,6 +185,26 @@ func seeNoFailure(ctx context.Context, m *qemu) (string, error) {
 		return "", errors.Join(fmt.Errorf("failed: %s", out), err)
 	}
 	return "no failed unit", nil
+}
+
+// seeReset: a machine whose power went starts again from the disk that it grew.
+func seeReset() func(context.Context, *qemu) (string, error) {
+	boots := -1
+	return func(ctx context.Context, m *qemu) (string, error) {
+		body, err := os.ReadFile(m.Console())
+		if err != nil {
+			return "", err
+		}
+		now := strings.Count(string(body), "] Linux version ")
+		switch {
+		case boots < 0:
+			boots = now
+			err = m.qmp(ctx, "system_reset", nil, nil)
+		case now > boots:
+			return "boots again after a reset", nil
+		}
+		return "", errors.Join(err, errors.New(shown(m.Console())))
+	}
 }
 
 func firstLine(err error) string {

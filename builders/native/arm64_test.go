@@ -59,7 +59,7 @@ func TestDiskForArm64(t *testing.T) {
 	}
 	raw := filepath.Join(out, "disk.raw")
 	l := disk.Layout{Tree: []disk.Layer{{Dir: tree}}, Seed: "arm64", Time: time.Unix(1_760_000_000, 0), Arch: "arm64", Loaders: loaders}
-	if err := disk.Write(t.Context(), raw, l); err != nil {
+	if err := disk.Write(t.Context(), raw, l, nil); err != nil {
 		t.Fatal(err)
 	}
 	tool := func(args ...string) string {

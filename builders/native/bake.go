@@ -2,9 +2,12 @@ package native
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -174,7 +177,8 @@ func (o BakeOptions) write(ctx context.Context, t Tree, p plan) (m images.Manife
 		}
 	}
 	l := disk.Layout{Tree: t.Stack, Seed: p.key, Time: t.Time, Arch: o.Image.Arch, Loaders: t.Loaders}
-	raw, err := o.raw(ctx, t, p, l)
+	sum := sha256.New()
+	raw, err := o.raw(ctx, t, p, l, sum)
 	if err != nil {
 		return m, err
 	}
@@ -182,18 +186,6 @@ func (o BakeOptions) write(ctx context.Context, t Tree, p plan) (m images.Manife
 	for i, f := range p.todo {
 		out := filepath.Join(o.dir(), o.file(f))
 		err := step.Run(ctx, o.UI, step.Step{Name: f.Name, Run: func(ctx context.Context) error {
-			switch f.Name {
-			case "raw": // there
-			case "tar":
-				if err := disk.Tar(ctx, out, l); err != nil {
-					return err
-				}
-			default:
-				if err := disk.Convert(ctx, f.Name, raw, out, l); err != nil {
-					return err
-				}
-			}
-			step.Note(ctx, "hashes it")
 			size := int64(0)
 			if f.Name != "tar" {
 				info, err := os.Stat(raw)
@@ -202,7 +194,22 @@ func (o BakeOptions) write(ctx context.Context, t Tree, p plan) (m images.Manife
 				}
 				size = info.Size()
 			}
-			made[i], err = images.Measure(out, f.Name, size)
+			var err error
+			switch f.Name {
+			case "raw": // there
+				made[i] = images.Output{File: o.file(f), Format: f.Name, Bytes: size, Disk: size, SHA256: hex.EncodeToString(sum.Sum(nil))}
+			case "tar":
+				err = disk.Tar(ctx, out, l)
+			default:
+				err = disk.Convert(ctx, f.Name, raw, out, l)
+			}
+			if err != nil {
+				return err
+			}
+			if f.Name != "raw" {
+				step.Note(ctx, "hashes it")
+				made[i], err = images.Measure(out, f.Name, size)
+			}
 			step.Result(ctx, "%d MB", made[i].Bytes/1_000_000)
 			return errors.Join(err, os.Chtimes(out, t.Time, t.Time))
 		}})
@@ -214,9 +221,9 @@ func (o BakeOptions) write(ctx context.Context, t Tree, p plan) (m images.Manife
 	return m, nil
 }
 
-// raw is the path of the raw disk: the one that is wanted or was there, else one that goes with the build; "" when
-// none of the formats is made of it.
-func (o BakeOptions) raw(ctx context.Context, t Tree, p plan, l disk.Layout) (string, error) {
+// raw is the path of the raw disk: the one that is wanted, which also gets, or was there, else one that goes with the build; ""
+// when none of the formats is made of it.
+func (o BakeOptions) raw(ctx context.Context, t Tree, p plan, l disk.Layout, also io.Writer) (string, error) {
 	if !slices.ContainsFunc(p.todo, func(f images.Format) bool { return f.Name != "tar" }) {
 		return "", nil
 	}
@@ -224,13 +231,13 @@ func (o BakeOptions) raw(ctx context.Context, t Tree, p plan, l disk.Layout) (st
 	if slices.ContainsFunc(p.manifest.Files, func(f images.Output) bool { return f.File == name }) {
 		return filepath.Join(o.dir(), name), nil
 	}
-	dir := t.Work
-	if slices.ContainsFunc(p.todo, func(f images.Format) bool { return f.Name == "raw" }) {
-		dir = o.dir()
+	dir := o.dir()
+	if !slices.ContainsFunc(p.todo, func(f images.Format) bool { return f.Name == "raw" }) {
+		dir, also = t.Work, nil
 	}
 	name = filepath.Join(dir, name)
 	return name, step.Run(ctx, o.UI, step.Step{Name: "disk", Run: func(ctx context.Context) error {
 		step.Note(ctx, "writes the file systems")
-		return disk.Write(ctx, name, l)
+		return disk.Write(ctx, name, l, also)
 	}})
 }

@@ -23,7 +23,7 @@ func TestNewImageIsAFullOne(t *testing.T) {
 			made := func(name string, stack []disk.Layer) (sums [2]string) {
 				l := disk.Layout{Tree: stack, Seed: tree.Key, Time: tree.Time, Arch: "amd64", Loaders: tree.Loaders}
 				raw, qcow2 := filepath.Join(out, name+".raw"), filepath.Join(out, name+".qcow2")
-				if err := disk.Write(ctx, raw, l); err != nil {
+				if err := disk.Write(ctx, raw, l, nil); err != nil {
 					t.Fatal(err)
 				}
 				if err := disk.Convert(ctx, "qcow2", raw, qcow2, l); err != nil {

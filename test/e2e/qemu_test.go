@@ -220,7 +220,7 @@ func TestImageIsBooted(t *testing.T) {
 	for _, firmware := range []string{"BIOS", "UEFI"} {
 		for _, want := range []string{
 			"login prompt", "pgha is done but for a primary", "active: haproxy, ssh", "HAProxy takes connections at port 5000",
-			"root grown to", "ssh takes keys only", "no failed unit",
+			"root grown to", "ssh takes keys only", "no failed unit", "boots again after a reset",
 		} {
 			if !strings.Contains(out, " by "+firmware+": "+want) {
 				t.Errorf("by %s: no %q in\n%s", firmware, want, out)

@@ -107,15 +107,24 @@ func (f *ext4) copyBodies() error {
 	}
 	slices.SortFunc(nodes, func(a, b *node) int { return int(a.extents[0].physical) - int(b.extents[0].physical) })
 	all, done := stripes(nodes), atomic.Int64{}
-	return sideBySide(f.ctx, all, func() func([]part) error {
+	order, ends := make([]int, len(all)), make([]int64, len(all))
+	for i, parts := range all {
+		last := parts[len(parts)-1]
+		order[i], ends[i] = i, int64(last.physical+last.blocks)*blockSize
+	}
+	f.behind.start(ends)
+	return sideBySide(f.ctx, order, func() func(int) error {
 		buf := make([]byte, stripe*blockSize)
-		return func(parts []part) error {
+		return func(i int) error {
 			step.Progress(f.ctx, done.Add(1), int64(len(all)))
-			b, err := readAll(parts, buf)
-			if err != nil {
-				return err
+			b, err := readAll(all[i], buf)
+			if err == nil {
+				err = f.sparse(all[i][0].physical, b)
 			}
-			return f.sparse(parts[0].physical, b)
+			if err == nil {
+				f.behind.wrote(i)
+			}
+			return err
 		}
 	})
 }

@@ -76,7 +76,7 @@ func TestBoot(t *testing.T) {
 	l.Files = images.Image{Role: images.Proxy, Release: 12, Arch: "amd64"}.Files()
 	raw, image := filepath.Join(out, "disk.raw"), filepath.Join(out, "disk.qcow2")
 	begin := time.Now()
-	if err := Write(t.Context(), raw, l); err != nil {
+	if err := Write(t.Context(), raw, l, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("raw: %v", time.Since(begin))

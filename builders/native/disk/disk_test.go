@@ -148,7 +148,7 @@ func rootOf(t *testing.T, raw string) string {
 func TestDiskIsCleanForThoseWhoJudge(t *testing.T) {
 	dir, out := sample(t), t.TempDir()
 	raw := filepath.Join(out, "disk.raw")
-	if err := Write(t.Context(), raw, layout(t, dir)); err != nil {
+	if err := Write(t.Context(), raw, layout(t, dir), nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := tool(t, "sgdisk", "--verify", raw); !strings.Contains(got, "No problems found") {
@@ -195,7 +195,7 @@ func TestFormatsHoldTheDisk(t *testing.T) {
 	dir, out := sample(t), t.TempDir()
 	l := layout(t, dir)
 	raw := filepath.Join(out, "disk.raw")
-	if err := Write(t.Context(), raw, l); err != nil {
+	if err := Write(t.Context(), raw, l, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, format := range images.Formats {
@@ -248,8 +248,12 @@ func TestSameBytes(t *testing.T) {
 		if err := os.Mkdir(filepath.Dir(at(raw)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := Write(t.Context(), at(raw), l); err != nil {
+		h := sha256.New()
+		if err := Write(t.Context(), at(raw), l, h); err != nil {
 			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%x", h.Sum(nil)); got != sum(t, at(raw)) {
+			t.Errorf("the disk was hashed as %s while it was written, and is %s", got, sum(t, at(raw)))
 		}
 		for _, f := range images.Formats {
 			name := at(f)
@@ -280,13 +284,13 @@ func TestNothingHalfIsLeft(t *testing.T) {
 	if err := os.Truncate(filepath.Join(dir, "usr/bin/program"), 300<<20); err != nil {
 		t.Fatal(err)
 	}
-	err := Write(t.Context(), filepath.Join(out, "disk.raw"), l)
+	err := Write(t.Context(), filepath.Join(out, "disk.raw"), l, nil)
 	if err == nil || !strings.Contains(err.Error(), "make the disk larger") {
 		t.Errorf("error is %v", err)
 	}
 	l.Size = 0
 	l.Tree[0].Dir = t.TempDir()
-	if err := Write(t.Context(), filepath.Join(out, "disk.raw"), l); err == nil || !strings.Contains(err.Error(), "no link /vmlinuz") {
+	if err := Write(t.Context(), filepath.Join(out, "disk.raw"), l, nil); err == nil || !strings.Contains(err.Error(), "no link /vmlinuz") {
 		t.Errorf("error is %v", err)
 	}
 	if left, _ := os.ReadDir(out); len(left) > 0 {

@@ -45,6 +45,7 @@ type extent struct{ logical, physical, blocks uint32 }
 type ext4 struct {
 	ctx      context.Context
 	w        io.WriterAt // its first byte is the file system's
+	behind   *behind
 	id, hash images.UUID
 	label    string
 	at       int64
@@ -61,10 +62,10 @@ type ext4 struct {
 	lastIno uint32
 }
 
-// writeExt4 writes a file system of size bytes, whole groups of 128 MiB.
-func writeExt4(ctx context.Context, w io.WriterAt, size int64, t *tree, id, hash images.UUID, label string, at time.Time) error {
+// writeExt4 writes a file system of size bytes, whole groups of 128 MiB; the bodies of files last, as b is told.
+func writeExt4(ctx context.Context, w io.WriterAt, size int64, t *tree, id, hash images.UUID, label string, at time.Time, b *behind) error {
 	f := &ext4{
-		ctx: ctx, w: w, id: id, hash: hash, label: label, at: at.Unix(), seed: crc32c(^uint32(0), id[:]),
+		ctx: ctx, w: w, behind: b, id: id, hash: hash, label: label, at: at.Unix(), seed: crc32c(^uint32(0), id[:]),
 		groups: uint32(size / groupBytes), lastIno: firstFreeInode, //nolint:gosec // below 2^32 blocks: checked by Write
 	}
 	if err := f.write(t); err != nil {
@@ -98,13 +99,13 @@ func (f *ext4) write(t *tree) error {
 	if err := f.files(); err != nil {
 		return err
 	}
-	if err := f.copyBodies(); err != nil {
-		return err
-	}
 	for _, e := range f.spare {
 		f.free(e)
 	}
-	return f.metadata()
+	if err := f.metadata(); err != nil {
+		return err
+	}
+	return f.copyBodies()
 }
 
 // layer gives bodies their places, one behind the other. Those that a layer above hides have theirs too, but nothing

@@ -24,7 +24,7 @@ func TestKeptChunks(t *testing.T) {
 	keeping := plain
 	keeping.Tree = []Layer{{Dir: below, Cache: filepath.Join(cache, "packed")}, {Dir: above}}
 	raw := filepath.Join(out, "disk.raw")
-	if err := Write(t.Context(), raw, keeping); err != nil {
+	if err := Write(t.Context(), raw, keeping, nil); err != nil {
 		t.Fatal(err)
 	}
 	name := filepath.Join(out, "disk.qcow2")
@@ -79,7 +79,7 @@ func TestKeptChunksAreFound(t *testing.T) {
 	l := layout(t, sample(t))
 	l.Tree[0].Cache = filepath.Join(t.TempDir(), "packed")
 	raw := filepath.Join(t.TempDir(), "disk.raw")
-	if err := Write(t.Context(), raw, l); err != nil {
+	if err := Write(t.Context(), raw, l, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := Pack(t.Context(), l.Tree[0], "qcow2"); err != nil {

@@ -131,7 +131,7 @@ func TestDiskOfLayers(t *testing.T) {
 	out := t.TempDir()
 	raw := filepath.Join(out, "disk.raw")
 	l := layout(t, layers[0].Dir, layers[1].Dir)
-	if err := Write(t.Context(), raw, l); err != nil {
+	if err := Write(t.Context(), raw, l, nil); err != nil {
 		t.Fatal(err)
 	}
 	fs := rootOf(t, raw)
@@ -172,7 +172,7 @@ func TestLayersChunksAreTheSame(t *testing.T) {
 		l := layout(t, dirs...)
 		l.Size, l.Seed = size, fmt.Sprint(size)
 		raw := filepath.Join(t.TempDir(), "disk.raw")
-		if err := Write(t.Context(), raw, l); err != nil {
+		if err := Write(t.Context(), raw, l, nil); err != nil {
 			t.Fatal(err)
 		}
 		f, err := os.Open(raw)

@@ -39,7 +39,7 @@ func TestVersion(t *testing.T) {
 	if err := f.Truncate(size); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeExt4(t.Context(), f, size, tree, images.ID("a", "b"), images.ID("c", "d"), "root", epoch); err != nil {
+	if err := writeExt4(t.Context(), f, size, tree, images.ID("a", "b"), images.ID("c", "d"), "root", epoch, nil); err != nil {
 		t.Fatal(err)
 	}
 	got["ext4"] = sum(t, raw)[:16]

@@ -65,12 +65,12 @@ func TestFullDisk(t *testing.T) {
 				t.Errorf("left behind: %v, %v", left, err)
 			}
 		}
-		check(Write(t.Context(), raw, l))
+		check(Write(t.Context(), raw, l, nil))
 		if err := unix.Mount("", place, "", unix.MS_REMOUNT, "size=1m"); err != nil {
 			t.Error(err)
 		}
 		elsewhere := filepath.Join(t.TempDir(), "disk.raw")
-		if err := Write(t.Context(), elsewhere, l); err != nil {
+		if err := Write(t.Context(), elsewhere, l, nil); err != nil {
 			t.Error(err)
 		}
 		check(Convert(t.Context(), "qcow2", elsewhere, raw, l))

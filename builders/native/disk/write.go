@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,8 +51,9 @@ const (
 	rootFirst = espFirst + espSize
 )
 
-// Write makes a raw, sparse disk image. Nothing is left under the name out unless all went well.
-func Write(ctx context.Context, out string, l Layout) error {
+// Write makes a raw, sparse disk image, and gives also its bytes, in their order, unless it is nil. Nothing is left under the
+// name out unless all went well.
+func Write(ctx context.Context, out string, l Layout, also io.Writer) error {
 	if typeRoot[l.Arch] == (images.UUID{}) || l.Seed == "" || l.Time.IsZero() {
 		return fmt.Errorf("write disk %s: architecture %q, seed %q or time %v is none", out, l.Arch, l.Seed, l.Time)
 	}
@@ -75,9 +77,11 @@ func Write(ctx context.Context, out string, l Layout) error {
 		var loadersErr error
 		loaders.Go(func() { loadersErr = l.start(f, size, rootSize, id) }) // a tenth of a second, for its LZMA
 		at := offset{f, rootFirst * sectorSize}
-		err := writeExt4(ctx, at, rootSize, t, id, images.ID(l.Seed, "root hashes"), "root", l.Time)
+		b := newBehind(also, f, at.by, loaders.Wait)
+		err := writeExt4(ctx, at, rootSize, t, id, images.ID(l.Seed, "root hashes"), "root", l.Time, b)
 		loaders.Wait()
-		return errors.Join(err, loadersErr)
+		err = errors.Join(err, loadersErr)
+		return errors.Join(err, b.finish(err == nil))
 	})
 }
 
