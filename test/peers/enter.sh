@@ -18,6 +18,7 @@ mount --rbind /sys "$root/sys"
 mount -t tmpfs -o mode=755 run "$root/run"
 # A /dev of its own: debos wants /dev/disk and vmdb2 /dev/mapper, which a machine without udev does not have.
 mount -t tmpfs -o mode=755 dev "$root/dev"
+losetup --find >/dev/null # the kernel makes the first loop device when it is asked for
 cp -a /dev/loop* /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/ptmx /dev/fd /dev/std* "$root/dev"
 mkdir "$root/dev/disk" "$root/dev/mapper" "$root/dev/pts" "$root/dev/shm"
 mount --bind /dev/pts "$root/dev/pts"
