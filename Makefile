@@ -9,10 +9,10 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 LINT    := bin/golangci-lint
 SPEC    ?= examples/quickstart.yaml
 
-.PHONY: help demo build test quick machines bench lint vuln golden clean setup-%
+.PHONY: help demo build test quick bench bench-images release lint vuln golden clean setup-%
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: setup-lab build ## all the set-up, then bake, boot and show a healthy cluster (root)
 	bin/pgbake -f $(SPEC) lab up
@@ -35,7 +35,13 @@ quick: build ## the tests that need neither root nor machines
 	go test -short ./...
 
 bench: setup-test build ## the figures of the README, with their peers (root)
-	go test -run '^$$' -bench . -benchtime 5x -timeout 30m ./packages ./cloudinit ./test/e2e
+	go test -run '^$$' -bench . -benchtime 5x -timeout 30m ./packages ./cloudinit
+	go test -run '^$$' -bench FirstBoot -benchtime 5x -timeout 30m ./test/e2e
+
+bench-images: setup-test setup-peers build ## the images' figures, with mkosi, debos, vmdb2 and a script: three rounds take 25 minutes (root)
+	go test -run '^$$' -bench Image -benchtime 1x -timeout 90m ./test/peers
+	go test -run '^$$' -bench . -benchtime 3x -timeout 60m ./builders/native ./builders/native/disk/deflate
+	go test -run '^$$' -bench QEMU -benchtime 3x -timeout 60m ./test/e2e
 
 lint: $(LINT) ## vet, golangci-lint, shellcheck
 	go vet ./...
