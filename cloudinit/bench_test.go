@@ -26,13 +26,19 @@ func realSeeds(t testing.TB, c *cluster.Cluster, spec []byte, dir string) []Seed
 	if err != nil {
 		t.Fatal(err)
 	}
-	var made []Seed
+	identities := map[string]cluster.Identity{}
 	for _, m := range c.Machines() {
-		id, err := cluster.EnsureIdentity(secrets, ca, c, m, now)
-		if err != nil {
+		if identities[m.Name], err = cluster.EnsureIdentity(secrets, ca, c, m, now); err != nil {
 			t.Fatal(err)
 		}
-		seed, err := New(c, m, spec, s, id, Options{})
+	}
+	word, _, err := cluster.NewGeneration(secrets, c, spec, identities, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made []Seed
+	for _, m := range c.Machines() {
+		seed, err := New(c, m, spec, s, identities[m.Name], word, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

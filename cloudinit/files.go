@@ -13,10 +13,14 @@ import (
 
 // Files is what a seed puts on a machine, whatever form the seed has: what the agent reads, and sshd's port when it
 // is not 22, since the agent's firewall opens only that one. Everything belongs to root, and what is secret is 0600.
-func Files(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Secrets, id cluster.Identity) []rootfs.File {
+//
+// The generation comes without its parts, which are the other files.
+func Files(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Secrets, id cluster.Identity, w cluster.Word) []rootfs.File {
 	files := []rootfs.File{
 		{Path: "/etc/pgha/cluster.yaml", Mode: 0o644, Body: spec},
 		{Path: "/etc/pgha/machine", Mode: 0o644, Body: []byte(m.Name + "\n")},
+		{Path: "/etc/pgha/generation.json", Mode: 0o644, Body: w.Generation.Bare().Encode()},
+		{Path: "/etc/pgha/operator.pub", Mode: 0o644, Body: w.Operator},
 		{Path: "/etc/pgha/secrets.yaml", Mode: 0o600, Body: s.For(m.Role).Encode()},
 	}
 	for _, name := range slices.Sorted(maps.Keys(id)) {

@@ -108,7 +108,7 @@ func TestMachine(t *testing.T) {
 func testMachine(t *testing.T, d debian, renderer string) {
 	const path = "testdata/machine.yaml"
 	c, spec, s := testCluster(t, path)
-	m, id := c.Machines()[0], testIdentity(c.Machines()[0])
+	m, id, w := c.Machines()[0], testIdentity(c.Machines()[0]), testWord(t, c, spec)
 	l := d.layer(t, rootfs.File{Path: "/etc/machine-id", Mode: 0o444})
 	wants := l.upper("etc/systemd/system/multi-user.target.wants")
 	if err := os.MkdirAll(wants, 0o755); err != nil {
@@ -121,7 +121,7 @@ func testMachine(t *testing.T, d debian, renderer string) {
 		hide(t, l.upper("usr/sbin/netplan"))
 	}
 
-	seed, err := New(c, m, spec, s, id, Options{})
+	seed, err := New(c, m, spec, s, id, w, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,8 @@ func testMachine(t *testing.T, d debian, renderer string) {
 		t.Fatal(err)
 	}
 	first := l.boot(t)
-	first.check(t, c, m, spec, s, id)
+	first.check(t, c, m, Files(c, m, spec, s, id, w))
+	first.checkLeaks(t, s.For(m.Role), id)
 	hostKey := first.read(t, "/etc/ssh/ssh_host_ed25519_key.pub")
 	if keys, _ := filepath.Glob(first.path("/etc/ssh/ssh_host_*_key")); len(keys) != 1 {
 		t.Errorf("host keys: %q", keys)
@@ -146,14 +147,15 @@ func testMachine(t *testing.T, d debian, renderer string) {
 		// permanent one, which only real cards and virtual machines' have.
 		m.MAC = mac
 	}
-	if seed, err = New(c, m, spec, s, id, Options{}); err != nil {
+	if seed, err = New(c, m, spec, s, id, w, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := seed.WriteFolder(l.upper(seedFolder)); err != nil {
 		t.Fatal(err)
 	}
 	second := l.boot(t)
-	second.check(t, c, m, spec, s, id)
+	second.check(t, c, m, Files(c, m, spec, s, id, w))
+	second.checkLeaks(t, s.For(m.Role), id)
 	if got := second.read(t, "/etc/ssh/ssh_host_ed25519_key.pub"); got != hostKey {
 		t.Error("a changed seed made a new host key")
 	}
@@ -171,8 +173,8 @@ func hide(t *testing.T, path string) {
 	}
 }
 
-// check proves that the machine is what the seed says, and that nobody but root can read a secret of it.
-func (m machine) check(t *testing.T, c *cluster.Cluster, node cluster.Machine, spec []byte, s cluster.Secrets, id cluster.Identity) {
+// check proves that the machine is what the seed says.
+func (m machine) check(t *testing.T, c *cluster.Cluster, node cluster.Machine, files []rootfs.File) {
 	t.Helper()
 	var result struct {
 		V1 struct {
@@ -205,7 +207,7 @@ func (m machine) check(t *testing.T, c *cluster.Cluster, node cluster.Machine, s
 	if got := m.run(t, "sshd", "-T"); !strings.Contains(got, "\npasswordauthentication no\n") {
 		t.Error("sshd takes passwords")
 	}
-	for _, f := range Files(c, node, spec, s, id) {
+	for _, f := range files {
 		info, err := os.Stat(m.path(f.Path))
 		if err != nil {
 			t.Error(err)
@@ -218,7 +220,6 @@ func (m machine) check(t *testing.T, c *cluster.Cluster, node cluster.Machine, s
 			t.Errorf("%s (-want +got):\n%s", f.Path, diff)
 		}
 	}
-	m.checkLeaks(t, s.For(node.Role), id)
 }
 
 // checkLeaks reads everything on the machine that anybody but root can, the journal too: cloud-init keeps copies of

@@ -42,7 +42,7 @@ type Options struct {
 }
 
 // New makes the seed of m. spec is the operator's cluster.yaml, byte for byte; s may hold more than m's own share.
-func New(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Secrets, id cluster.Identity, o Options) (Seed, error) {
+func New(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Secrets, id cluster.Identity, w cluster.Word, o Options) (Seed, error) {
 	if err := s.Check(c, m.Role); err != nil {
 		return Seed{}, fmt.Errorf("make seed of %s: %w", m.Name, err)
 	}
@@ -51,7 +51,7 @@ func New(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Secrets, 
 	}
 	seed := Seed{
 		Machine:       m.Name,
-		UserData:      userData(c, m, Files(c, m, spec, s, id), o),
+		UserData:      userData(c, m, Files(c, m, spec, s, id, w), o),
 		NetworkConfig: networkConfig(c, m, o),
 	}
 	seed.MetaData = metaData(m, seed.UserData, seed.NetworkConfig)

@@ -1,8 +1,13 @@
 package cloudinit
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -59,21 +64,44 @@ func testIdentity(m cluster.Machine) cluster.Identity {
 		names = []string{"proxy"}
 	}
 	pem := func(kind, name string) []byte {
-		sum := sha256.Sum256([]byte(m.Name + name))
+		sum := sha256.Sum256([]byte(name))
 		return fmt.Appendf(nil, "-----BEGIN %s-----\n%s\n-----END %s-----\n", kind, base64.StdEncoding.EncodeToString(sum[:]), kind)
 	}
 	id := cluster.Identity{"ca.crt": pem("CERTIFICATE", "ca")}
 	for _, n := range names {
-		id[n+".crt"] = pem("CERTIFICATE", n+".crt")
-		id[n+".key"] = pem("TEST KEY", n+".key")
+		id[n+".crt"] = pem("CERTIFICATE", m.Name+n+".crt")
+		id[n+".key"] = pem("TEST KEY", m.Name+n+".key")
 	}
 	return id
+}
+
+// testWord is what machines of a fixed operator are told.
+func testWord(t testing.TB, c *cluster.Cluster, spec []byte) cluster.Word {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "secrets")
+	der, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "operator.key"), key, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	identities := map[string]cluster.Identity{}
+	for _, m := range c.Machines() {
+		identities[m.Name] = testIdentity(m)
+	}
+	w, _, err := cluster.NewGeneration(dir, c, spec, identities, time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }
 
 func testSeed(t testing.TB, path string, m cluster.Machine, o Options) Seed {
 	t.Helper()
 	c, spec, s := testCluster(t, path)
-	seed, err := New(c, m, spec, s, testIdentity(m), o)
+	seed, err := New(c, m, spec, s, testIdentity(m), testWord(t, c, spec), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +180,7 @@ func TestUserDataHasFiles(t *testing.T) {
 					files = append(files, rootfs.File{Path: w.Path, Mode: mode, Body: body})
 				}
 			}
-			want := Files(c, m, spec, s, testIdentity(m))
+			want := Files(c, m, spec, s, testIdentity(m), testWord(t, c, spec))
 			for i := range want {
 				want[i].Unit, want[i].Restart = "", false
 			}
@@ -166,8 +194,8 @@ func TestUserDataHasFiles(t *testing.T) {
 func TestFilesModes(t *testing.T) {
 	c, spec, s := testCluster(t, "../examples/two-proxies.yaml")
 	for _, m := range c.Machines() {
-		for _, f := range Files(c, m, spec, s, testIdentity(m)) {
-			secret := strings.Contains(string(f.Body), "-Zq") || strings.Contains(string(f.Body), "KEY")
+		for _, f := range Files(c, m, spec, s, testIdentity(m), testWord(t, c, spec)) {
+			secret := strings.Contains(string(f.Body), "-Zq") || strings.Contains(string(f.Body), "TEST KEY")
 			if secret != (f.Mode == 0o600) {
 				t.Errorf("%s: %s is %04o", m.Name, f.Path, f.Mode)
 			}
@@ -183,11 +211,11 @@ func TestFilesModes(t *testing.T) {
 func TestInstanceID(t *testing.T) {
 	const path = "../examples/two-proxies.yaml"
 	c, spec, s := testCluster(t, path)
-	m := c.Machines()[0]
+	m, w := c.Machines()[0], testWord(t, c, spec)
 	made := map[string]string{}
 	add := func(what string, spec []byte, s cluster.Secrets, id cluster.Identity, o Options) {
 		t.Helper()
-		seed, err := New(c, m, spec, s, id, o)
+		seed, err := New(c, m, spec, s, id, w, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,8 +233,8 @@ func TestInstanceID(t *testing.T) {
 	s.REST += "x"
 	add("another secret", spec, s, testIdentity(m), Options{})
 
-	again, _ := New(c, m, append(spec, '\n'), s, testIdentity(m), Options{})
-	seed, _ := New(c, m, append(spec, '\n'), s, testIdentity(m), Options{})
+	again, _ := New(c, m, append(spec, '\n'), s, testIdentity(m), w, Options{})
+	seed, _ := New(c, m, append(spec, '\n'), s, testIdentity(m), w, Options{})
 	if diff := cmp.Diff(again.files(), seed.files()); diff != "" {
 		t.Errorf("two seeds of the same inputs differ:\n%s", diff)
 	}
@@ -214,12 +242,12 @@ func TestInstanceID(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	c, spec, s := testCluster(t, "../examples/two-proxies.yaml")
-	m := c.Machines()[0]
-	if _, err := New(c, m, spec, s, nil, Options{}); err == nil {
+	m, w := c.Machines()[0], testWord(t, c, spec)
+	if _, err := New(c, m, spec, s, nil, w, Options{}); err == nil {
 		t.Error("a seed without certificates")
 	}
 	s.Replicator = ""
-	if _, err := New(c, m, spec, s, testIdentity(m), Options{}); err == nil || !strings.Contains(err.Error(), m.Name) {
+	if _, err := New(c, m, spec, s, testIdentity(m), w, Options{}); err == nil || !strings.Contains(err.Error(), m.Name) {
 		t.Errorf("a seed without a secret: %v", err)
 	}
 }
@@ -290,7 +318,7 @@ func TestWriteFolder(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, ".user-data.pgbake-new"), []byte("half"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	changed, err := New(c, m, append(spec, '\n'), s, testIdentity(m), Options{})
+	changed, err := New(c, m, append(spec, '\n'), s, testIdentity(m), testWord(t, c, spec), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

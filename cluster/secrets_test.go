@@ -43,7 +43,7 @@ func TestInitSecrets(t *testing.T) {
 	for _, m := range made {
 		names = append(names, filepath.Base(m))
 	}
-	if diff := cmp.Diff([]string{"secrets.yaml", "ca.key", "ca.crt"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"secrets.yaml", "ca.key", "ca.crt", "operator.key", "operator.pub"}, names); diff != "" {
 		t.Errorf("made (-want +got):\n%s", diff)
 	}
 	if mode := modeOf(t, dir); mode != 0o700 {

@@ -29,8 +29,8 @@ const secretsHead = `# The passwords of cluster %q, made by pgbake init. Whoever
 # A password changed here reaches the machines with their next seed or pgha apply.
 `
 
-// InitSecrets makes in dir what the cluster needs and is not there: the folder (0700), the passwords and the
-// certificate authority (0600). What exists it never overwrites; to an existing secrets.yaml it adds what is
+// InitSecrets makes in dir what the cluster needs and is not there: the folder (0700), the passwords, the certificate
+// authority and the operator's key (0600). What exists it never overwrites; to an existing secrets.yaml it adds what is
 // missing, such as the password of a user who came later. It returns what it made, one line each.
 func InitSecrets(dir string, c *Cluster, now time.Time) (made []string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -44,6 +44,10 @@ func InitSecrets(dir string, c *Cluster, now time.Time) (made []string, err erro
 		return made, err
 	}
 	more, err := initCA(dir, c, now)
+	if made = append(made, more...); err != nil {
+		return made, err
+	}
+	more, err = initOperator(dir)
 	return append(made, more...), err
 }
 

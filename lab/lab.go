@@ -91,8 +91,9 @@ var ErrUp = errors.New("is already up")
 
 // Up boots every machine at the same time and returns when their first processes run; started is when the first
 // one was switched on. WaitHealthy tells when they are a cluster. What a killed pgbake left is removed first.
+// Where machines run already it boots those that are new to the lab, and leaves the others alone.
 func (l *Lab) Up(ctx context.Context, load Load) (started time.Time, err error) {
-	if err := l.isUp(); err != nil {
+	if _, _, err := l.toBoot(load); err != nil {
 		return time.Time{}, err
 	}
 	if load.Images != nil {
@@ -109,7 +110,7 @@ func (l *Lab) Up(ctx context.Context, load Load) (started time.Time, err error) 
 	if err != nil {
 		return time.Time{}, err
 	}
-	return l.boot(ctx, func(context.Context) error { return l.disks(lower, load.Seeds) })
+	return l.boot(ctx, load, func(_ context.Context, machines []cluster.Machine) error { return l.disks(machines, lower, load.Seeds) })
 }
 
 // bootImages is Up for machines in QEMU.
@@ -118,7 +119,7 @@ func (l *Lab) bootImages(ctx context.Context, load Load) (started time.Time, err
 		return time.Time{}, err
 	}
 	why := ""
-	started, err = l.boot(ctx, func(ctx context.Context) error {
+	started, err = l.boot(ctx, load, func(ctx context.Context, _ []cluster.Machine) error {
 		if err := l.virtualDisks(ctx, load); err != nil {
 			return err
 		}
@@ -131,26 +132,53 @@ func (l *Lab) bootImages(ctx context.Context, load Load) (started time.Time, err
 	return started, err
 }
 
+// toBoot are the machines to boot: all, or, added to those that run, the ones that have no disk in the lab yet.
+func (l *Lab) toBoot(load Load) (machines []cluster.Machine, added bool, err error) {
+	up := l.isUp()
+	if up == nil {
+		return l.c.Machines(), false, nil
+	}
+	for _, m := range l.c.Machines() {
+		if _, err := os.Lstat(filepath.Join(l.dir, m.Name)); errors.Is(err, fs.ErrNotExist) {
+			machines = append(machines, m)
+		}
+	}
+	if len(machines) == 0 || load.Images != nil {
+		return nil, false, up
+	}
+	return machines, true, nil
+}
+
 // boot starts the machines whose disks it has made.
-func (l *Lab) boot(ctx context.Context, disks func(context.Context) error) (started time.Time, err error) {
+func (l *Lab) boot(ctx context.Context, load Load, disks func(context.Context, []cluster.Machine) error) (started time.Time, err error) {
 	unlock, err := l.lock(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
 	defer unlock()
-	if err := l.isUp(); err != nil { // it may have come up while the roots were made
+	machines, added, err := l.toBoot(load) // it may have come up while the roots were made
+	if err != nil {
 		return time.Time{}, err
 	}
-	boot := make([]step.Step, 0, len(l.c.Machines()))
-	for _, m := range l.c.Machines() {
+	boot := make([]step.Step, 0, len(machines))
+	for _, m := range machines {
 		boot = append(boot, step.Step{Name: m.Name, Run: func(ctx context.Context) error { return l.machine(m.Name).Start(ctx) }})
+	}
+	powerOn := step.Step{Name: "power on", Undo: l.clear, Run: func(ctx context.Context) error {
+		started = time.Now()
+		return step.Together("power on", l.host.UI, boot...).Run(ctx)
+	}}
+	if added {
+		powerOn.Undo = nil // what ran before goes on
+		err = step.Run(ctx, l.host.UI, step.Step{Name: "make disks", Run: func(ctx context.Context) error { return disks(ctx, machines) }}, powerOn)
+		return started, err
 	}
 	err = step.Run(ctx, l.host.UI,
 		step.Step{Name: "make disks and network", Undo: l.clear, Run: func(ctx context.Context) error {
 			if err := l.clear(ctx); err != nil {
 				return err
 			}
-			if err := disks(ctx); err != nil {
+			if err := disks(ctx, machines); err != nil {
 				return err
 			}
 			host, err := hostAddress(l.c)
@@ -158,12 +186,7 @@ func (l *Lab) boot(ctx context.Context, disks func(context.Context) error) (star
 				return err
 			}
 			return l.net.up(ctx, host, l.taps()...)
-		}},
-		step.Step{Name: "power on", Undo: l.clear, Run: func(ctx context.Context) error {
-			started = time.Now()
-			return step.Together("power on", l.host.UI, boot...).Run(ctx)
-		}},
-	)
+		}}, powerOn)
 	return started, err
 }
 
@@ -277,8 +300,8 @@ func (l *Lab) needNetwork() error {
 }
 
 // disks lays the machines' own directories out, with their seeds where cloud-init looks for them.
-func (l *Lab) disks(lower map[cluster.Role][]string, seeds map[string]string) error {
-	for _, m := range l.c.Machines() {
+func (l *Lab) disks(machines []cluster.Machine, lower map[cluster.Role][]string, seeds map[string]string) error {
+	for _, m := range machines {
 		n := l.nspawn(m.Name)
 		// Secrets lie below: nobody but root passes.
 		if err := os.MkdirAll(n.dir, 0o700); err != nil {

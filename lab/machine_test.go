@@ -111,7 +111,7 @@ func bootPlain(ctx context.Context, l *Lab, dir string) error {
 		}
 	}
 	lower, seeds := map[cluster.Role][]string{cluster.DB: {base}}, map[string]string{"node1": seed}
-	_, err = l.boot(ctx, func(context.Context) error { return l.disks(lower, seeds) })
+	_, err = l.boot(ctx, Load{}, func(_ context.Context, machines []cluster.Machine) error { return l.disks(machines, lower, seeds) })
 	return err
 }
 

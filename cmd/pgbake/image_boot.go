@@ -122,13 +122,13 @@ func (a *app) trialSeed(dir string, spec []byte, machine string) (iso string, c 
 	if _, err := cluster.InitSecrets(a.secretsDir(), c, time.Now()); err != nil {
 		return "", nil, err
 	}
-	seeds, err := a.seeds(c, a.secretsDir(), cloudinit.Options{})
+	made, err := a.seeds(c, a.secretsDir(), cloudinit.Options{})
 	if err != nil {
 		return "", nil, err
 	}
-	i := slices.IndexFunc(seeds, func(s cloudinit.Seed) bool { return s.Machine == machine })
+	i := slices.IndexFunc(made.all, func(s cloudinit.Seed) bool { return s.Machine == machine })
 	iso = filepath.Join(dir, "trial.iso")
-	return iso, c, seeds[i].WriteISO(iso)
+	return iso, c, made.all[i].WriteISO(iso)
 }
 
 // keepConsole saves what a machine that did not come up has shown, and says its last lines.

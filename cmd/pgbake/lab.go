@@ -67,7 +67,9 @@ func (a *app) labUp() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Boot every machine and wait until the cluster is healthy",
-		Args:  cobra.NoArgs,
+		Long: `Boot every machine and wait until the cluster is healthy. Where the lab is up already, the machines that are new in the
+specification are booted, and nothing is done to the others.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case kind != kindContainer && kind != kindVirtual:
@@ -178,12 +180,12 @@ func (a *app) labSeeds(c *cluster.Cluster, kind, dir string) (map[string]string,
 	if kind == kindVirtual {
 		o.Interface = ""
 	}
-	seeds, err := a.seeds(c, a.secretsDir(), o)
+	made, err := a.seeds(c, a.secretsDir(), o)
 	if err != nil {
 		return nil, err
 	}
 	at := map[string]string{}
-	for _, s := range seeds {
+	for _, s := range made.all {
 		name := filepath.Join(dir, s.Machine)
 		write := s.WriteFolder
 		if kind == kindVirtual {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,8 +13,15 @@ import (
 	"github.com/pgbake/pgbake/cluster"
 )
 
+// seeds are what every machine is told: each its own, and all of them the generation. news says what is new in that.
+type seeds struct {
+	all        []cloudinit.Seed
+	generation cluster.Generation
+	news       []string
+}
+
 // seeds makes the seed of every machine, with the secrets and certificates from dir.
-func (a *app) seeds(c *cluster.Cluster, dir string, o cloudinit.Options) ([]cloudinit.Seed, error) {
+func (a *app) seeds(c *cluster.Cluster, dir string, o cloudinit.Options) (*seeds, error) {
 	spec, err := os.ReadFile(a.spec)
 	if err != nil {
 		return nil, err
@@ -26,19 +34,26 @@ func (a *app) seeds(c *cluster.Cluster, dir string, o cloudinit.Options) ([]clou
 	if err != nil {
 		return nil, err
 	}
-	var seeds []cloudinit.Seed
+	now := time.Now()
+	identities := map[string]cluster.Identity{}
 	for _, m := range c.Machines() {
-		id, err := cluster.EnsureIdentity(dir, ca, c, m, time.Now())
-		if err != nil {
+		if identities[m.Name], err = cluster.EnsureIdentity(dir, ca, c, m, now); err != nil {
 			return nil, err
 		}
-		s, err := cloudinit.New(c, m, spec, secrets, id, o)
-		if err != nil {
-			return nil, err
-		}
-		seeds = append(seeds, s)
 	}
-	return seeds, nil
+	word, news, err := cluster.NewGeneration(dir, c, spec, identities, now)
+	if err != nil {
+		return nil, err
+	}
+	made := &seeds{generation: word.Generation, news: news}
+	for _, m := range c.Machines() {
+		s, err := cloudinit.New(c, m, spec, secrets, identities[m.Name], word, o)
+		if err != nil {
+			return nil, err
+		}
+		made.all = append(made.all, s)
+	}
+	return made, nil
 }
 
 func (a *app) seed() *cobra.Command {
@@ -47,18 +62,21 @@ func (a *app) seed() *cobra.Command {
 		Use:   "seed",
 		Short: "Write the user-data of every machine, as a NoCloud folder and as an ISO",
 		Long: `Write the user-data of every machine: a NoCloud folder and the same as an ISO image to attach as a disk.
-A seed holds its machine's secrets and keys: handle it like a password.`,
+A seed holds its machine's secrets and keys: handle it like a password.
+
+Beside them lies generation.json: what the machines of a running cluster take when it is newer than what they have,
+signed with secrets/operator.key. It holds no secret. A new machine brings it along.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.load()
 			if err != nil {
 				return err
 			}
-			seeds, err := a.seeds(c, a.secretsDir(), cloudinit.Options{Interface: card})
+			made, err := a.seeds(c, a.secretsDir(), cloudinit.Options{Interface: card})
 			if err != nil {
 				return err
 			}
-			for _, s := range seeds {
+			for _, s := range made.all {
 				folder := filepath.Join(a.out, "seeds", s.Machine)
 				if err := s.WriteFolder(folder); err != nil {
 					return err
@@ -68,7 +86,17 @@ A seed holds its machine's secrets and keys: handle it like a password.`,
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s\n%s.iso\n", folder, folder)
 			}
-			a.ui.Next("attach each ISO to its machine as a disk, or paste its user-data into the cloud's form")
+			path := filepath.Join(a.out, "seeds", "generation.json")
+			if err := os.WriteFile(path, made.generation.Encode(), 0o644); err != nil { //nolint:gosec // holds no secret
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), path)
+			if len(made.news) == 0 {
+				a.ui.Next("attach each ISO to its machine as a disk, or paste its user-data into the cloud's form")
+				return nil
+			}
+			a.ui.Say("generation %d: %s", made.generation.Number, strings.Join(made.news, ", "))
+			a.ui.Next("boot machines that are new from their seeds; or, on any one machine that runs: pgha spec accept generation.json")
 			return nil
 		},
 	}
