@@ -21,7 +21,7 @@ import (
 
 // Identity is what a machine proves itself with: certificates and keys, PEM, by file name below /etc/pgha/tls/.
 // A database machine has ca.crt, etcd.crt/.key, etcd-client.crt/.key, rest.crt/.key, postgres.crt/.key;
-// a proxy has ca.crt, proxy.crt/.key. It prints as nothing.
+// a proxy has ca.crt, proxy.crt/.key. ca.crt is all that is trusted, one or two authorities. It prints as nothing.
 type Identity map[string][]byte
 
 // String hides the keys.
@@ -82,7 +82,7 @@ func withVirtual(ips []netip.Addr, c *Cluster) []netip.Addr {
 
 // EnsureIdentity returns the machine's identity, as kept in dir/machines/NAME/ (0700, files 0600). It issues what is not
 // there, what names another address, name or authority than the specification does, and what has less than a
-// third of its life left.
+// third of its life left: for the key that is there, so that a running machine needs to be told nothing secret.
 func EnsureIdentity(dir string, ca CA, c *Cluster, m Machine, now time.Time) (Identity, error) {
 	if now.After(ca.cert.NotAfter) {
 		return nil, fmt.Errorf("issue certificates of %s: the authority in %s ended on %s", m.Name, dir, ca.cert.NotAfter.Format(time.DateOnly))
@@ -107,11 +107,16 @@ func EnsureIdentity(dir string, ca CA, c *Cluster, m Machine, now time.Time) (Id
 		if id[crt] != nil {
 			continue
 		}
-		if id[crt], id[key], err = issue(l, ca, now); err != nil {
-			return nil, fmt.Errorf("issue %s of %s: %w", crt, m.Name, err)
+		if id[key] == nil {
+			if id[key], err = newKey(); err != nil {
+				return nil, err
+			}
+			if err := replace(filepath.Join(folder, key), id[key], false); err != nil {
+				return nil, err
+			}
 		}
-		if err := replace(filepath.Join(folder, key), id[key], false); err != nil {
-			return nil, err
+		if id[crt], err = issue(l, id[key], ca, now); err != nil {
+			return nil, fmt.Errorf("issue %s of %s: %w", crt, m.Name, err)
 		}
 		if err := replace(filepath.Join(folder, crt), id[crt], false); err != nil {
 			return nil, err
@@ -129,13 +134,10 @@ func keep(folder, name string, body []byte) error {
 	return replace(path, body, false)
 }
 
-// kept returns the certificate and key in folder, or nil when they are to be issued (anew).
+// kept returns the certificate and key in folder; nil for each that is to be made (anew).
 func kept(folder string, l leaf, ca CA, now time.Time) (crt, key []byte, err error) {
 	path := filepath.Join(folder, l.name+".key")
-	crt, err = os.ReadFile(filepath.Join(folder, l.name+".crt"))
-	if err == nil {
-		key, err = os.ReadFile(path)
-	}
+	key, err = os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}
@@ -145,8 +147,15 @@ func kept(folder string, l leaf, ca CA, now time.Time) (crt, key []byte, err err
 	if err := private(path); err != nil {
 		return nil, nil, err
 	}
+	if _, err := parseKey(key); err != nil {
+		return nil, nil, nil //nolint:nilerr // a damaged key is worth no more than none
+	}
+	crt, err = os.ReadFile(filepath.Join(folder, l.name+".crt"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
 	if !l.fits(crt, key, ca, now) {
-		return nil, nil, nil
+		return nil, key, nil
 	}
 	return crt, key, nil
 }
@@ -158,8 +167,7 @@ func (l leaf) fits(crt, key []byte, ca CA, now time.Time) bool {
 		return false
 	}
 	private, err := parseKey(key)
-	if err != nil || !private.PublicKey.Equal(cert.PublicKey) || !bytes.Equal(cert.RawIssuer, ca.cert.RawSubject) ||
-		cert.CheckSignatureFrom(ca.cert) != nil {
+	if err != nil || !private.PublicKey.Equal(cert.PublicKey) || !signed(ca.cert, cert) {
 		return false
 	}
 	life := cert.NotAfter.Sub(cert.NotBefore)
@@ -176,10 +184,18 @@ func (l leaf) fits(crt, key []byte, ca CA, now time.Time) bool {
 		slices.Equal(cert.DNSNames, l.dns) && slices.Equal(ips, want)
 }
 
-func issue(l leaf, ca CA, now time.Time) (crt, key []byte, err error) {
+func newKey() ([]byte, error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	return encodeKey(private)
+}
+
+func issue(l leaf, key []byte, ca CA, now time.Time) (crt []byte, err error) {
+	private, err := parseKey(key)
+	if err != nil {
+		return nil, err
 	}
 	end := now.Add(leafLifetime)
 	if end.After(ca.cert.NotAfter) {
@@ -199,8 +215,7 @@ func issue(l leaf, ca CA, now time.Time) (crt, key []byte, err error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, private.Public(), ca.key)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	key, err = encodeKey(private)
-	return encodeCert(der), key, err
+	return encodeCert(der), nil
 }

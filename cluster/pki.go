@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -29,7 +30,8 @@ const (
 type CA struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
-	pem  []byte
+	// pem is everything that is trusted: while the authority is rotated, that of another one too.
+	pem []byte
 }
 
 // String hides the key.
@@ -41,7 +43,8 @@ func (CA) Format(f fmt.State, _ rune) { hide(f, hiddenCA) }
 // MarshalJSON hides the key.
 func (CA) MarshalJSON() ([]byte, error) { return json.Marshal(hiddenCA) }
 
-// Certificate returns the certificate, PEM: what clients trust ("sslrootcert").
+// Certificate returns what machines and clients trust ("sslrootcert"), PEM: its certificate and, while it is rotated,
+// that of the authority before or after it.
 func (ca CA) Certificate() []byte { return append([]byte(nil), ca.pem...) }
 
 // NewCA makes an authority for a cluster of this scope: ECDSA P-256, ten years, signing machines' certificates only.
@@ -50,14 +53,16 @@ func NewCA(scope string, now time.Time) (CA, error) {
 	if err != nil {
 		return CA{}, err
 	}
-	return certify(key, scope, now)
+	return certify(key, scope, now, now)
 }
 
-func certify(key *ecdsa.PrivateKey, scope string, now time.Time) (CA, error) {
+// certify makes the certificate of an authority for a cluster that was born at a time: machines tell their cluster's
+// age by it (agent/join's BirthWindow), so one that comes later bears the date of the first.
+func certify(key *ecdsa.PrivateKey, scope string, born, now time.Time) (CA, error) {
 	template := &x509.Certificate{
 		// The scope goes into the organisation: a common name ends at 64 letters, and "SCOPE CA" might not.
 		Subject:               pkix.Name{Organization: []string{scope}, CommonName: "pgbake CA"},
-		NotBefore:             now.Add(-backdate).UTC(),
+		NotBefore:             born.Add(-backdate).UTC(),
 		NotAfter:              now.Add(caLifetime).UTC(),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid: true,
@@ -75,7 +80,7 @@ func certify(key *ecdsa.PrivateKey, scope string, now time.Time) (CA, error) {
 	return CA{cert, key, encodeCert(der)}, nil
 }
 
-// LoadCA reads the authority that InitSecrets made in dir.
+// LoadCA reads the authority that signs from dir: InitSecrets made it, or RotateCA.
 func LoadCA(dir string) (CA, error) {
 	certPath, keyPath := filepath.Join(dir, caCertFile), filepath.Join(dir, caKeyFile)
 	for _, path := range []string{dir, keyPath} {
@@ -94,16 +99,15 @@ func LoadCA(dir string) (CA, error) {
 	if err != nil {
 		return CA{}, err
 	}
-	cert, err := parseCert(certPEM)
-	switch {
-	case err != nil:
+	trusted, err := Authorities(certPEM)
+	if err != nil {
 		return CA{}, fmt.Errorf("read %s: %w", certPath, err)
-	case !cert.IsCA:
-		return CA{}, fmt.Errorf("read %s: not the certificate of an authority", certPath)
-	case !key.PublicKey.Equal(cert.PublicKey):
+	}
+	i := slices.IndexFunc(trusted, func(c *x509.Certificate) bool { return key.PublicKey.Equal(c.PublicKey) })
+	if i < 0 {
 		return CA{}, fmt.Errorf("read %s: it does not belong to %s", certPath, keyPath)
 	}
-	return CA{cert, key, certPEM}, nil
+	return CA{trusted[i], key, certPEM}, nil
 }
 
 // initCA makes the authority when there is none. A lost key it never replaces: every machine trusts the old one.
@@ -122,7 +126,7 @@ func initCA(dir string, c *Cluster, now time.Time) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		ca, err := certify(key, c.Scope, now)
+		ca, err := certify(key, c.Scope, now, now)
 		if err != nil {
 			return nil, err
 		}

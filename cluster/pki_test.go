@@ -212,30 +212,35 @@ func TestIdentityIsKept(t *testing.T) {
 		change func(t *testing.T, c *Cluster, dir string)
 		later  time.Duration
 		want   []string
+		keys   []string
 	}{
-		"nothing":             {nil, 0, nil},
-		"two thirds are over": {nil, 549 * day, nil},
-		"and a day more":      {nil, 551 * day, all},
-		"years later":         {nil, 1000 * day, all},
+		"nothing":             {nil, 0, nil, nil},
+		"two thirds are over": {nil, 549 * day, nil, nil},
+		"and a day more":      {nil, 551 * day, all, nil},
+		"years later":         {nil, 1000 * day, all, nil},
 		"another address": {func(_ *testing.T, c *Cluster, _ string) { c.Nodes[0].Address = netip.MustParseAddr("192.168.184.200") }, 0,
-			[]string{"etcd.crt", "rest.crt", "postgres.crt"}},
+			[]string{"etcd.crt", "rest.crt", "postgres.crt"}, nil},
 		"another proxy": {func(_ *testing.T, c *Cluster, _ string) {
 			c.Proxies = append(c.Proxies, Node{Name: "second", Address: netip.MustParseAddr("192.168.184.130")})
-		}, 0, []string{"postgres.crt"}},
-		"another scope": {func(_ *testing.T, c *Cluster, _ string) { c.Scope = "other" }, 0, all},
+		}, 0, []string{"postgres.crt"}, nil},
+		"another scope": {func(_ *testing.T, c *Cluster, _ string) { c.Scope = "other" }, 0, all, nil},
 		"another authority": {func(t *testing.T, c *Cluster, dir string) {
 			must(t, os.Remove(dir+"/ca.crt"))
 			must(t, os.Remove(dir+"/ca.key"))
 			_, err := InitSecrets(dir, c, now)
 			must(t, err)
-		}, 0, all},
-		"a key gone": {func(t *testing.T, _ *Cluster, dir string) { must(t, os.Remove(dir+"/machines/node1/rest.key")) }, 0, []string{"rest.crt"}},
+		}, 0, all, nil},
+		"a key gone": {func(t *testing.T, _ *Cluster, dir string) { must(t, os.Remove(dir+"/machines/node1/rest.key")) }, 0,
+			[]string{"rest.crt"}, []string{"rest.key"}},
+		"a damaged key": {func(t *testing.T, _ *Cluster, dir string) {
+			must(t, os.WriteFile(dir+"/machines/node1/rest.key", []byte("x"), 0o600))
+		}, 0, []string{"rest.crt"}, []string{"rest.key"}},
 		"a damaged certificate": {func(t *testing.T, _ *Cluster, dir string) {
 			must(t, os.WriteFile(dir+"/machines/node1/etcd.crt", []byte("x"), 0o600))
-		}, 0, []string{"etcd.crt"}},
+		}, 0, []string{"etcd.crt"}, nil},
 		"a key and a certificate of two runs": {func(t *testing.T, _ *Cluster, dir string) {
 			must(t, os.WriteFile(dir+"/machines/node1/etcd.key", readFile(t, dir+"/machines/node1/rest.key"), 0o600))
-		}, 0, []string{"etcd.crt"}},
+		}, 0, []string{"etcd.crt"}, []string{"etcd.key"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cl := example(t, "global")
@@ -260,6 +265,12 @@ func TestIdentityIsKept(t *testing.T) {
 			}
 			if diff := cmp.Diff(c.want, reissued); diff != "" {
 				t.Errorf("reissued (-want +got):\n%s", diff)
+			}
+			// A renewed certificate is for the key that the machine has.
+			for _, key := range []string{"etcd.key", "etcd-client.key", "rest.key", "postgres.key"} {
+				if kept := string(before[key]) == string(after[key]); kept == slices.Contains(c.keys, key) {
+					t.Errorf("%s kept: %t", key, kept)
+				}
 			}
 			ca, err := LoadCA(dir)
 			must(t, err)
