@@ -33,6 +33,8 @@ type Cluster struct {
 	VirtualAddress netip.Addr `yaml:"virtual_address"`
 	// Postgres is the database itself.
 	Postgres Postgres `yaml:"postgres"`
+	// Adopt names a database that is older than the cluster, which begins with an empty one when absent.
+	Adopt Adopt `yaml:"adopt,omitempty"`
 	// Replication says what an acknowledged write is worth.
 	Replication Replication `yaml:"replication"`
 	// Failover drives Patroni's, HAProxy's and the TCP timers together: fast, normal or safe.
@@ -99,6 +101,17 @@ type User struct {
 	CreateDB bool `yaml:"create_db"`
 	// CreateRole lets the role make other roles.
 	CreateRole bool `yaml:"create_role"`
+}
+
+// Adopt is a database that is older than the cluster: it becomes the first primary's, and the other machines wait for it.
+// As long as it stands here no machine makes an empty database, and users and databases that exist are left as they are.
+type Adopt struct {
+	// Node is the machine that has the database.
+	Node string `yaml:"node"`
+	// Cluster is a cluster of Debian's own tools there, with its configuration in /etc/postgresql: VERSION/NAME, such as 17/main.
+	Cluster string `yaml:"cluster"`
+	// Data tells that the database lies in the cluster's data directory already, as on a data disk from elsewhere.
+	Data bool `yaml:"data,omitempty"`
 }
 
 // Archive is an apt archive and the key it is signed with.

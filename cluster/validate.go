@@ -36,6 +36,7 @@ var rules = []rule{
 	{"databases", databases},
 	{"users", users},
 	{"replication user", replicationUser},
+	{"adoption", adoption},
 	{"strict", strictNeedsReplicas},
 	{"port range", portRange},
 	{"port clash", portClash},
@@ -93,7 +94,7 @@ func (k *checker) machines() []machine {
 var requiredKeys = []string{
 	"scope", "network", "nodes", "nodes[].name", "nodes[].address", "proxies[].name", "proxies[].address",
 	"postgres.databases[].name", "postgres.databases[].owner", "postgres.users[].name",
-	"postgres.mirror.url", "postgres.mirror.key", "packages.url", "packages.key",
+	"postgres.mirror.url", "postgres.mirror.key", "adopt.node", "packages.url", "packages.key",
 }
 
 func required(k *checker) {
