@@ -24,7 +24,7 @@ func (w *work) act(ctx context.Context, a join.Action, o join.Observation) error
 		return w.letStart(ctx, "")
 	case join.Found:
 		w.Say("found a new etcd cluster: %s", a.Why)
-		return w.letStart(ctx, "ETCD_INITIAL_CLUSTER_STATE=new\n")
+		return w.letStart(ctx, "ETCD_INITIAL_CLUSTER="+w.seed.Cluster.EtcdInitialCluster()+"\nETCD_INITIAL_CLUSTER_STATE=new\n")
 	case join.Order:
 		return os.WriteFile(filepath.Join(w.Root, orderFile), nil, 0o600)
 	case join.Halt:
@@ -154,6 +154,7 @@ func (w *work) startAsLearner(ctx context.Context) error {
 			members = append(members, name+"="+u)
 		}
 	}
+	j.joined = join.ID(list.Header.ClusterID)
 	note := filepath.Join(w.Root, promiseFile)
 	if err := errors.Join(os.Remove(note), syncDir(filepath.Dir(note))); err != nil {
 		return err

@@ -46,6 +46,8 @@ type work struct {
 	states  map[string]string
 	api     *api
 	joining joining
+	// generation is the newest that this machine has; number 0 when it has none.
+	generation cluster.Generation
 	// gateWasOpen tells that an earlier apply has let etcd start.
 	gateWasOpen bool
 	Result
@@ -68,8 +70,8 @@ var recipe = []step{
 	{"files", "", (*work).writeFiles},
 	{"gate", "", (*work).openGate},
 	{"firewall", "", (*work).firewall},
+	{"follower", "", (*work).startFollower},
 	{"etcd", cluster.DB, (*work).startEtcd},
-	{"witness", cluster.Proxy, (*work).startWitness},
 	{"haproxy", cluster.Proxy, (*work).startHAProxy},
 	{"keepalived", cluster.Proxy, (*work).startKeepalived},
 	{"reload", "", (*work).reload},
@@ -89,7 +91,7 @@ func (a *Agent) Apply(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	defer unlock()
-	w, err := a.prepare()
+	w, err := a.begin()
 	if err != nil {
 		a.note(State{Step: "seed", Error: err.Error()})
 		return nil, err
@@ -118,6 +120,14 @@ func (a *Agent) Diff() ([]rootfs.Change, error) {
 	return rootfs.Diff(a.Root, w.files)
 }
 
+// begin is prepare for a machine that is to become what the newest generation says that it has taken.
+func (a *Agent) begin() (*work, error) {
+	if err := errors.Join(a.refuseRemoved(), a.unpack()); err != nil {
+		return nil, &SeedError{err}
+	}
+	return a.prepare()
+}
+
 func (a *Agent) prepare() (*work, error) {
 	seed, err := ReadSeed(a.Root)
 	if err != nil {
@@ -131,8 +141,12 @@ func (a *Agent) prepare() (*work, error) {
 	if err != nil {
 		return nil, &SeedError{err}
 	}
+	generation, err := readGeneration(a.Root)
+	if err != nil {
+		return nil, &SeedError{err}
+	}
 	return &work{
-		Agent: a, seed: seed, files: files, api: api, pending: pending{file: filepath.Join(a.Root, pendingFile)},
+		Agent: a, seed: seed, files: files, api: api, generation: generation, pending: pending{file: filepath.Join(a.Root, pendingFile)},
 		gateWasOpen: exists(filepath.Join(a.Root, gate)),
 	}, nil
 }
@@ -249,6 +263,9 @@ func (w *work) reload(ctx context.Context) error {
 	}
 	return nil
 }
+
+// startFollower lets this machine hear of newer specifications, and tell of its own where it is new.
+func (w *work) startFollower(ctx context.Context) error { return w.bring(ctx, followUnit, false) }
 
 func (w *work) openGate(context.Context) error {
 	path := filepath.Join(w.Root, gate)

@@ -167,13 +167,14 @@ func (w *work) etcdData() (join.Data, etcdLog, error) {
 	return join.Own, log, nil
 }
 
-// isForeign compares with what this machine remembers, else with what its seed would found. Where etcd was let start
-// before there was a memory, as by an older pgha, what it runs on is this cluster's.
+// isForeign compares with what this machine remembers, else with what it has just joined, which may have been founded by
+// other members than are declared today, else with what its seed would found. Where etcd was let start before there was a
+// memory, as by an older pgha or by this one before a power cut, what it runs on is this cluster's.
 func (w *work) isForeign(id join.ID) bool {
 	if m, ok := readMemory(w.Root); ok && m.Etcd != "" {
 		return m.Etcd != fmt.Sprintf("%x", uint64(id))
 	}
-	return id != etcdClusterID(w.seed.Cluster) && !w.gateWasOpen
+	return id != etcdClusterID(w.seed.Cluster) && id != w.joining.joined && !w.gateWasOpen
 }
 
 // refuseForeignEtcd stops before anything is written or let start.

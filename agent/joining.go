@@ -45,6 +45,8 @@ type joining struct {
 	unready map[join.ID]time.Time // since when each member is listed and was never ready
 	running bool                  // etcd runs, or is on its way
 	started time.Time             // since when
+	// joined is the cluster that etcd was started as a learner of; 0 when it was not.
+	joined join.ID
 	// at is a member with a quorum, which changes are asked of.
 	at  netip.Addr
 	why string
@@ -152,6 +154,7 @@ func (w *work) observeSelf() (join.Observation, error) {
 		Self: w.seed.Machine.Name, Data: data, Cluster: log.cluster, Member: log.member,
 		Database: hasDatabase(w.databaseDir()), Remembers: remembers, Ordered: orderErr == nil,
 		Running: j.running, Since: time.Since(j.began), Age: age(w.seed),
+		Generation: w.generation.Number, Newest: w.generation.Number, Grown: w.generation.Grown, LeftOut: w.isLeftOut(),
 	}
 	if j.running && data != join.Own {
 		o.Starting = time.Since(j.started)
@@ -210,7 +213,7 @@ func (w *work) observe(ctx context.Context) (join.Observation, error) {
 		p := join.Peer{Name: fmt.Sprintf("%s (%s)", n.Name, n.Address), State: states[i], Ordered: greetings[i].Ordered}
 		if p.State != join.Silent {
 			j.heard[n.Name] = now
-			o.Age = max(o.Age, greetings[i].Age)
+			o.Age, o.Newest = max(o.Age, greetings[i].Age), max(o.Newest, greetings[i].Generation)
 		}
 		last, ok := j.heard[n.Name]
 		if !ok {
@@ -267,7 +270,37 @@ func (w *work) readLock(ctx context.Context, o *join.Observation) error {
 		return ctx.Err()
 	}
 	o.Etcd.Lock = holder
+	return w.readNewest(ctx, o)
+}
+
+// readNewest adds which generation the cluster is at, where this machine may change something about it.
+func (w *work) readNewest(ctx context.Context, o *join.Observation) error {
+	if o.Data == join.Own && o.Ghost() == nil && o.IsListed() {
+		return nil
+	}
+	newest, err := w.newest(ctx)
+	if err != nil {
+		o.Etcd = nil
+		return ctx.Err()
+	}
+	o.Newest = max(o.Newest, newest)
 	return nil
+}
+
+// newest is the number of the generation that etcd has; 0 when none is there that this cluster's operator has signed.
+func (w *work) newest(ctx context.Context) (int, error) {
+	pairs, err := w.api.pairs(ctx, w.joining.at, w.api.generationKey(), false)
+	if err != nil || len(pairs) == 0 {
+		return 0, err
+	}
+	operator, _ := os.ReadFile(filepath.Join(w.Root, operatorFile)) // without it nobody's word counts
+	g, _ := cluster.ReadGeneration(pairs[0].Value, operator)
+	return g.Number, nil
+}
+
+// isLeftOut tells that the newest generation does not list this machine.
+func (w *work) isLeftOut() bool {
+	return len(w.generation.Specification) > 0 && !lists(w.generation, w.seed.Machine.Name)
 }
 
 // greeting is what the others are told.
@@ -275,7 +308,7 @@ func (w *work) greeting(o join.Observation) greeting {
 	return greeting{
 		Name: o.Self, Cluster: fmt.Sprintf("%x", uint64(etcdClusterID(w.seed.Cluster))),
 		Data: o.Data != join.None, Database: o.Database, Remembers: o.Remembers, Ordered: o.Ordered,
-		Age: o.Age, Waiting: w.joining.why,
+		Age: o.Age, Generation: w.generation.Number, Waiting: w.joining.why,
 	}
 }
 

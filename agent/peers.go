@@ -21,7 +21,7 @@ import (
 
 // How machines see each other while no etcd runs: on etcd's peer port, which is open between the members already, the
 // agent answers with a greeting, to holders of a member's certificate. It hands the port to etcd when that starts. A proxy
-// answers there all the time, by `pgha witness`: it only ever says whether it remembers the cluster alive.
+// answers there all the time, by `pgha follow`: it only ever says whether it remembers the cluster alive.
 
 // greetPath is where greetings are exchanged.
 const greetPath = "/pgha"
@@ -39,6 +39,8 @@ type greeting struct {
 	Ordered bool `json:"ordered,omitempty"`
 	// Age is how long ago the cluster's authority was made, by its clock.
 	Age time.Duration `json:"age"`
+	// Generation is the number of its specification; 0 when its seed tells none.
+	Generation int `json:"generation,omitempty"`
 	// Waiting says what it waits for, At when it said so.
 	Waiting string    `json:"waiting,omitempty"`
 	At      time.Time `json:"at,omitzero"`
@@ -177,41 +179,6 @@ func (a *api) etcdPeers(ctx context.Context, n cluster.Node) (id string, list []
 
 // heardFile is where a proxy keeps the greetings of those who asked it, for `pgha status`.
 const heardFile = "/run/pgha/heard.json"
-
-// Witness answers on a proxy until ctx ends.
-func (a *Agent) Witness(ctx context.Context) error {
-	seed, err := ReadSeed(a.Root)
-	if err != nil {
-		return err
-	}
-	pair, err := tls.X509KeyPair(seed.Identity["proxy.crt"], seed.Identity["proxy.key"])
-	if err != nil {
-		return &SeedError{fmt.Errorf("read %s/proxy.crt and .key: %w\n      hint: `pgha witness` is for proxies", tlsDir, err)}
-	}
-	var c counter
-	var mu sync.Mutex
-	heard := map[string]greeting{}
-	show := func() {
-		_, remembers := readMemory(a.Root)
-		c.show(greeting{Name: seed.Machine.Name, Remembers: remembers})
-	}
-	show()
-	err = c.open(seed, pair, func(theirs greeting) {
-		show()
-		mu.Lock()
-		defer mu.Unlock()
-		theirs.At = time.Now()
-		heard[theirs.Name] = theirs
-		body, _ := json.Marshal(heard)
-		_ = replace(filepath.Join(a.Root, heardFile), append(body, '\n'), 0o644) // the answer counts, not the status
-	})
-	if err != nil {
-		return err
-	}
-	<-ctx.Done()
-	c.close()
-	return nil
-}
 
 // readHeard returns the greetings that reached this proxy in the last seconds.
 func readHeard(root string) map[string]greeting {

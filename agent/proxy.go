@@ -13,14 +13,10 @@ import (
 const (
 	haproxySocket = "/run/haproxy/admin.sock"
 	// readWrite is the backend of the read-write port, as haproxy.cfg names it.
-	readWrite   = "postgres_rw"
-	witnessUnit = "pgha-witness.service"
+	readWrite = "postgres_rw"
 )
 
 func (w *work) startHAProxy(ctx context.Context) error { return w.bring(ctx, "haproxy.service", false) }
-
-// startWitness lets the members ask what this proxy remembers.
-func (w *work) startWitness(ctx context.Context) error { return w.bring(ctx, witnessUnit, false) }
 
 func (w *work) startKeepalived(ctx context.Context) error {
 	if !w.seed.Cluster.VirtualAddress.IsValid() {

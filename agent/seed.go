@@ -61,28 +61,44 @@ func readSeed(root string) (*Seed, error) {
 	if err != nil {
 		return nil, err
 	}
-	name, err := os.ReadFile(filepath.Join(root, machineFile))
+	name, err := machineName(root)
 	if err != nil {
-		return nil, fmt.Errorf("read the machine's name: %w", err)
+		return nil, err
 	}
-	m, ok := c.Machine(strings.TrimSpace(string(name)))
+	m, ok := c.Machine(name)
 	if !ok {
-		return nil, fmt.Errorf("read %s: %s has no machine %q, it has %s", machineFile, specFile, strings.TrimSpace(string(name)), names(c.Machines()))
+		return nil, fmt.Errorf("read %s: %s has no machine %q, it has %s", machineFile, specFile, name, names(c.Machines()))
 	}
-	s := &Seed{Cluster: c, Machine: m, Identity: cluster.Identity{}}
+	s := &Seed{Cluster: c, Machine: m}
 	if s.Secrets, err = cluster.LoadMachineSecrets(filepath.Join(root, secretsFile)); err != nil {
 		return nil, err
 	}
+	if s.Identity, err = readIdentity(root); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func machineName(root string) (string, error) {
+	name, err := os.ReadFile(filepath.Join(root, machineFile))
+	if err != nil {
+		return "", fmt.Errorf("read the machine's name: %w", err)
+	}
+	return strings.TrimSpace(string(name)), nil
+}
+
+func readIdentity(root string) (cluster.Identity, error) {
+	id := cluster.Identity{}
 	certs, err := os.ReadDir(filepath.Join(root, tlsDir))
+	for _, f := range certs {
+		if err == nil {
+			id[f.Name()], err = os.ReadFile(filepath.Join(root, tlsDir, f.Name()))
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the machine's certificates: %w", err)
 	}
-	for _, f := range certs {
-		if s.Identity[f.Name()], err = os.ReadFile(filepath.Join(root, tlsDir, f.Name())); err != nil {
-			return nil, fmt.Errorf("read the machine's certificates: %w", err)
-		}
-	}
-	return s, nil
+	return id, nil
 }
 
 // Files returns every file that the machine should have.
@@ -99,9 +115,9 @@ func (s *Seed) Files(root string) ([]rootfs.File, error) {
 // units are those of the machine's role: they start in steps of their own.
 func (s *Seed) units() []string {
 	if s.Machine.Role == cluster.DB {
-		return []string{"etcd.service", "patroni.service"}
+		return []string{followUnit, "etcd.service", "patroni.service"}
 	}
-	return []string{"haproxy.service", "keepalived.service", witnessUnit}
+	return []string{followUnit, "haproxy.service", "keepalived.service"}
 }
 
 func names(ms []cluster.Machine) string {

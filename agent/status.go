@@ -21,6 +21,8 @@ type Status struct {
 	Serves []string `json:"serves,omitempty"`
 	// Joins is the machine that joins etcd, or is replaced in it, at this moment; a proxy cannot know.
 	Joins string `json:"joins,omitempty"`
+	// Generation is that of the specification that this machine has; 0 when its seed tells none.
+	Generation int `json:"generation,omitempty"`
 	// Holds is the virtual address while it is on this proxy's card.
 	Holds string `json:"holds,omitempty"`
 }
@@ -37,6 +39,10 @@ type MemberStatus struct {
 	Etcd *bool `json:"etcd,omitempty"`
 	// PendingRestart tells that a changed parameter waits for a restart of PostgreSQL.
 	PendingRestart bool `json:"pending_restart,omitempty"`
+	// Generation is that of the specification that the machine has; 0 when its agent does not answer.
+	Generation int `json:"generation,omitempty"`
+	// Refused says why the machine does not take a newer one.
+	Refused string `json:"refused,omitempty"`
 	// Waiting says what the machine's agent waits for before it starts etcd.
 	Waiting string `json:"waiting,omitempty"`
 	Error   string `json:"error,omitempty"`
@@ -60,11 +66,19 @@ func (a *Agent) Status(ctx context.Context) (*Status, error) {
 	if state, ok := ReadState(a.Root); ok {
 		s.Apply = &state
 	}
+	if g, err := readGeneration(a.Root); err == nil {
+		s.Generation = g.Number
+	}
 	var wg sync.WaitGroup
+	doors := make([]doorState, len(seed.Cluster.Nodes))
 	for i, n := range seed.Cluster.Nodes {
 		wg.Go(func() { s.Members[i] = api.status(ctx, n, seed.Machine.Role == cluster.DB) })
+		wg.Go(func() { doors[i], _ = api.doorState(ctx, n.Address) }) // no answer: nothing is known
 	}
 	wg.Wait()
+	for i, d := range doors {
+		s.Members[i].Generation, s.Members[i].Refused = d.Number, d.Refused
+	}
 	a.addJoining(ctx, api, seed, s)
 	for _, m := range s.Members {
 		s.Confirm = append(s.Confirm, m.confirm...)
@@ -127,6 +141,22 @@ func (a *api) status(ctx context.Context, n cluster.Node, askEtcd bool) MemberSt
 		s.confirm, _ = a.confirming(ctx, n.Address) // no answer: nobody
 	}
 	return s
+}
+
+// Generations are those of the members that answer, in their order, where they differ from each other or from this
+// machine's; none when all is of one.
+func (s *Status) Generations() (differ []MemberStatus) {
+	same := true
+	for _, m := range s.Members {
+		if m.Generation > 0 {
+			differ = append(differ, m)
+			same = same && m.Generation == s.Generation && m.Refused == ""
+		}
+	}
+	if same {
+		return nil
+	}
+	return differ
 }
 
 // Healthy tells whether exactly one member leads, all others run, every etcd that was asked sees a quorum, and, where

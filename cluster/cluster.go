@@ -147,6 +147,8 @@ type Ports struct {
 	ReadOnly int `yaml:"read_only"`
 	// Stats is HAProxy's statistics page and its /metrics, on the proxies.
 	Stats int `yaml:"stats"`
+	// PGHA is where the agents tell each other of newer specifications, on every machine.
+	PGHA int `yaml:"pgha"`
 	// SSH is the door for people, on every machine.
 	SSH int `yaml:"ssh"`
 }

@@ -23,6 +23,7 @@ func defaults() *Cluster {
 			ReadWrite:  5000,
 			ReadOnly:   5001,
 			Stats:      7000,
+			PGHA:       8009,
 			SSH:        22,
 		},
 		Backup: Backup{At: "02:00", Keep: 7},

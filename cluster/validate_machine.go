@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// port is one TCP port, its key, and whether the program that opens it is an ordinary user.
+// port is one TCP port, its key, and whether the program that opens it has only an ordinary user's rights.
 type port struct {
 	key      string
 	number   int
@@ -21,14 +21,14 @@ type port struct {
 func (p Ports) of(r Role) []port {
 	if r == Proxy {
 		// Where a member's etcd listens, a proxy answers members that have no data.
-		return []port{{"ssh", p.SSH, false}, {"etcd_peer", p.EtcdPeer, true}, {"read_write", p.ReadWrite, false}, {"read_only", p.ReadOnly, false}, {"stats", p.Stats, false}}
+		return []port{{"ssh", p.SSH, false}, {"etcd_peer", p.EtcdPeer, true}, {"read_write", p.ReadWrite, false}, {"read_only", p.ReadOnly, false}, {"stats", p.Stats, false}, {"pgha", p.PGHA, true}}
 	}
 	return []port{{"ssh", p.SSH, false}, {"postgres", p.Postgres, true}, {"patroni", p.Patroni, true},
-		{"etcd_client", p.EtcdClient, true}, {"etcd_peer", p.EtcdPeer, true}}
+		{"etcd_client", p.EtcdClient, true}, {"etcd_peer", p.EtcdPeer, true}, {"pgha", p.PGHA, true}}
 }
 
 func portRange(k *checker) {
-	for _, p := range append(k.Ports.of(DB), k.Ports.of(Proxy)[2:]...) {
+	for _, p := range append(k.Ports.of(DB), k.Ports.of(Proxy)[2:5]...) {
 		switch path := "ports." + p.key; {
 		case p.number < 1 || p.number > 65535:
 			k.say(path, "1 to 65535", "%d is no port", p.number)

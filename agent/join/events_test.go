@@ -23,7 +23,7 @@ func (w world) happens(r *rules) []event {
 		after.remembered = true
 		say(after, "the proxy sees the cluster alive")
 	}
-	all = append(all, w.etcd()...)
+	all = append(append(all, w.etcd()...), w.news()...)
 	for i := range int(w.n) {
 		n := &w.nodes[i]
 		after := w
@@ -93,6 +93,9 @@ func (w world) looks(i int, r *rules) (all []event) {
 			if row.do == Found && isMinority(&o) {
 				wrong = "a minority founds a cluster on silence"
 			}
+			if changes := row.do == Found || row.do == Add || row.do == Remove || row.do == Evict; changes && o.Newest > int(w.nodes[i].spec()) {
+				wrong = "it acts on stale user-data"
+			}
 			name := fmt.Sprintf("%s decides to %s", letters[i], row.do)
 			for j := range int(answers) {
 				if lost&(1<<j) != 0 && (j == int(w.n) || w.nodes[j].on) {
@@ -123,6 +126,37 @@ func (w world) decides(i int, lost uint8, late bool, r *rules) (world, *rule, Ob
 	return w, row, o
 }
 
+// news are the ways of newer specifications: members put theirs into etcd, and whoever hears of a newer one takes it. Its
+// agent begins anew then.
+func (w world) news() (all []event) {
+	take := func(i int, number uint8, from string) {
+		after := w
+		n := &after.nodes[i]
+		n.disk.taken, n.plan, n.epoch = number, Wait, 0
+		all = append(all, event{fmt.Sprintf("%s takes generation %d from %s", letters[i], number, from), after, ""})
+	}
+	for i := range int(w.n) {
+		n := &w.nodes[i]
+		if !n.on {
+			continue
+		}
+		if w.quorum() && w.live(i) && n.spec() > w.known {
+			after := w
+			after.known = n.spec()
+			all = append(all, event{fmt.Sprintf("%s puts generation %d into etcd", letters[i], n.spec()), after, ""})
+		}
+		if w.quorum() && w.known > n.spec() {
+			take(i, w.known, "etcd")
+		}
+		for j := range int(w.n) {
+			if p := &w.nodes[j]; p.on && p.spec() > n.spec() {
+				take(i, p.spec(), letters[j])
+			}
+		}
+	}
+	return all
+}
+
 // etcd is what the members do among themselves.
 func (w world) etcd() (all []event) {
 	for i := range int(w.n) {
@@ -141,7 +175,7 @@ func (w world) etcd() (all []event) {
 			if n.seat.acknowledged {
 				wrong = "a member that has lost its log takes part as if it had it"
 			}
-			a.disk.data, a.disk.history, a.seat.acknowledged = grown, w.history, true
+			a.disk.data, a.disk.history, a.disk.declared, a.seat.acknowledged = grown, w.history, 0, true
 			all = append(all, event{"etcd of " + letters[i] + " takes part", after, wrong})
 		case w.live(i) && w.quorum() && (!n.seat.ready || !n.disk.remembers && n.seat.voter):
 			a.seat.ready, a.disk.remembers = true, n.disk.remembers || n.seat.voter
@@ -178,9 +212,9 @@ func (w world) foundings() (all []event) {
 			}
 			count++
 			who += letters[i]
-			generations |= 1 << n.generation
+			generations |= 1 << n.disk.declared
 			possible = possible && n.on && n.running && n.disk.data == newborn
-			a.disk.data, a.disk.history = grown, w.history+1
+			a.disk.data, a.disk.history, a.disk.declared = grown, w.history+1, 0
 		}
 		if !possible || count < majority(int(w.n)) || generations&(generations-1) != 0 {
 			continue
@@ -201,7 +235,7 @@ func (w world) foundings() (all []event) {
 			}
 		}
 		after.history++
-		after.lock = 0
+		after.lock, after.known = 0, 0
 		for i := range int(w.n) {
 			if set&(1<<i) != 0 {
 				ready := after

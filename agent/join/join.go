@@ -19,6 +19,9 @@
 //     be that member, and a member that cannot vote is no loss to the quorum. Others remove a member only when it was never
 //     ready: as long as one is listed, etcd does not know which version all of them have, and Patroni does not speak to
 //     it. Should it come after all, it joins anew.
+//   - A machine whose specification is older than the cluster's takes the newer one before it adds, removes or founds
+//     anything, as soon as it hears of one. A cluster that has grown is never founded without a silent machine: those
+//     that are silent may be what it was.
 //   - A voter never votes without its log. That a member was never ready is no proof that it has acknowledged nothing:
 //     a machine without data is only ever added anew, as a learner, unless its disk says that it has been added and
 //     was not started since.
@@ -120,6 +123,12 @@ type Observation struct {
 	Promised ID
 	// Ordered tells that the operator has ordered a new cluster here.
 	Ordered bool
+	// Generation is that of this machine's specification, Newest the highest that anybody has, as far as it hears: 0 where
+	// seeds tell none.
+	Generation, Newest int
+	// Grown tells that the cluster once had other members than those declared; LeftOut, that the newest generation that
+	// this machine has does not list it.
+	Grown, LeftOut bool
 	// Running tells that etcd runs or is on its way; Starting how long it has without data.
 	Running  bool
 	Starting time.Duration

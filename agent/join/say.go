@@ -35,6 +35,22 @@ func wasRemoved(o *Observation) sentence {
 	return say("member %x, whose data is here, was removed from the cluster", o.Member)
 }
 
+func leftOut(o *Observation) sentence {
+	return say("%s is not in the newest generation of the specification, %d: it joins nothing, and its data is kept\n"+
+		"      hint: to take it in again, put it into cluster.yaml, run `pgbake seed`, and boot this machine with the user-data made then", o.Self, o.Generation)
+}
+
+func takesNewer(o *Observation) sentence {
+	s := say("stale user-data: this machine has generation %d of the specification, and the cluster is at %d, which it takes first\n"+
+		"      hint: where it does not, `pgha status` says why; `pgbake seed` makes its user-data anew", o.Generation, o.Newest)
+	s.on = []string{o.Self}
+	return s
+}
+
+func grownBefore(o *Observation) sentence {
+	return sayOf(o.silent(), "no answer from %s; the cluster once had other members, and those that are silent may have its data%s", names(o.silent()), orderHint)
+}
+
 func hasData(*Observation) sentence { return say("this machine has the data of its member") }
 
 func learns(o *Observation) sentence {

@@ -36,6 +36,8 @@ var table = []rule{
 	// my data, a quorum answers, lists me as, and when  do        because
 	{Foreign, either, anything, always, Stop, foreignData},
 	{Own, yes, anything, itIsAnother, Stop, foreignData},
+	{Own, yes, nowhere, isLeftOut, Stop, leftOut},
+	{Own, yes, nowhere, isStale, Wait, takesNewer},
 	{Own, yes, nowhere, always, SetAside, wasRemoved},
 	{Own, either, anything, isDown, Start, hasData},
 	{Own, yes, learner, always, Promote, learns},
@@ -53,6 +55,9 @@ var table = []rule{
 
 	{None, either, anything, startsTooLong, Halt, stuck},
 	{None, either, anything, starts, Wait, starting},
+
+	{None, either, anything, isLeftOut, Stop, leftOut},
+	{None, either, anything, isStale, Wait, takesNewer},
 
 	{None, yes, member, takenByAnother, Stop, addressTaken},
 	{None, yes, learner, isPromised, Join, wasAdded},
@@ -74,6 +79,7 @@ var table = []rule{
 	{None, no, nowhere, everyoneIsOrdered, Found, ordered},
 	{None, no, nowhere, someoneRemembers, Wait, remembered},
 	{None, no, nowhere, everyoneIsHere, Found, allFresh},
+	{None, no, nowhere, hasGrown, Wait, grownBefore},
 	{None, no, nowhere, aProxyIsSilent, Wait, proxiesFirst},
 	{None, no, nowhere, isTooOld, Wait, tooOld},
 	{None, no, nowhere, silenceIsNews, Wait, foundsSoon},

@@ -39,9 +39,15 @@ func (o *Observation) Ghost() *Listed {
 
 func unready(m Listed) bool { return !m.Learner && !m.Ready && !m.Healthy }
 
-func ghostWithLock(o *Observation) bool { return o.Ghost() != nil && lockIsMine(o) }
+func ghostWithLock(o *Observation) bool { return o.Ghost() != nil && lockIsMine(o) && !isStale(o) }
 
-func ghostWithoutLock(o *Observation) bool { return o.Ghost() != nil && lockIsFree(o) }
+func ghostWithoutLock(o *Observation) bool { return o.Ghost() != nil && lockIsFree(o) && !isStale(o) }
+
+func isStale(o *Observation) bool { return o.Newest > o.Generation }
+
+func isLeftOut(o *Observation) bool { return o.LeftOut }
+
+func hasGrown(o *Observation) bool { return o.Grown }
 
 func someoneIsNotReady(o *Observation) bool { return slices.ContainsFunc(o.Etcd.Members, unready) }
 
@@ -124,6 +130,9 @@ func isTooOld(o *Observation) bool { return o.Age < 0 || o.Age > BirthWindow }
 func silenceIsNews(o *Observation) bool {
 	return slices.ContainsFunc(o.Peers, func(p Peer) bool { return p.State == Silent && p.Silence < SilenceGrace })
 }
+
+// IsListed tells whether this machine's address is in etcd's list.
+func (o *Observation) IsListed() bool { return o.me() != nil }
 
 // me is how this machine's address is listed; nil when it is not.
 func (o *Observation) me() *Listed {

@@ -17,6 +17,8 @@ type world struct {
 	history uint8
 	// lock is the holder, from 1.
 	lock uint8
+	// known is the generation of the specification that etcd has.
+	known uint8
 	// young tells that the birth window is open; proxy, that there is one; remembered, that it has seen the cluster alive.
 	young, proxy, remembered bool
 	// What may still go wrong.
@@ -40,6 +42,8 @@ type disk struct {
 	history   uint8
 	promised  uint8 // epoch of a learner
 	remembers bool
+	// taken is a newer generation than the seed's; declared the one whose members a new log records.
+	taken, declared uint8
 }
 
 type kind uint8
@@ -74,6 +78,9 @@ type rules struct {
 	assume bool
 }
 
+// spec is the generation that the machine goes by.
+func (n *node) spec() uint8 { return max(n.generation, n.disk.taken) }
+
 var letters = [5]string{"a", "b", "c", "d", "e"}
 
 func (w *world) live(i int) bool {
@@ -104,7 +111,7 @@ func memberID(i int, epoch uint8) ID { return ID(100*i + int(epoch) + 1) } //nol
 // sees is what machine i observes when the answers of lost do not reach it.
 func (w *world) sees(i int, lost uint8, late bool) Observation {
 	me := &w.nodes[i]
-	o := Observation{Self: letters[i], Remembers: me.disk.remembers, Running: me.running, Since: time.Hour, Age: time.Hour, Cluster: 1}
+	o := Observation{Self: letters[i], Remembers: me.disk.remembers, Running: me.running, Since: time.Hour, Age: time.Hour, Cluster: 1, Generation: int(me.spec()), Newest: int(me.spec())}
 	if !w.young {
 		o.Age += BirthWindow
 	}
@@ -125,6 +132,9 @@ func (w *world) sees(i int, lost uint8, late bool) Observation {
 			p := Peer{Name: letters[j], Silence: time.Hour}
 			if lost&(1<<j) == 0 {
 				p.State = w.shows(i, j)
+				if p.State != Silent && !w.nodes[j].running { // its agent answers
+					o.Newest = max(o.Newest, int(w.nodes[j].spec()))
+				}
 			}
 			o.Peers = append(o.Peers, p)
 		}
@@ -145,7 +155,7 @@ func (w *world) sees(i int, lost uint8, late bool) Observation {
 	if !heard || !w.quorum() {
 		return o
 	}
-	o.Etcd = &Etcd{ID: 1}
+	o.Etcd, o.Newest = &Etcd{ID: 1}, max(o.Newest, int(w.known))
 	if w.lock > 0 {
 		o.Etcd.Lock = letters[w.lock-1]
 	}
@@ -166,7 +176,7 @@ func (w *world) shows(i, j int) State {
 		return Silent
 	case p.running && p.disk.data == grown:
 		return Member
-	case p.generation != w.nodes[i].generation:
+	case p.running && p.disk.declared != w.nodes[i].spec(), !p.running && p.spec() != w.nodes[i].spec():
 		return Stranger
 	case p.running:
 		return Newborn
@@ -190,7 +200,7 @@ func (w world) acts(i, j int) event {
 		if n.disk.data != empty {
 			e.wrong = "data is overwritten"
 		}
-		n.running, n.disk.data, n.disk.history = true, unborn, 0
+		n.running, n.disk.data, n.disk.history, n.disk.declared = true, unborn, 0, n.spec()
 		n.disk.epoch = 0
 		switch plan {
 		case Join:
@@ -206,7 +216,7 @@ func (w world) acts(i, j int) event {
 		if n.disk.data == grown && n.disk.history == w.history && n.seat.taken && n.seat.epoch == n.disk.epoch {
 			e.wrong = "the data of a member in good standing is set aside"
 		}
-		n.running, n.disk.data, n.disk.epoch, n.disk.history = false, empty, 0, 0
+		n.running, n.disk.data, n.disk.epoch, n.disk.history, n.disk.declared = false, empty, 0, 0, 0
 	case Lock:
 		if w.quorum() && w.lock == 0 {
 			w.lock = uint8(i) + 1 //nolint:gosec // five at most
@@ -303,7 +313,7 @@ func (w world) canonical() world {
 		}
 	}
 	w.countAnew()
-	var keys [5][20]byte
+	var keys [5][24]byte
 	for i := range int(w.n) {
 		keys[i] = w.nodes[i].key(int(w.lock) == i+1)
 	}
@@ -351,7 +361,7 @@ func (w *world) countAnew() {
 }
 
 // key is the machine as bytes that compare.
-func (n *node) key(holds bool) [20]byte {
+func (n *node) key(holds bool) [24]byte {
 	bit := func(b bool) byte {
 		if b {
 			return 1
@@ -359,10 +369,10 @@ func (n *node) key(holds bool) [20]byte {
 		return 0
 	}
 	d, o, s := &n.disk, &n.other, &n.seat
-	return [20]byte{
+	return [24]byte{
 		bit(holds), bit(n.on), bit(n.running), n.generation, byte(n.plan), n.epoch,
-		byte(d.data), d.epoch, d.history, d.promised, bit(d.remembers),
-		byte(o.data), o.epoch, o.history, o.promised, bit(o.remembers),
+		byte(d.data), d.epoch, d.history, d.promised, bit(d.remembers), d.taken, d.declared,
+		byte(o.data), o.epoch, o.history, o.promised, bit(o.remembers), o.taken, o.declared,
 		bit(s.taken)<<1 | bit(s.voter), s.epoch, bit(s.acknowledged), bit(s.ready),
 	}
 }
@@ -391,7 +401,7 @@ func (w *world) String() string {
 		if n.seat.taken {
 			listed = map[bool]string{true: "voter", false: "learner"}[n.seat.voter]
 		}
-		fmt.Fprintf(&b, "    %s %s %s, %s", letters[i], power, data, listed)
+		fmt.Fprintf(&b, "    %s %s %s, %s, generation %d", letters[i], power, data, listed, n.spec())
 		if n.plan != Wait {
 			fmt.Fprintf(&b, ", about to %s", n.plan)
 		}

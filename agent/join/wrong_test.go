@@ -38,6 +38,7 @@ func TestModelFindsMistakes(t *testing.T) {
 		{"the lock is never given back", rules{swap("isVoter", row(Own, yes, voter, lockIsMine, Settled)), true}, old, "which is well"},
 		{"a lock that ran out is kept from a learner", rules{drop("learnerFirst"), true}, five, "circles"},
 		{"a founder that never came is waited for", rules{drop("neverCame"), true}, young, "Patroni for etcd"},
+		{"stale user-data is as good as any", rules{drop("takesNewer"), true}, stale(t), "stale user-data"},
 		{"a wait that names nobody", rules{swap("minority", row(None, no, nowhere, isMinority, Wait)), true}, old, "names nobody"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -139,6 +139,13 @@ func table(w io.Writer, s *agent.Status) error {
 			fmt.Fprintf(w, "\n%s waits: %s\n", m.Name, m.Waiting)
 		}
 	}
+	for _, m := range s.Generations() {
+		fmt.Fprintf(w, "\n%s has generation %d of the specification, this machine %d", m.Name, m.Generation, s.Generation)
+		if m.Refused != "" {
+			fmt.Fprintf(w, "; %s", m.Refused)
+		}
+		fmt.Fprintln(w)
+	}
 	if s.Joins != "" {
 		fmt.Fprintf(w, "\n%s joins etcd, or is replaced in it, at this moment\n", s.Joins)
 	}

@@ -60,15 +60,60 @@ What uses the data is stopped first. "pgha apply" then goes on as on a machine t
 			return err
 		},
 	})
+	cmd.AddCommand(&cobra.Command{
+		Use:   "remove NAME",
+		Short: "Take another member, which cluster.yaml lists no more, out of the cluster; its data is kept",
+		Long: `Take another member out of the cluster's etcd. First take it out of cluster.yaml, run "pgbake seed", and on any one
+machine "pgha spec accept generation.json". Refused for the primary, and where those that are left and healthy would be
+no quorum. The machine removed stops its Patroni and its etcd; its data is never deleted.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := needRoot(o, "member remove"); err != nil {
+				return err
+			}
+			return o.agent().RemoveMember(cmd.Context(), args[0])
+		},
+	})
 	return cmd
 }
 
-func witness(o *options) *cobra.Command {
+func spec(o *options) *cobra.Command {
+	cmd := &cobra.Command{Use: "spec", Short: "The specification that the machines of a running cluster have"}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "accept FILE",
+		Short: "Take a newer generation of it, which pgbake seed wrote: generation.json; the other machines get it from here",
+		Long: `Take a newer generation of the specification, and let every machine of the cluster have it: the file generation.json
+that "pgbake seed" wrote beside the seeds. It bears the operator's signature and holds no secret. Refused, with nothing
+changed, when it is older, of another cluster, not signed, or needs a secret that this machine does not have.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := needRoot(o, "spec accept"); err != nil {
+				return err
+			}
+			body, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			number, left, err := o.agent().Accept(cmd.Context(), body)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(os.Stderr, "pgha: generation %d is taken; this machine applies it, and the others do within seconds: pgha status\n", number)
+			for _, name := range left {
+				fmt.Fprintf(os.Stderr, "pgha: next: pgha member remove %s\n", name)
+			}
+			return nil
+		},
+	})
+	return cmd
+}
+
+func follow(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:    "witness",
-		Short:  "Tell members without data whether this proxy has seen the cluster alive",
-		Hidden: true, // pgha-witness.service runs it
+		Use:    "follow",
+		Short:  "Keep this machine at the newest generation of the specification, and the others too",
+		Hidden: true, // pgha-follow.service runs it
 		Args:   cobra.NoArgs,
-		RunE:   func(cmd *cobra.Command, _ []string) error { return o.agent().Witness(cmd.Context()) },
+		RunE:   func(cmd *cobra.Command, _ []string) error { return o.agent().Follow(cmd.Context()) },
 	}
 }

@@ -49,22 +49,22 @@ func TestFirewallLetsInOnlyWhoNeedsIt(t *testing.T) {
 	member, proxy := site.of(cluster.DB)[1].Address.String(), site.of(cluster.Proxy)[1].Address.String()
 	neighbour, client, admin, stranger := "10.30.0.99", "10.31.7.7", "10.99.0.9", "10.66.0.6"
 	p := site.Ports
-	ports := []int{p.Postgres, p.Patroni, p.EtcdClient, p.EtcdPeer, p.ReadWrite, p.ReadOnly, p.Stats, p.SSH, 111}
+	ports := []int{p.Postgres, p.Patroni, p.EtcdClient, p.EtcdPeer, p.ReadWrite, p.ReadOnly, p.Stats, p.PGHA, p.SSH, 111}
 	for _, c := range []struct {
 		machine cluster.Machine
 		want    map[string][]int
 	}{
 		{site.of(cluster.DB)[0], map[string][]int{
-			member:    {p.Postgres, p.Patroni, p.EtcdClient, p.EtcdPeer},
-			proxy:     {p.Postgres, p.Patroni},
-			neighbour: {p.Postgres}, // the clients' networks hold the cluster's own
+			member:    {p.Postgres, p.Patroni, p.EtcdClient, p.EtcdPeer, p.PGHA},
+			proxy:     {p.Postgres, p.Patroni, p.PGHA},
+			neighbour: {p.Postgres, p.PGHA}, // the clients' networks hold the cluster's own
 			client:    {p.Postgres},
 			admin:     {p.SSH},
 		}},
 		{site.of(cluster.Proxy)[0], map[string][]int{
-			member:    {p.EtcdPeer, p.ReadWrite, p.ReadOnly},
-			proxy:     {p.ReadWrite, p.ReadOnly},
-			neighbour: {p.ReadWrite, p.ReadOnly},
+			member:    {p.EtcdPeer, p.ReadWrite, p.ReadOnly, p.PGHA},
+			proxy:     {p.ReadWrite, p.ReadOnly, p.PGHA},
+			neighbour: {p.ReadWrite, p.ReadOnly, p.PGHA},
 			client:    {p.ReadWrite, p.ReadOnly},
 			admin:     {p.Stats, p.SSH},
 		}},

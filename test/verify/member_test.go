@@ -88,7 +88,8 @@ func (l *live) haproxy(command string) (string, error) {
 }
 
 func (l *live) etcdStarts(t *testing.T) {
-	d := l.start("etcd", "sh", "-c", "set -a; . /etc/default/etcd; exec etcd")
+	// The members are the agent's to add.
+	d := l.start("etcd", "sh", "-c", "set -a; . /etc/default/etcd; ETCD_INITIAL_CLUSTER="+l.site.EtcdInitialCluster()+" exec etcd")
 	endpoint := fmt.Sprintf("%s:%d", l.member.Address, l.site.Ports.EtcdClient)
 	l.await("etcd", func() error {
 		out, err := l.etcdctl("endpoint", "health")

@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pgbake/pgbake/cluster"
+)
+
+// The door is where machines tell each other of newer generations: TLS on a port of its own, open to the cluster's network.
+// It asks nobody who they are, for a machine that is new is known to none: what is taken bears the operator's signature,
+// and what is given holds no secret.
+//
+//	GET  /generation  the newest that this machine has
+//	POST /generation  a newer one; 409 with the reason when it is not taken
+//	GET  /state       its number, and what stands in the way of a newer one
+//	GET  /members     the addresses of etcd's members; 503 where no quorum answers
+const (
+	generationPath = "/generation"
+	statePath      = "/state"
+	membersPath    = "/members"
+	// generationSize is far more than five members and two proxies have: 40 KiB.
+	generationSize = 1 << 20
+)
+
+// doorState is what a machine says of its generation.
+type doorState struct {
+	Machine string `json:"machine"`
+	Number  int    `json:"number"`
+	// Refused says why a newer one was not taken.
+	Refused string `json:"refused,omitempty"`
+}
+
+// serve opens the door until ctx ends.
+func (f *follower) serve(ctx context.Context) error {
+	address := hostPort(f.seed.Machine.Address, f.seed.Cluster.Ports.PGHA)
+	listener, err := net.Listen("tcp", address) //nolint:noctx // it does not wait
+	if err != nil {
+		return fmt.Errorf("answer the other machines: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+generationPath, func(w http.ResponseWriter, _ *http.Request) {
+		g, err := readGeneration(f.Root)
+		if err != nil || g.Number == 0 {
+			http.Error(w, "no generation", http.StatusNotFound)
+			return
+		}
+		_, _ = w.Write(g.Encode()) // whoever asks asks again
+	})
+	mux.HandleFunc("POST "+generationPath, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, generationSize))
+		if err == nil {
+			err = f.accept(ctx, body)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+		}
+	})
+	mux.HandleFunc("GET "+statePath, func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(f.state())
+	})
+	mux.HandleFunc("GET "+membersPath, func(w http.ResponseWriter, r *http.Request) {
+		if f.seed.Machine.Role != cluster.DB || !f.api.etcdHealthy(r.Context(), f.seed.Machine.Address) {
+			http.Error(w, "no quorum here", http.StatusServiceUnavailable)
+			return
+		}
+		list, err := f.api.members(r.Context(), f.seed.Machine.Address)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		addresses := make([]netip.Addr, len(list.Members))
+		for i, m := range list.Members {
+			addresses[i] = m.address()
+		}
+		_ = json.NewEncoder(w).Encode(addresses)
+	})
+	name := "etcd"
+	if f.seed.Machine.Role == cluster.Proxy {
+		name = "proxy"
+	}
+	pair := filepath.Join(f.Root, tlsDir, name)
+	server := &http.Server{
+		Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, ErrorLog: nothing,
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			// Anew for each connection: it may have been renewed.
+			c, err := tls.LoadX509KeyPair(pair+".crt", pair+".key")
+			return &c, err
+		}},
+	}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	err = server.ServeTLS(listener, "", "")
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (f *follower) state() doorState {
+	g, err := readGeneration(f.Root)
+	s := doorState{Machine: f.seed.Machine.Name, Number: g.Number, Refused: f.refused()}
+	if err != nil {
+		s.Refused = err.Error()
+	}
+	return s
+}
+
+// The same from the other side.
+
+func (a *api) doorURL(addr netip.Addr, path string) string {
+	return "https://" + hostPort(addr, a.c.Ports.PGHA) + path
+}
+
+func (a *api) doorState(ctx context.Context, addr netip.Addr) (s doorState, err error) {
+	at := a.doorURL(addr, statePath)
+	body, err := a.ask(ctx, a.peers, http.MethodGet, at, nil)
+	if err != nil {
+		return s, err
+	}
+	return s, decode(body, &s, at)
+}
+
+func (a *api) doorMembers(ctx context.Context, addr netip.Addr) (list []netip.Addr, err error) {
+	at := a.doorURL(addr, membersPath)
+	body, err := a.ask(ctx, a.peers, http.MethodGet, at, nil)
+	if err != nil {
+		return nil, err
+	}
+	return list, decode(body, &list, at)
+}
+
+func (a *api) generation(ctx context.Context, addr netip.Addr) ([]byte, error) {
+	return a.ask(ctx, a.peers, http.MethodGet, a.doorURL(addr, generationPath), nil)
+}
+
+// offer gives a machine a generation; the error is its own reason where it does not take it.
+func (a *api) offer(ctx context.Context, addr netip.Addr, body []byte) error {
+	answer, err := a.ask(ctx, a.peers, http.MethodPost, a.doorURL(addr, generationPath), json.RawMessage(body))
+	var status *statusError
+	if errors.As(err, &status) && status.code == http.StatusConflict {
+		return errors.New(strings.TrimSpace(string(answer)))
+	}
+	return err
+}
+
+// Accept gives a generation to this machine's own follower, which tells the others. left names the members that it does
+// not list any more.
+func (a *Agent) Accept(ctx context.Context, body []byte) (number int, left []string, err error) {
+	seed, err := ReadSeed(a.Root)
+	if err != nil {
+		return 0, nil, err
+	}
+	api, err := newAPI(seed)
+	if err != nil {
+		return 0, nil, &SeedError{err}
+	}
+	if !json.Valid(body) {
+		body = []byte("{}") // the door says what it thinks of it
+	}
+	err = api.offer(ctx, seed.Machine.Address, body)
+	var unreachable *net.OpError
+	if errors.As(err, &unreachable) {
+		err = fmt.Errorf("%w\n      hint: systemctl start %s", err, followUnit)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	g, err := readGeneration(a.Root)
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, n := range seed.Cluster.Nodes {
+		if !lists(g, n.Name) {
+			left = append(left, n.Name)
+		}
+	}
+	return g.Number, left, nil
+}
