@@ -67,6 +67,7 @@ var recipe = []step{
 	{"data disk", cluster.DB, (*work).dataDisk},
 	{"stock clusters", cluster.DB, (*work).refuseStockClusters},
 	{"etcd data", cluster.DB, (*work).refuseForeignEtcd},
+	{"adoption", cluster.DB, (*work).checkAdoption},
 	{"files", "", (*work).writeFiles},
 	{"gate", "", (*work).openGate},
 	{"firewall", "", (*work).firewall},
@@ -77,6 +78,7 @@ var recipe = []step{
 	{"reload", "", (*work).reload},
 	{"quorum", cluster.DB, (*work).awaitQuorum},
 	{"postgres", cluster.DB, (*work).postgres},
+	{"adopted", cluster.DB, (*work).finishAdoption},
 	{"settings", cluster.DB, (*work).settings},
 	{"roles", cluster.DB, (*work).roles},
 	{"redundancy", cluster.DB, (*work).redundancy},
@@ -183,6 +185,9 @@ func (w *work) refuseStockClusters(context.Context) error {
 			continue
 		}
 		dir := filepath.Dir(conf)
+		if w.adopting() && dir == filepath.Join(w.Root, stockConf, w.seed.Cluster.Adopt.Cluster) {
+			continue
+		}
 		return fmt.Errorf("%s is a PostgreSQL cluster of Debian's own tools, with port %s and its data in %s; it stands where this member goes, and is left alone\n"+
 			"      hint: move it to another port, or, when its data is not needed, drop it: pg_dropcluster --stop %s %s",
 			strings.TrimPrefix(dir, w.Root), port, data, filepath.Base(filepath.Dir(dir)), filepath.Base(dir))

@@ -84,6 +84,13 @@ func (w *work) postgres(ctx context.Context) error {
 			return false, w.setDatabaseAside(because)
 		case join.ReleaseReserve:
 			return false, w.release(ctx, reserve)
+		case join.AdoptDatabase:
+			let, err = w.adopt(ctx, d)
+			if errors.Is(err, errNoEtcd) {
+				why = err.Error()
+				return false, ctx.Err()
+			}
+			return false, err
 		case join.LetPatroni:
 			if !let {
 				let = true
@@ -116,7 +123,9 @@ func (w *work) observeDatabase(ctx context.Context, runs bool) (join.Database, e
 	dir := w.databaseDir()
 	d := join.Database{There: hasDatabase(dir), Copied: exists(filepath.Join(dir, "backup_label")), Unfinished: exists(filepath.Join(w.Root, unfinishedFile))}
 	d.System = systemID(dir)
-	prefix := w.seed.Cluster.Namespace + w.seed.Cluster.Scope + "/"
+	d.Adoptee, d.Mine = w.seed.Cluster.Adopt.Node, w.seed.Cluster.Adopts(w.seed.Machine.Name)
+	_, d.Remembers = readMemory(w.Root)
+	prefix := w.patroniKeys()
 	pairs, err := w.api.pairs(ctx, w.seed.Machine.Address, prefix, true)
 	var reserve etcdPair
 	for _, p := range pairs {
@@ -145,6 +154,9 @@ func (w *work) observeDatabase(ctx context.Context, runs bool) (join.Database, e
 	}
 	return d, reserve, err
 }
+
+// patroniKeys is what the names of Patroni's keys in etcd begin with.
+func (w *work) patroniKeys() string { return w.seed.Cluster.Namespace + w.seed.Cluster.Scope + "/" }
 
 // makesDatabase tells whether a member, as it tells etcd, is making the first database: initdb and the start that follows.
 // One that waits for somebody else to do so is stopped.

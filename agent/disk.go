@@ -51,6 +51,8 @@ func (w *work) format(ctx context.Context, dev string) error {
 		return err
 	case label == dataLabel:
 		return nil
+	case kind != "" && w.adopting():
+		return fmt.Errorf("%s is not blank (%s) and is left alone\n      hint: when the database to adopt lies on it, in %d/main: e2label %[1]s %[4]s", dev, kind, w.seed.Cluster.Postgres.Version, dataLabel)
 	case kind != "":
 		return fmt.Errorf("%s is not blank (%s) and is left alone\n      hint: give this machine an empty disk, or, when nothing on it is needed: wipefs --all %s", dev, kind, dev)
 	}

@@ -152,7 +152,7 @@ func (w *work) observeSelf() (join.Observation, error) {
 	_, orderErr := os.Stat(filepath.Join(w.Root, orderFile))
 	o := join.Observation{
 		Self: w.seed.Machine.Name, Data: data, Cluster: log.cluster, Member: log.member,
-		Database: hasDatabase(w.databaseDir()), Remembers: remembers, Ordered: orderErr == nil,
+		Database: hasDatabase(w.databaseDir()) && !w.adopting(), Remembers: remembers, Ordered: orderErr == nil,
 		Running: j.running, Since: time.Since(j.began), Age: age(w.seed),
 		Generation: w.generation.Number, Newest: w.generation.Number, Grown: w.generation.Grown, LeftOut: w.isLeftOut(),
 	}

@@ -1,6 +1,9 @@
 package join
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // ReservedGrace is how long a cluster may be reserved for a first database that nobody seems to make. Patroni says that it
 // is at work some moments after it has reserved, on a busy machine many seconds.
@@ -27,6 +30,10 @@ type Database struct {
 	Initialize         Initialize
 	// Cluster is the cluster's system identifier, where it is made.
 	Cluster string
+	// Adoptee is the machine whose database the specification has adopted; empty where the cluster begins with an empty one.
+	// Mine tells that it is this machine, Remembers that this machine has seen the cluster alive.
+	Adoptee         string
+	Mine, Remembers bool
 	// AtWork tells that some other machine's Patroni makes the first database at this moment, or leads; Idle, for how long none does.
 	AtWork bool
 	Idle   time.Duration
@@ -42,6 +49,7 @@ const (
 	Refuse                             // touch nothing; a person is needed
 	AsideDatabase                      // rename what was begun and not finished
 	ReleaseReserve                     // nobody makes the first database: let others
+	AdoptDatabase                      // make the database that is here the cluster's first one
 )
 
 type databaseRule struct {
@@ -53,11 +61,18 @@ type databaseRule struct {
 
 const asideHint = "\n      hint: give this machine its own disk back, or, when it is to begin without this database: pgha member set-aside postgres"
 
+const adoptHint = "\n      hint: put the data there, or take adopt out of cluster.yaml on every machine, and the cluster begins with an empty one"
+
 // Patroni itself runs initdb only in an empty directory and only while nothing is reserved or made.
 var databaseTable = []databaseRule{
 	// Patroni's word, and when                          do             because
 	{[]Initialize{Nobody, Reserved}, wasBegun, AsideDatabase, "the making of this database was cut short before anybody could use it"},
 	{[]Initialize{Made}, wasHalfCopied, AsideDatabase, "the copying of this database was cut short"},
+	{[]Initialize{Reserved}, isGivenUpByAdoption, ReleaseReserve, "nobody may make an empty database: that of {adoptee} is adopted"},
+	{[]Initialize{Reserved}, isAdoption, AwaitPatroni, "somebody has begun to make an empty database, and that of {adoptee} is adopted"},
+	{[]Initialize{Nobody}, isMineToAdopt, AdoptDatabase, "the database on this machine is older than the cluster, and becomes its first one"},
+	{[]Initialize{Nobody}, isMineAndGone, Refuse, "the cluster begins with the database of this machine (adopt in cluster.yaml), and its data directory is empty" + adoptHint},
+	{[]Initialize{Nobody}, isAwaited, AwaitPatroni, "the cluster begins with the database of {adoptee}, which does not lead yet"},
 	{[]Initialize{Nobody, Reserved}, isThere, Refuse, "this machine has a database, and the cluster has none that it belongs to; it is left alone" + asideHint},
 	{[]Initialize{Made}, isOfAnother, Refuse, "the database on this machine is of another cluster: another system identifier; it is left alone" + asideHint},
 	{[]Initialize{Reserved}, isGivenUp, ReleaseReserve, "the machine that was making the first database was switched off"},
@@ -74,6 +89,14 @@ func wasHalfCopied(d *Database) bool {
 	return d.There && d.Unfinished && (d.Copied || d.System != d.Cluster)
 }
 
+// isMineToAdopt leaves alone what a member has had before: a copy of the cluster's, whose etcd has lost everything.
+func isMineToAdopt(d *Database) bool { return d.Mine && d.There && !d.Remembers }
+func isMineAndGone(d *Database) bool { return d.Mine && !d.There }
+func isAdoption(d *Database) bool    { return d.Adoptee != "" }
+func isAwaited(d *Database) bool     { return isAdoption(d) && !d.There }
+
+func isGivenUpByAdoption(d *Database) bool { return isAdoption(d) && isGivenUp(d) }
+
 func isThere(d *Database) bool     { return d.There }
 func isOfAnother(d *Database) bool { return d.There && d.System != d.Cluster }
 func isGivenUp(d *Database) bool   { return !d.AtWork && d.Idle > ReservedGrace }
@@ -86,7 +109,7 @@ func DecideDatabase(d Database) (DatabaseStep, string) {
 	for _, r := range databaseTable {
 		for _, i := range r.initialize {
 			if i == d.Initialize && r.when(&d) {
-				return r.do, r.why
+				return r.do, strings.ReplaceAll(r.why, "{adoptee}", d.Adoptee)
 			}
 		}
 	}

@@ -60,8 +60,16 @@ func needMachines(t testing.TB) {
 	}
 }
 
-// up writes the specification, boots the cluster and takes it down when the test ends.
+// up boots the cluster of the specification, healthy, and takes it down when the test ends.
 func up(t *testing.T, scope, spec string, flags ...string) *lab {
+	t.Helper()
+	l := open(t, scope, spec)
+	t.Logf("%s", l.pgbake(append([]string{"lab", "up"}, flags...)...))
+	return l
+}
+
+// open writes the specification, and takes what comes of it down when the test ends.
+func open(t *testing.T, scope, spec string) *lab {
 	t.Helper()
 	needMachines(t)
 	l := &lab{T: t, spec: filepath.Join(t.TempDir(), "cluster.yaml"), scope: scope}
@@ -79,7 +87,6 @@ func up(t *testing.T, scope, spec string, flags ...string) *lab {
 	})
 	l.pgbake("init") // keeps the specification, makes the secrets
 	l.machines = slices.Sorted(maps.Keys(l.addresses()))
-	t.Logf("%s", l.pgbake(append([]string{"lab", "up"}, flags...)...))
 	return l
 }
 
