@@ -76,6 +76,12 @@ func open(t *testing.T, scope, spec string) *lab {
 	if err := os.WriteFile(l.spec, []byte(spec), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	l.pgbake("init") // keeps the specification, makes the secrets
+	l.machines = slices.Sorted(maps.Keys(l.addresses()))
+	table, err := l.try(t.Context(), append([]string{"lab", "up"}, flags...)...)
+	if err != nil && strings.Contains(err.Error(), " is already up") {
+		t.Fatal(err) // somebody else's: it is not for this test to take down
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			l.postMortem()
@@ -85,8 +91,10 @@ func open(t *testing.T, scope, spec string) *lab {
 		}
 		l.nothingLeft()
 	})
-	l.pgbake("init") // keeps the specification, makes the secrets
-	l.machines = slices.Sorted(maps.Keys(l.addresses()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s", table)
 	return l
 }
 
