@@ -103,7 +103,7 @@ func (w *work) setEtcdAside(ctx context.Context, why string) error {
 	if err != nil {
 		return err
 	}
-	w.Say("etcd's data is now %s: %s", strings.TrimPrefix(to, filepath.Clean(w.Root)), why)
+	w.Say("etcd's data is now %s: %s", w.inside(to), why)
 	return nil
 }
 

@@ -180,6 +180,15 @@ func TestAwaitNamesWhatItWaitedFor(t *testing.T) {
 	}
 }
 
+// On a machine Root is "/": what a person reads is a path all the same.
+func TestPathsAsTheMachineHasThem(t *testing.T) {
+	for root, path := range map[string]string{"/": "/etc/postgresql", "/srv/root": "/srv/root/etc/postgresql", "/srv/root/": "/srv/root/etc/postgresql"} {
+		if got := (&Agent{Root: root}).inside(path); got != "/etc/postgresql" {
+			t.Errorf("%s below %s is %s", path, root, got)
+		}
+	}
+}
+
 func TestOneApplyAtATime(t *testing.T) {
 	a := Agent{Root: t.TempDir()}
 	unlock, err := a.lock(t.Context())

@@ -190,7 +190,7 @@ func (w *work) refuseStockClusters(context.Context) error {
 		}
 		return fmt.Errorf("%s is a PostgreSQL cluster of Debian's own tools, with port %s and its data in %s; it stands where this member goes, and is left alone\n"+
 			"      hint: move it to another port, or, when its data is not needed, drop it: pg_dropcluster --stop %s %s",
-			strings.TrimPrefix(dir, w.Root), port, data, filepath.Base(filepath.Dir(dir)), filepath.Base(dir))
+			w.inside(dir), port, data, filepath.Base(filepath.Dir(dir)), filepath.Base(dir))
 	}
 	return nil
 }

@@ -211,7 +211,7 @@ func (w *work) setDatabaseAside(why string) error {
 	if err != nil {
 		return err
 	}
-	w.Say("the database is now %s: %s", strings.TrimPrefix(to, filepath.Clean(w.Root)), why)
+	w.Say("the database is now %s: %s", w.inside(to), why)
 	return nil
 }
 
@@ -226,6 +226,11 @@ func (w *work) release(ctx context.Context, reserve etcdPair) error {
 		w.Say("it is tried again: %v", err)
 	}
 	return ctx.Err()
+}
+
+// inside is a path below Root as the machine itself has it.
+func (a *Agent) inside(path string) string {
+	return "/" + strings.TrimPrefix(strings.TrimPrefix(path, filepath.Clean(a.Root)), "/")
 }
 
 func exists(path string) bool {

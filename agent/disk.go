@@ -72,7 +72,7 @@ func (w *work) noDataBelow() error {
 	found, _ := filepath.Glob(filepath.Join(w.Root, dataPath, "*/*/PG_VERSION"))
 	if len(found) > 0 {
 		return fmt.Errorf("a database lies in %s on the root disk; a data disk mounted there would hide it\n      hint: take storage.data_disk out of %s, or move the data first",
-			strings.TrimPrefix(filepath.Dir(found[0]), w.Root), specFile)
+			w.inside(filepath.Dir(found[0])), specFile)
 	}
 	return nil
 }
