@@ -46,6 +46,8 @@ type work struct {
 	states  map[string]string
 	api     *api
 	joining joining
+	// trust is what the certificates are worth.
+	trust cluster.Trust
 	// generation is the newest that this machine has; number 0 when it has none.
 	generation cluster.Generation
 	// gateWasOpen tells that an earlier apply has let etcd start.
@@ -63,6 +65,7 @@ type step struct {
 // The gate opens before the first unit that it holds back; the slow restarts run while etcd looks for its peers.
 // What etcd and PostgreSQL may do once it is open, join decides.
 var recipe = []step{
+	{"clock", "", (*work).awaitClock},
 	{"address", "", (*work).awaitAddress},
 	{"data disk", cluster.DB, (*work).dataDisk},
 	{"stock clusters", cluster.DB, (*work).refuseStockClusters},
@@ -82,7 +85,9 @@ var recipe = []step{
 	{"settings", cluster.DB, (*work).settings},
 	{"roles", cluster.DB, (*work).roles},
 	{"redundancy", cluster.DB, (*work).redundancy},
+	{"etcd's restart", cluster.DB, (*work).restartEtcd},
 	{"primary", cluster.Proxy, (*work).awaitPrimary},
+	{"certificates", "", (*work).noteTrust},
 }
 
 // Apply makes the machine what its seed says. Done twice it changes nothing.
@@ -139,6 +144,10 @@ func (a *Agent) prepare() (*work, error) {
 	if err != nil {
 		return nil, &SeedError{err}
 	}
+	trust, err := seed.trust()
+	if err != nil {
+		return nil, &SeedError{err}
+	}
 	api, err := newAPI(seed)
 	if err != nil {
 		return nil, &SeedError{err}
@@ -148,7 +157,7 @@ func (a *Agent) prepare() (*work, error) {
 		return nil, &SeedError{err}
 	}
 	return &work{
-		Agent: a, seed: seed, files: files, api: api, generation: generation, pending: pending{file: filepath.Join(a.Root, pendingFile)},
+		Agent: a, seed: seed, files: files, api: api, trust: trust, generation: generation, pending: pending{file: filepath.Join(a.Root, pendingFile)},
 		gateWasOpen: exists(filepath.Join(a.Root, gate)),
 	}, nil
 }

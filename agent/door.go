@@ -39,6 +39,8 @@ type doorState struct {
 	Number  int    `json:"number"`
 	// Refused says why a newer one was not taken.
 	Refused string `json:"refused,omitempty"`
+	// Trust is what its certificates are worth, once its services were told of them.
+	Trust *cluster.Trust `json:"certificates,omitempty"`
 }
 
 // serve opens the door until ctx ends.
@@ -111,6 +113,9 @@ func (f *follower) state() doorState {
 	s := doorState{Machine: f.seed.Machine.Name, Number: g.Number, Refused: f.refused()}
 	if err != nil {
 		s.Refused = err.Error()
+	}
+	if t, ok := readTrust(f.Root); ok {
+		s.Trust = &t
 	}
 	return s
 }

@@ -61,6 +61,7 @@ func (a *Agent) Follow(ctx context.Context) error {
 	defer cancel()
 	served := make(chan error, 1)
 	go func() { served <- f.serve(ctx) }()
+	go a.warnOfEnds(ctx)
 	// Only who is new to a cluster has something to tell at once; at a first boot all others have better things to do.
 	if g, err := readGeneration(a.Root); err == nil && g.Number > 1 {
 		f.soon()

@@ -71,6 +71,9 @@ func (w *work) beginJoining(ctx context.Context) error {
 		return err
 	}
 	if data == join.Own {
+		if w.etcdAwaitsItsTurn(ctx) {
+			return nil
+		}
 		j.running = true
 		return w.bring(ctx, "etcd.service", false)
 	}
@@ -211,6 +214,9 @@ func (w *work) observe(ctx context.Context) (join.Observation, error) {
 	var members []netip.Addr
 	peer := func(n cluster.Node, i int) join.Peer {
 		p := join.Peer{Name: fmt.Sprintf("%s (%s)", n.Name, n.Address), State: states[i], Ordered: greetings[i].Ordered}
+		if strange := greetings[i].strange; strange != "" {
+			p.Name += ", " + strange + ","
+		}
 		if p.State != join.Silent {
 			j.heard[n.Name] = now
 			o.Age, o.Newest = max(o.Age, greetings[i].Age), max(o.Newest, greetings[i].Generation)

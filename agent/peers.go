@@ -44,6 +44,8 @@ type greeting struct {
 	// Waiting says what it waits for, At when it said so.
 	Waiting string    `json:"waiting,omitempty"`
 	At      time.Time `json:"at,omitzero"`
+	// strange says what is wrong with the certificate of one that could not be asked.
+	strange string
 }
 
 // state is what the greeting says to a machine that would found the cluster id.
@@ -138,7 +140,7 @@ func (a *api) look(ctx context.Context, n cluster.Node, mine greeting) (join.Sta
 	case err == nil:
 		return theirs.state(mine.Cluster), theirs
 	case !errors.As(err, &status) || status.code != http.StatusNotFound:
-		return join.Silent, greeting{}
+		return join.Silent, greeting{strange: strangeness(err)}
 	}
 	id, list, err := a.etcdPeers(ctx, n)
 	if err != nil {

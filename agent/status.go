@@ -23,6 +23,10 @@ type Status struct {
 	Joins string `json:"joins,omitempty"`
 	// Generation is that of the specification that this machine has; 0 when its seed tells none.
 	Generation int `json:"generation,omitempty"`
+	// Seed says what is wrong with what this machine was told; empty when nothing is.
+	Seed string `json:"seed,omitempty"`
+	// Certificates are what every machine that answers works with: whom it trusts, who has signed its own, when they end.
+	Certificates []cluster.Trust `json:"certificates,omitempty"`
 	// Holds is the virtual address while it is on this proxy's card.
 	Holds string `json:"holds,omitempty"`
 }
@@ -49,15 +53,21 @@ type MemberStatus struct {
 	confirm []string
 }
 
-// Status asks every member, each with a deadline, and never fails for one that does not answer.
-func (a *Agent) Status(ctx context.Context) (*Status, error) {
+// Status asks every member, each with a deadline, and never fails for one that does not answer. Where the seed is broken
+// it says so, and what can be told all the same.
+func (a *Agent) Status(ctx context.Context) *Status {
 	seed, err := ReadSeed(a.Root)
-	if err != nil {
-		return nil, err
+	var api *api
+	if err == nil {
+		api, err = newAPI(seed)
 	}
-	api, err := newAPI(seed)
 	if err != nil {
-		return nil, &SeedError{err}
+		name, _ := machineName(a.Root) // without it the rest is said
+		s := &Status{Machine: name, Seed: err.Error(), Members: []MemberStatus{}, Confirm: []string{}}
+		if state, ok := ReadState(a.Root); ok {
+			s.Apply = &state
+		}
+		return s
 	}
 	s := &Status{
 		Scope: seed.Cluster.Scope, Machine: seed.Machine.Name, Members: make([]MemberStatus, len(seed.Cluster.Nodes)),
@@ -70,15 +80,24 @@ func (a *Agent) Status(ctx context.Context) (*Status, error) {
 		s.Generation = g.Number
 	}
 	var wg sync.WaitGroup
-	doors := make([]doorState, len(seed.Cluster.Nodes))
+	machines := seed.Cluster.Machines()
+	doors := make([]doorState, len(machines))
+	for i, m := range machines {
+		wg.Go(func() { doors[i], _ = api.doorState(ctx, m.Address) }) // no answer: nothing is known
+	}
 	for i, n := range seed.Cluster.Nodes {
 		wg.Go(func() { s.Members[i] = api.status(ctx, n, seed.Machine.Role == cluster.DB) })
-		wg.Go(func() { doors[i], _ = api.doorState(ctx, n.Address) }) // no answer: nothing is known
 	}
 	wg.Wait()
 	for i, d := range doors {
-		s.Members[i].Generation, s.Members[i].Refused = d.Number, d.Refused
+		if i < len(s.Members) {
+			s.Members[i].Generation, s.Members[i].Refused = d.Number, d.Refused
+		}
+		if d.Trust != nil {
+			s.Certificates = append(s.Certificates, *d.Trust)
+		}
 	}
+	s.judge(seed)
 	a.addJoining(ctx, api, seed, s)
 	for _, m := range s.Members {
 		s.Confirm = append(s.Confirm, m.confirm...)
@@ -89,7 +108,17 @@ func (a *Agent) Status(ctx context.Context) (*Status, error) {
 			s.Holds = vip.String()
 		}
 	}
-	return s, nil
+	return s
+}
+
+// judge looks at this machine's own certificates, which may be why nobody answers.
+func (s *Status) judge(seed *Seed) {
+	own, err := seed.trust()
+	if err != nil {
+		s.Seed = err.Error()
+		return
+	}
+	s.Seed = outOfTime(own, time.Now())
 }
 
 // addJoining adds what machines without Patroni wait for: a member asks them, a proxy was asked by them.
@@ -162,8 +191,13 @@ func (s *Status) Generations() (differ []MemberStatus) {
 // Healthy tells whether exactly one member leads, all others run, every etcd that was asked sees a quorum, and, where
 // writes are to be confirmed by a replica, one confirms them: without it a failover would not happen.
 func (s *Status) Healthy() bool {
-	if s.Synchronous && len(s.Confirm) == 0 {
+	if s.Seed != "" || s.Synchronous && len(s.Confirm) == 0 {
 		return false
+	}
+	for _, t := range s.Certificates {
+		if _, over := TrustProblem(t, time.Now()); over {
+			return false
+		}
 	}
 	leaders := 0
 	for _, m := range s.Members {

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pgbake/pgbake/agent"
+	"github.com/pgbake/pgbake/cluster"
 )
 
 func apply(o *options) *cobra.Command {
@@ -83,10 +86,8 @@ func status(o *options) *cobra.Command {
 				return errors.New("status: this needs root, for the machine's certificates\n      hint: sudo pgha status")
 			}
 			a := o.agent()
-			s, err := a.Status(cmd.Context())
-			if err != nil {
-				return err
-			}
+			s := a.Status(cmd.Context())
+			var err error
 			if asJSON {
 				enc := json.NewEncoder(cmd.OutOrStdout())
 				enc.SetIndent("", "  ")
@@ -108,6 +109,12 @@ func status(o *options) *cobra.Command {
 }
 
 func table(w io.Writer, s *agent.Status) error {
+	if s.Seed != "" {
+		fmt.Fprintf(w, "this machine cannot be what it was told: %s\n\n", s.Seed)
+	}
+	if s.Scope == "" {
+		return applied(w, s)
+	}
 	fmt.Fprintf(w, "%s, seen from %s\n\n", s.Scope, s.Machine)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "MEMBER\tADDRESS\tROLE\tSTATE\tTL\tETCD")
@@ -152,6 +159,12 @@ func table(w io.Writer, s *agent.Status) error {
 	if s.Holds != "" {
 		fmt.Fprintf(w, "the virtual address %s is here\n", s.Holds)
 	}
+	certificates(w, s)
+	return applied(w, s)
+}
+
+// applied says what the last apply ended with, or waits for.
+func applied(w io.Writer, s *agent.Status) error {
 	if s.Apply == nil || s.Apply.Step == "done" {
 		return nil
 	}
@@ -162,4 +175,28 @@ func table(w io.Writer, s *agent.Status) error {
 	_, err := fmt.Fprintf(w, "\nwaiting for %s, since %s (%s): %s\n", s.Apply.Step,
 		s.Apply.Since.Format(time.DateTime), time.Since(s.Apply.Since).Round(time.Second), s.Apply.Waiting)
 	return err
+}
+
+// certificates says which one ends first, what ends soon, and while the authority is rotated who trusts whom.
+func certificates(w io.Writer, s *agent.Status) {
+	var first cluster.Trust
+	rotates := false
+	for _, t := range s.Certificates {
+		if first.First == "" || t.To.Before(first.To) {
+			first = t
+		}
+		rotates = rotates || len(t.Trusts) > 1 || !slices.Equal(t.Trusts, s.Certificates[0].Trusts)
+		if problem, _ := agent.TrustProblem(t, time.Now()); problem != "" {
+			fmt.Fprintf(w, "\n%s\n", problem)
+		}
+	}
+	if first.First != "" {
+		fmt.Fprintf(w, "\ncertificates: the first to end is %s of %s, on %s\n", first.First, first.Machine, first.To.Format(time.DateOnly))
+	}
+	if !rotates {
+		return
+	}
+	for _, t := range s.Certificates {
+		fmt.Fprintf(w, "%s trusts %s; its own are from %s\n", t.Machine, strings.Join(t.Trusts, ", "), strings.Join(t.SignedBy, ", "))
+	}
 }

@@ -1,0 +1,233 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// trust is what a machine says of its certificates, in `pgha status --json`.
+type trust struct {
+	Machine  string
+	Trusts   []string
+	SignedBy []string `json:"signed_by"`
+	From     time.Time
+}
+
+// Certificates are renewed, and the authority is changed for another, while clients work that verify everything. Then
+// machines are given what is not theirs.
+func TestCertificates(t *testing.T) {
+	l := up(t, "certificates", quickstart(t, "certificates", 13))
+	before := l.healthy(time.Minute)
+	started := map[string]string{}
+	for _, m := range members {
+		started[m] = l.superuser(m, "SELECT pg_postmaster_start_time()")
+	}
+	l.eventually("all machines to say what they have", time.Minute, func() bool { return len(l.trusts()) == len(l.machines) })
+
+	// A session that lasts, one that writes a row every 20 ms, and connections that are made anew all the time.
+	l.sql("CREATE TABLE finished(i int); CREATE TABLE anew(i int)")
+	session := make(chan error, 1)
+	go func() {
+		_, err := l.try(t.Context(), "lab", "psql", "--", "-XAtq", "-v", "ON_ERROR_STOP=1",
+			"-c", "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_tables WHERE tablename = 'go_on') LOOP PERFORM pg_sleep(0.1); END LOOP; END $$",
+			"-c", "INSERT INTO finished VALUES (1)")
+		session <- err
+	}()
+	anew := l.connectAnew()
+	stop, file := l.write()
+
+	t.Run("renewed", l.on(t).renewed)
+	t.Run("another authority", l.on(t).anotherAuthority)
+
+	stop()
+	if connections := anew(); connections < 50 {
+		t.Errorf("only %d connections were made", connections)
+	} else if got := l.sql("SELECT count(*) FROM anew"); got != fmt.Sprint(connections) {
+		t.Errorf("%d connections have written a row each, and %s are there", connections, got)
+	}
+	a := l.account(file)
+	t.Logf("%d rows acknowledged, the longest pause %.1f s", len(a.acknowledged), a.outage().Seconds())
+	if a.outage() > time.Second {
+		t.Errorf("no row was written for %.1f s", a.outage().Seconds())
+	}
+	l.keptAll(a)
+	l.sql("CREATE TABLE go_on()")
+	if err := <-session; err != nil {
+		t.Errorf("the session did not survive: %v", err)
+	}
+	for _, m := range members {
+		if got := l.superuser(m, "SELECT pg_postmaster_start_time()"); got != started[m] {
+			t.Errorf("PostgreSQL of %s was restarted: since %s, was %s", m, got, started[m])
+		}
+	}
+	if after := l.healthy(30 * time.Second); after.primary() != before.primary() || after.Members[0].Timeline != 1 {
+		t.Errorf("the primary has moved: %+v", after)
+	}
+	t.Run("bad input", l.badInput)
+}
+
+// connectAnew writes one row over each of many connections, one after the other, none of which may fail.
+func (l *lab) connectAnew() (stop func() int) {
+	done, ended := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-done:
+				ended <- n
+				return
+			default:
+			}
+			if _, err := l.try(l.Context(), "lab", "psql", "--", "-XAtqc", fmt.Sprintf("INSERT INTO anew VALUES (%d)", n)); err != nil {
+				l.Errorf("connection %d: %v", n, err)
+			}
+			n++
+		}
+	}()
+	return sync.OnceValue(func() int { close(done); return <-ended })
+}
+
+// trusts is what the machines say, asked on db1.
+func (l *lab) trusts() map[string]trust {
+	l.Helper()
+	out := l.statusJSON("db1")
+	var s struct{ Certificates []trust }
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
+		return nil
+	}
+	all := map[string]trust{}
+	for _, t := range s.Certificates {
+		all[t.Machine] = t
+	}
+	return all
+}
+
+// spread makes a generation of what is in secrets/ now, gives it to one machine, and waits until all say that they have it.
+func (l *lab) spread(what string, has func(trust) bool) {
+	l.Helper()
+	dist := l.TempDir()
+	l.pgbake("seed", "-o", dist)
+	generation, err := os.ReadFile(filepath.Join(dist, "seeds", "generation.json"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	began := time.Now()
+	if out, code := l.exec("db2", "sh", "-c", "echo "+base64.StdEncoding.EncodeToString(generation)+" | base64 -d >/run/generation.json; pgha spec accept /run/generation.json 2>&1"); code != 0 {
+		l.Fatalf("pgha spec accept: exit code %d\n%s", code, out)
+	}
+	l.eventually(what+" everywhere", 2*time.Minute, func() bool {
+		all := l.trusts()
+		return len(all) == len(l.machines) && !slices.ContainsFunc(slices.Collect(maps.Values(all)), func(t trust) bool { return !has(t) })
+	})
+	l.Logf("%s: on every machine %.1f s after one was told", what, time.Since(began).Seconds())
+	l.serveWhatTheyHave()
+}
+
+// serveWhatTheyHave complains about a service that shows another certificate than the file that it has.
+func (l *lab) serveWhatTheyHave() {
+	l.Helper()
+	ask := "openssl s_client -connect $1 $3 </dev/null 2>/dev/null | openssl x509 -noout -serial -issuer; openssl x509 -noout -serial -issuer -in /etc/pgha/tls/$2.crt"
+	address := l.addresses()
+	for _, m := range l.machines {
+		services := [][]string{{":8008", "rest"}, {":2379", "etcd"}, {":2380", "etcd"}, {":5432", "postgres", "-starttls postgres"}}
+		if !slices.Contains(members, m) {
+			services = [][]string{{":7000", "proxy"}}
+		}
+		for _, s := range services {
+			s[0] = address[m] + s[0]
+			l.eventually("the new certificate of "+m+" at "+s[0], 15*time.Second, func() bool {
+				out, _ := l.exec(m, append([]string{"sh", "-c", strings.Replace(ask, "$3", strings.Join(s[2:], ""), 1), "sh"}, s[:2]...)...)
+				lines := strings.Split(strings.TrimSpace(out), "\n")
+				return len(lines) == 4 && lines[0] == lines[2] && lines[1] == lines[3]
+			})
+		}
+	}
+}
+
+// renewed gives every machine certificates that are new, for the keys that they have.
+func (l *lab) renewed(t *testing.T) {
+	l = l.on(t)
+	secrets := filepath.Join(filepath.Dir(l.spec), "secrets")
+	old, err := filepath.Glob(filepath.Join(secrets, "machines", "*", "*.crt"))
+	if err != nil || len(old) == 0 {
+		t.Fatal(old, err)
+	}
+	for _, crt := range old {
+		if filepath.Base(crt) == "ca.crt" {
+			continue
+		}
+		if err := os.Remove(crt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	had := l.trusts()
+	l.spread("renewed certificates", func(t trust) bool { return t.From.After(had[t.Machine].From) })
+	l.healthy(30 * time.Second)
+}
+
+// anotherAuthority takes the three steps, each with its way to the machines.
+func (l *lab) anotherAuthority(t *testing.T) {
+	l = l.on(t)
+	secrets := filepath.Join(filepath.Dir(l.spec), "secrets")
+	first := l.trusts()["db1"].Trusts
+	old := readText(t, filepath.Join(secrets, "machines/db1/etcd-client.crt"))
+
+	l.pgbake("ca", "rotate")
+	said := filepath.Join(t.TempDir(), "status.json")
+	if err := os.WriteFile(said, []byte(l.statusJSON("db1")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.try(t.Context(), "ca", "rotate", "--status", said); err == nil || !strings.Contains(err.Error(), "db1: it trusts only "+first[0]) {
+		t.Errorf("the second step before the machines have the first: %v", err)
+	}
+	l.spread("both authorities", func(t trust) bool { return len(t.Trusts) == 2 })
+	if out, _ := l.exec("proxy1", "pgha", "status"); !strings.Contains(out, "db3 trusts "+first[0]+", ") {
+		t.Errorf("pgha status on proxy1 does not say who trusts whom:\n%s", out)
+	}
+
+	rotate := func() {
+		t.Helper()
+		if err := os.WriteFile(said, []byte(l.statusJSON("db3")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l.pgbake("ca", "rotate", "--status", said)
+	}
+	rotate()
+	l.spread("certificates of the second authority", func(t trust) bool { return len(t.SignedBy) == 1 && t.SignedBy[0] != first[0] })
+	rotate()
+	l.spread("the second authority alone", func(t trust) bool { return len(t.Trusts) == 1 && t.Trusts[0] != first[0] })
+	l.healthy(30 * time.Second)
+
+	// What the first authority has signed opens nothing any more; the key is the same.
+	const list = "cd /etc/patroni/tls && etcdctl --endpoints=https://127.0.0.1:2379 --cacert=ca.crt --cert=$1 --key=etcd-client.key member list"
+	if out, code := l.exec("db1", "sh", "-c", list, "sh", "etcd-client.crt"); code != 0 {
+		t.Errorf("with its new certificate: %s", out)
+	}
+	if out, code := l.exec("db1", "sh", "-c", "echo '"+old+"' >/run/old.crt; "+list, "sh", "/run/old.crt"); code == 0 {
+		t.Errorf("etcd takes a certificate of the first authority: %s", out)
+	}
+}
+
+func (l *lab) statusJSON(machine string) string {
+	l.Helper()
+	out, _ := l.exec(machine, "sh", "-c", "pgha status --json 2>/dev/null || true")
+	return out
+}
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	body, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
