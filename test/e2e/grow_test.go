@@ -47,11 +47,31 @@ func TestGrow(t *testing.T) {
 		l.refuses(tampered(t, second), "does not bear the signature of this cluster's operator")
 		l.refusesRemoval("db5", "generation 2 of the specification lists it")
 	})
+	t.Run("stale user-data", func(t *testing.T) { l.on(t).stale(before.replicas()[0]) })
 	t.Run("shrink", func(t *testing.T) { l.on(t).shrink(three, before) })
 	stop()
 	l.keptAll(l.account(file))
 	l.sameProcesses(map[string]string{before.primary(): processes[before.primary()]})
 	l.applyTwice(t)
+}
+
+// stale gives a machine a new disk and its first user-data, which knows of three members: it takes the newer specification
+// before it asks for its place in the cluster.
+func (l *lab) stale(victim string) {
+	l.Helper()
+	on := time.Now()
+	l.newDisks(victim)
+	l.powerOn(victim)
+	l.healthy(2 * time.Minute)
+	l.Logf("%s: whole again %.1f s after it was destroyed, with stale user-data", victim, time.Since(on).Seconds())
+	said, _ := l.exec(victim, "journalctl", "-b", "-o", "cat", "-u", "pgha-follow", "-u", "pgha-apply")
+	taken, added := strings.Index(said, "generation 2 is taken"), strings.Index(said, "add "+victim+" to etcd as a learner")
+	if taken < 0 || added < taken {
+		l.Errorf("%s has not taken the newer specification before it joined:\n%s", victim, said)
+	}
+	if out, _ := l.exec(victim, "grep", "-c", "10.20.0.15", "/etc/pgha/cluster.yaml", "/etc/pgha/firewall.nft"); strings.Contains(out, ":0") {
+		l.Errorf("%s goes by the old specification: %s", victim, out)
+	}
 }
 
 // seed makes the specification the operator's, and returns the generation that `pgbake seed` makes of it.
