@@ -248,6 +248,9 @@ func (w *work) finishAdoption(ctx context.Context) error {
 	if err := w.Runner.Run(ctx, run.Command("runuser", "-u", "postgres", "--", "/usr/lib/pgha/post-bootstrap", "dbname=postgres")); err != nil {
 		return err
 	}
+	if a.Stopped.IsZero() { // nobody could look inside before
+		w.sayCollations(ctx)
+	}
 	return os.Remove(filepath.Join(w.Root, adoptingFile))
 }
 

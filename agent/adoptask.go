@@ -124,3 +124,16 @@ func (w *work) psql(f *adopt.Found, database, query string) run.Cmd {
 		Env: []string{"PGCONNECT_TIMEOUT=10"}, Stdin: strings.NewReader(query), Dir: "/",
 	}
 }
+
+// sayCollations says which indexes may be corrupt in a database that did not run before it was adopted.
+func (w *work) sayCollations(ctx context.Context) {
+	port := adopt.Setting{Value: fmt.Sprint(w.seed.Cluster.Ports.Postgres)}
+	in, err := w.lookInside(ctx, &adopt.Found{Unit: "patroni.service", Settings: adopt.Settings{"port": port}})
+	if err != nil {
+		w.Say("its collations were not looked at: %v", err)
+		return
+	}
+	for _, f := range in.Collations() {
+		w.Say("%s\n      hint: %s", f.Text, f.Hint)
+	}
+}

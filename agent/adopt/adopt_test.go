@@ -93,7 +93,7 @@ func TestFindings(t *testing.T) {
 		"no password":                {func(f *Found) { f.Inside.Open = []string{"app"} }, Change, "without a password cannot log in any more"},
 		"our roles":                  {func(f *Found) { f.Inside.Roles = append(f.Inside.Roles, "replicator") }, Change, "the role replicator is there"},
 		"standbys of its own":        {func(f *Found) { f.Inside.Standbys = []string{"10.0.0.9 as repl"} }, Change, "loses it: 10.0.0.9 as repl"},
-		"a collation that moved":     {func(f *Found) { f.Inside.Databases[0].Recorded, f.Inside.Databases[0].Actual = "2.36", "2.41" }, Change, "may be corrupt already"},
+		"a collation that moved":     {func(f *Found) { f.Inside.Databases[0].Recorded, f.Inside.Databases[0].Actual = "2.36", "2.41" }, Change, "(its own) and may be corrupt"},
 		"a stale collation":          {func(f *Found) { f.Inside.Databases[0].Stale = []string{"de_DE"} }, Change, "(de_DE)"},
 		"a locale of its own":        {func(f *Found) { f.Inside.Databases[0].Collate = "ru_RU.UTF-8" }, Change, "after a failover: ru_RU.UTF-8"},
 		"foreign extensions":         {func(f *Found) { f.Inside.Databases[0].Strange = []string{"postgis (postgresql-17-postgis-3)"} }, Change, "postgis (postgresql-17-postgis-3)"},

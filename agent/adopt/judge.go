@@ -150,17 +150,11 @@ func (r *Report) inside(c *cluster.Cluster, f *Found) {
 			locales[d.Collate] = true
 		}
 		locales[d.Type] = true
-		if d.Recorded != d.Actual {
-			d.Stale = append([]string{"its own"}, d.Stale...)
-		}
-		if len(d.Stale) > 0 {
-			r.add(Change, fmt.Sprintf("REINDEX DATABASE %s, then ALTER DATABASE %[1]s REFRESH COLLATION VERSION", d.Name),
-				fmt.Sprintf("database %s: indexes on texts were made with another version of its collations (%s) and may be corrupt already", d.Name, strings.Join(d.Stale, ", ")))
-		}
 		if len(d.Strange) > 0 {
 			r.add(Change, "install them on every machine, before it is to clone", fmt.Sprintf("database %s: extensions that are not of PostgreSQL's own package: %s", d.Name, strings.Join(d.Strange, ", ")))
 		}
 	}
+	r.Findings = append(r.Findings, in.Collations()...)
 	var foreign []string
 	for name := range locales {
 		if !everywhere(name) {
@@ -170,6 +164,23 @@ func (r *Report) inside(c *cluster.Cluster, f *Found) {
 	if slices.Sort(foreign); len(foreign) > 0 {
 		r.add(Change, "on every machine: apt install locales, and locale-gen", "locales that every machine must have, or nobody connects after a failover: "+strings.Join(foreign, ", "))
 	}
+}
+
+// Collations are the findings about databases whose texts are sorted in another way here than where they were made.
+func (in *Inside) Collations() (found []Finding) {
+	for _, d := range in.Databases {
+		stale := slices.Clone(d.Stale)
+		if d.Recorded != d.Actual {
+			stale = slices.Insert(stale, 0, "its own")
+		}
+		if len(stale) > 0 {
+			found = append(found, Finding{
+				Change, fmt.Sprintf("database %s: indexes on texts were made with another version of its collations (%s) and may be corrupt", d.Name, strings.Join(stale, ", ")),
+				fmt.Sprintf("REINDEX DATABASE %q, then ALTER DATABASE %[1]q REFRESH COLLATION VERSION", d.Name),
+			})
+		}
+	}
+	return found
 }
 
 // everywhere tells whether each Debian has the locale, with the same order of texts.

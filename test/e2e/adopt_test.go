@@ -47,6 +47,8 @@ sql <<-'EOF'
 	CREATE ROLE auditor LOGIN PASSWORD 'from before: it''s \ ours' IN ROLE pg_read_all_data;
 	CREATE DATABASE app OWNER app;
 	CREATE DATABASE "Old One" OWNER auditor;
+	CREATE DATABASE sorted;
+	UPDATE pg_database SET datcollversion = '1.0' WHERE datname = 'sorted';
 	ALTER ROLE app SET statement_timeout = '77s';
 	SELECT pg_create_physical_replication_slot('archive', true);
 EOF
@@ -201,6 +203,9 @@ func (l *lab) fromElsewhere(data, before string) {
 	})
 	l.sh("db1", "rm "+pgData+"/standby.signal; pgha adopt --check || test $? = 3")
 	l.healthy(2 * time.Minute)
+	if out := l.sh("db1", "journalctl -u pgha-apply -o cat --grep 'database .*: indexes on texts'"); strings.Count(out, "database sorted: ") != 1 || strings.Count(out, "database ") != 1 {
+		l.Errorf("of the database that is sorted in another way it says: %s", out)
+	}
 	if now := l.whatThereIs(); now != before {
 		l.Errorf("before:\n%s\nafter:\n%s", before, now)
 	}
@@ -241,6 +246,7 @@ func (l *lab) adoptionCheck(t *testing.T) {
 		"PostgreSQL 17, system ", "timeline 1 becomes 2", "a pause of some seconds",
 		"work_mem = 7MB", "max_connections = 150", "random_page_cost = 1.5", "log_line_prefix = %m it's [%p]", "shared_preload_libraries = pg_stat_statements",
 		"synchronous_commit: remote_apply → on", "host all all 127.0.0.1/32 trust", "replication slots stay on this machine alone, where a failover leaves them: archive",
+		"database sorted: indexes on texts were made with another version of its collations (its own)",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("not a word of %q in\n%s", want, out)
