@@ -21,7 +21,8 @@ func (f *follower) lookAtEtcd(ctx context.Context, mine cluster.Generation) bool
 	if err != nil {
 		return false
 	}
-	if revision != f.revision {
+	// What was refused is tried again: the secret that it needs may have come.
+	if revision != f.revision || f.refused() != "" {
 		pairs, err := f.api.pairs(ctx, self, f.api.generationKey(), false)
 		if err != nil {
 			return true
