@@ -240,6 +240,9 @@ func (w *work) writeFiles(context.Context) (err error) {
 		if c.File.Unit != "" {
 			w.pending.add(c.File.Unit, c.File.Restart)
 		}
+		if strings.Contains(c.File.Path, "/tls/") {
+			w.pending.add(followUnit, true) // it has read the same ones in the seed when it started
+		}
 	}
 	if err := w.pending.save(); err != nil {
 		return err

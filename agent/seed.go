@@ -67,7 +67,7 @@ func readSeed(root string) (*Seed, error) {
 	}
 	m, ok := c.Machine(name)
 	if !ok {
-		return nil, fmt.Errorf("read %s: %s has no machine %q, it has %s", machineFile, specFile, name, names(c.Machines()))
+		return nil, fmt.Errorf("read %s: %s has no machine %q, it has %s\n      hint: give this machine the user-data of one of them, or put it into cluster.yaml and run `pgbake seed`", machineFile, specFile, name, names(c.Machines()))
 	}
 	s := &Seed{Cluster: c, Machine: m}
 	if s.Secrets, err = cluster.LoadMachineSecrets(filepath.Join(root, secretsFile)); err != nil {
