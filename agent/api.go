@@ -58,6 +58,8 @@ type member struct {
 	Timeline int    `json:"timeline"`
 	Pending  bool   `json:"pending_restart"`
 	System   string `json:"database_system_identifier"`
+	// Seen is when Patroni last spoke to etcd, in seconds of its clock.
+	Seen int64 `json:"dcs_last_seen"`
 	// Replication is who streams from it.
 	Replication []standby `json:"replication"`
 }

@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -114,16 +117,42 @@ func (w *work) timeElsewhere(ctx context.Context) (name string, at time.Time) {
 
 // noteTrust keeps, when every service has been told, what this machine works with now: by this note the others, and
 // `pgbake ca rotate`, know what it has.
-func (w *work) noteTrust(context.Context) error {
+func (w *work) noteTrust(ctx context.Context) error {
 	body, err := json.Marshal(w.trust)
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(w.Root, trustFile)
-	if had, err := os.ReadFile(path); err == nil && string(had) == string(body)+"\n" {
+	had, err := os.ReadFile(path)
+	switch {
+	case err == nil && string(had) == string(body)+"\n":
 		return nil
+	case err == nil && w.seed.Machine.Role == cluster.DB:
+		// It was told, and looks at the end of its loop only. As long as it has not, the others must trust what it had.
+		err := w.await(ctx, "certificates", condition{
+			holds: w.patroniShowsOwn,
+			why:   func(context.Context) string { return "Patroni still shows the certificate that it had" },
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return replace(path, append(body, '\n'), 0o644)
+}
+
+// patroniShowsOwn tells whether Patroni's REST API uses the certificate that this machine has now.
+func (w *work) patroniShowsOwn(ctx context.Context) bool {
+	own, _ := pem.Decode(w.seed.Identity["rest.crt"])
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // which one it shows is the question
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	conn, err := dialer.DialContext(ctx, "tcp", hostPort(w.seed.Machine.Address, w.seed.Cluster.Ports.Patroni))
+	if err != nil || own == nil {
+		return false
+	}
+	defer conn.Close()                                           //nolint:errcheck // nothing was written
+	shown := conn.(*tls.Conn).ConnectionState().PeerCertificates //nolint:forcetypeassert // as tls.Dialer has it
+	return len(shown) > 0 && bytes.Equal(shown[0].Raw, own.Bytes)
 }
 
 // readTrust reads the note; false when there is none.

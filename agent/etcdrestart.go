@@ -4,7 +4,11 @@ import (
 	"context"
 	"net/netip"
 	"strings"
+	"time"
 )
+
+// loopTime is the longest loop_wait there is, and half of it more; the lock lasts longer.
+const loopTime = 15 * time.Second
 
 // etcdAwaitsItsTurn tells that the running etcd serves, and needs a restart to see a changed file, as its CA: that comes
 // last, with the lock. One that sees no quorum has nothing to lose, and may need just that.
@@ -52,6 +56,7 @@ func (w *work) restartEtcd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.awaitLoop(ctx)
 	// It is ready when it sees a quorum again.
 	if err := w.systemctl(ctx, "restart", "etcd.service"); err != nil {
 		return err
@@ -60,6 +65,25 @@ func (w *work) restartEtcd(ctx context.Context) error {
 		return err
 	}
 	return w.awaitQuorum(ctx) // gives the lock back
+}
+
+// awaitLoop returns when the primary's Patroni has just renewed its lease, or has not for loopTime: an etcd that stops then
+// comes back before the next renewal, and two that are restarted one after the other leave one between them.
+func (w *work) awaitLoop(ctx context.Context) {
+	at, m := w.primary(ctx)
+	first := m.Seen
+	ctx, cancel := context.WithTimeout(ctx, loopTime)
+	defer cancel()
+	for at.IsValid() && m.Seen == first {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(poll):
+		}
+		if now, err := w.api.member(ctx, at); err == nil {
+			m = now
+		}
+	}
 }
 
 // sick are the members that see no quorum.
