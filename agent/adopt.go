@@ -13,6 +13,7 @@ import (
 
 	"github.com/pgbake/pgbake/agent/adopt"
 	"github.com/pgbake/pgbake/agent/join"
+	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/render"
 )
@@ -123,7 +124,7 @@ func (w *work) adopt(ctx context.Context, d join.Database) (let bool, err error)
 // giveSettings puts Patroni's dynamic configuration into etcd, with what stays of the database's own, as long as no
 // Patroni has begun: with it the database starts, and every replica after it.
 func (w *work) giveSettings(ctx context.Context, r *adopt.Report) error {
-	dynamic := render.Dynamic(w.seed.Cluster)
+	dynamic := render.Bootstrap(w.seed.Cluster)
 	parameters := parametersOf(dynamic)
 	for name, value := range r.Parameters {
 		parameters[name] = value
@@ -261,6 +262,10 @@ func (a *Agent) Adoption(ctx context.Context) (*adopt.Report, error) {
 		return nil, err
 	}
 	switch c := w.seed.Cluster; {
+	case c.BeginsElsewhere() && (hasDatabase(w.databaseDir()) || w.seed.Machine.Role != cluster.DB):
+		return nil, nil //nolint:nilnil // as the comment says
+	case c.BeginsElsewhere():
+		return w.judgeRemote(ctx)
 	case c.Adopt.Node == "":
 		return nil, fmt.Errorf("check the adoption: %s adopts nothing\n      hint: adopt: {node: %s, cluster: %d/main}", specFile, w.seed.Machine.Name, c.Postgres.Version)
 	case !c.Adopts(w.seed.Machine.Name):

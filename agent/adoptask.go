@@ -66,12 +66,13 @@ func (w *work) lookInside(ctx context.Context, f *adopt.Found) (*adopt.Inside, e
 		d := &in.Databases[i]
 		var more struct {
 			Stale      []string `json:"stale"`
+			Unlogged   []string `json:"unlogged"`
 			Extensions []string `json:"extensions"`
 		}
 		if err := w.ask(ctx, f, d.Name, askDatabase, &more); err != nil {
 			return nil, err
 		}
-		d.Stale = more.Stale
+		d.Stale, d.Unlogged = more.Stale, more.Unlogged
 		for _, name := range more.Extensions {
 			from, err := w.packageOf(ctx, fmt.Sprintf("/usr/share/postgresql/%d/extension/%s.control", w.seed.Cluster.Postgres.Version, name))
 			if err != nil {

@@ -73,6 +73,9 @@ type standby struct {
 // leads tells whether it is the primary; Patroni 3 says "master".
 func (m member) leads() bool { return m.Role == "primary" || m.Role == "master" }
 
+// leadsStandby tells whether it streams for the whole cluster from a primary elsewhere.
+func (m member) leadsStandby() bool { return m.Role == "standby_leader" }
+
 // runs tells whether PostgreSQL serves: as the primary, or as a replica of it.
 func (m member) runs() bool { return m.State == "running" || m.State == "streaming" }
 

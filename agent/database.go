@@ -92,10 +92,15 @@ func (w *work) postgres(ctx context.Context) error {
 			}
 			return false, err
 		case join.LetPatroni:
-			if !let {
-				let = true
-				return false, w.letPatroni(ctx, d)
+			if let {
+				return false, nil
 			}
+			if w.seed.Cluster.BeginsElsewhere() && d.Initialize == join.Nobody {
+				let, why, err = w.beginElsewhere(ctx, d)
+				return false, err
+			}
+			let = true
+			return false, w.letPatroni(ctx, d)
 		case join.AwaitPatroni:
 		}
 		return false, nil

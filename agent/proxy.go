@@ -39,6 +39,9 @@ func (w *work) awaitPrimary(ctx context.Context) error {
 			if silent := w.silent(ctx, w.api.patroniAnswers); silent != "" {
 				return "no member leads yet, no answer from " + silent
 			}
+			if r := w.seed.Cluster.Adopt.Remote; w.stillFollows(ctx) {
+				return fmt.Sprintf("the cluster follows the primary at %s: `pgha cutover` on a member ends that", r.Host)
+			}
 			return "no member leads yet, though Patroni answers everywhere"
 		},
 	})

@@ -24,7 +24,7 @@ func (w *work) redundancy(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		primary, m := w.primary(ctx)
-		if primary == w.seed.Machine.Address || w.counted(ctx, primary, m) {
+		if primary == w.seed.Machine.Address || w.counted(ctx, primary, m) || !primary.IsValid() && w.stillFollows(ctx) {
 			return nil
 		}
 		if primary.IsValid() {

@@ -96,15 +96,25 @@ func (w *work) roles(ctx context.Context) error {
 		return err
 	case string(had) == want:
 		return nil
+	case err != nil && w.seed.Cluster.BeginsElsewhere():
+		// The copy came without what the cluster needs besides: whoever leads first makes it.
+		return w.makeRoles(ctx, want)
 	case err != nil || time.Since(written.ModTime()) > rolesTime: // the cluster was made with them, or they are old
 		return w.keepRoles(want)
 	}
+	return w.makeRoles(ctx, want)
+}
+
+// makeRoles has the SQL run where this machine is the primary.
+func (w *work) makeRoles(ctx context.Context, want string) error {
 	m, err := w.api.member(ctx, w.seed.Machine.Address)
 	if err != nil {
 		return err
 	}
 	if !m.leads() {
-		w.Say("users, databases and passwords are the primary's to change, by its own `pgha apply`")
+		if !w.seed.Cluster.BeginsElsewhere() {
+			w.Say("users, databases and passwords are the primary's to change, by its own `pgha apply`")
+		}
 		return nil
 	}
 	w.Say("bring users, databases and passwords up to date")

@@ -27,6 +27,8 @@ type Status struct {
 	Seed string `json:"seed,omitempty"`
 	// Certificates are what every machine that answers works with: whom it trusts, who has signed its own, when they end.
 	Certificates []cluster.Trust `json:"certificates,omitempty"`
+	// Follows is the primary elsewhere that the cluster follows until `pgha cutover`; nil when it follows none.
+	Follows *Following `json:"follows,omitempty"`
 	// Holds is the virtual address while it is on this proxy's card.
 	Holds string `json:"holds,omitempty"`
 }
@@ -98,6 +100,12 @@ func (a *Agent) Status(ctx context.Context) *Status {
 		}
 	}
 	s.judge(seed)
+	for i, n := range seed.Cluster.Nodes {
+		if f, err := api.following(ctx, n.Address); s.Members[i].Error == "" && err == nil {
+			s.Follows = f
+			break
+		}
+	}
 	a.addJoining(ctx, api, seed, s)
 	for _, m := range s.Members {
 		s.Confirm = append(s.Confirm, m.confirm...)
@@ -165,6 +173,9 @@ func (a *api) status(ctx context.Context, n cluster.Node, askEtcd bool) MemberSt
 		return s
 	}
 	s.Role, s.State, s.Timeline, s.PendingRestart = m.Role, m.State, m.Timeline, m.Pending
+	if m.leadsStandby() {
+		s.Role = "standby leader"
+	}
 	if m.leads() {
 		s.Role = "primary"
 		s.confirm, _ = a.confirming(ctx, n.Address) // no answer: nobody

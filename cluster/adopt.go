@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"encoding/pem"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -10,6 +12,20 @@ import (
 
 // Adopts tells whether the cluster begins with a database that this machine has already.
 func (c *Cluster) Adopts(machine string) bool { return machine != "" && c.Adopt.Node == machine }
+
+// BeginsElsewhere tells whether the cluster begins as a copy of a primary that is none of its machines.
+func (c *Cluster) BeginsElsewhere() bool { return c.Adopt.Remote.Host != "" }
+
+// IsAdopted tells whether the cluster begins with a database that is older than itself, wherever that is.
+func (c *Cluster) IsAdopted() bool { return c.Adopt.Node != "" || c.BeginsElsewhere() }
+
+// RemoteSlot is the replication slot that the cluster streams through from a primary elsewhere.
+func (c *Cluster) RemoteSlot() string {
+	return "pgha_" + strings.NewReplacer("-", "_", ".", "_").Replace(c.Scope)
+}
+
+// Verifies tells whether the mode asks for an authority that has signed the certificate.
+func (m SSLMode) Verifies() bool { return m == SSLVerifyCA || m == SSLVerifyFull }
 
 // Managed says why a parameter of an adopted database cannot stay as it was: who sets it now, or what it would undo.
 // It is empty for one that can.
@@ -38,6 +54,13 @@ func adoption(k *checker) {
 	if !k.given("adopt") {
 		return
 	}
+	if k.given("adopt.remote") {
+		remote(k)
+		return
+	}
+	if !k.given("adopt.node") {
+		k.say("adopt.node", "", "is missing")
+	}
 	var nodes []string
 	for _, n := range k.Nodes {
 		nodes = append(nodes, n.Name)
@@ -59,5 +82,46 @@ func adoption(k *checker) {
 		k.say(key, "pg_upgradecluster it first, or change postgres.version", "a database of PostgreSQL %s cannot become one of PostgreSQL %d", parts[1], k.Postgres.Version)
 	case k.Storage.DataDisk != "":
 		k.say("storage.data_disk", "take it out; or, when the database lies on that disk, adopt.data: true", "a data disk would be mounted over the data of %s", k.Adopt.Cluster)
+	}
+}
+
+func remote(k *checker) {
+	const key = "adopt.remote"
+	for _, other := range []string{"adopt.node", "adopt.cluster", "adopt.data"} {
+		if k.given(other) {
+			k.say(other, "keep one of the two", "a primary elsewhere is named as well")
+		}
+	}
+	if !k.given(key + ".host") {
+		return // said already
+	}
+	r := k.Adopt.Remote
+	address, err := netip.ParseAddr(r.Host)
+	if !dnsName(r.Host) {
+		k.say(key+".host", "such as old-db.example.org or 10.1.2.3", "%s is neither a name nor an address", brief(r.Host))
+	}
+	for _, m := range k.machines() {
+		if r.Host == m.Name || err == nil && address == m.Address {
+			k.say(key+".host", fmt.Sprintf("a database on %s itself: node: %[1]s", m.Name), "%s is a machine of the cluster", brief(r.Host))
+		}
+	}
+	if r.Port < 1 || r.Port > 65535 {
+		k.say(key+".port", "", "%d is no TCP port: 1 to 65535", r.Port)
+	}
+	block, _ := pem.Decode([]byte(r.CA))
+	switch {
+	case r.SSLMode.Verifies() && r.CA == "":
+		k.say(key, "ca: the text of the certificate that has signed the other's; or, when it has none, sslmode: require, or prefer", "sslmode %s needs a ca", r.SSLMode)
+	case r.CA == "":
+	case !r.SSLMode.Verifies():
+		k.say(key+".ca", "sslmode: verify-full", "sslmode %s looks at no certificate", r.SSLMode)
+	case block == nil || block.Type != "CERTIFICATE":
+		k.say(key+".ca", "the file's text, with its lines BEGIN and END CERTIFICATE", "no certificate in PEM")
+	}
+	if len(r.CA) > 0 && strings.Contains(r.CA, "PRIVATE KEY") {
+		k.say(key+".ca", "the certificate alone", "a private key stands here")
+	}
+	if longest := 63; len(k.RemoteSlot()) > longest {
+		k.say("scope", "", "pgha_ and the scope name the replication slot: at most %d letters", longest)
 	}
 }

@@ -112,6 +112,20 @@ type Adopt struct {
 	Cluster string `yaml:"cluster"`
 	// Data tells that the database lies in the cluster's data directory already, as on a data disk from elsewhere.
 	Data bool `yaml:"data,omitempty"`
+	// Remote is a primary elsewhere. The cluster streams from it, all members with it, until `pgha cutover`.
+	Remote Remote `yaml:"remote,omitempty"`
+}
+
+// Remote is a primary that is none of the cluster's machines.
+type Remote struct {
+	// Host is its address or name.
+	Host string `yaml:"host"`
+	// Port is its TCP port.
+	Port int `yaml:"port"`
+	// SSLMode is libpq's word for how far its certificate is trusted: verify-full, verify-ca, require, prefer or disable.
+	SSLMode SSLMode `yaml:"sslmode"`
+	// CA is the certificate that has signed its certificate, PEM, the text itself; for verify-full and verify-ca.
+	CA string `yaml:"ca"`
 }
 
 // Archive is an apt archive and the key it is signed with.
@@ -190,6 +204,18 @@ type Source string
 const (
 	SourceDebian Source = "debian"
 	SourcePGDG   Source = "pgdg"
+)
+
+// SSLMode is libpq's sslmode.
+type SSLMode string
+
+// How far a certificate is trusted.
+const (
+	SSLDisable    SSLMode = "disable"
+	SSLPrefer     SSLMode = "prefer"
+	SSLRequire    SSLMode = "require"
+	SSLVerifyCA   SSLMode = "verify-ca"
+	SSLVerifyFull SSLMode = "verify-full"
 )
 
 // Mode is the kind of replication.

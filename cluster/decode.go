@@ -41,6 +41,7 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[Source]():   {string(SourceDebian), string(SourcePGDG)},
 	reflect.TypeFor[Mode]():     {string(Quorum), string(Sync), string(Async)},
 	reflect.TypeFor[Failover](): {string(Fast), string(Normal), string(Safe)},
+	reflect.TypeFor[SSLMode]():  {string(SSLDisable), string(SSLPrefer), string(SSLRequire), string(SSLVerifyCA), string(SSLVerifyFull)},
 }
 
 func (d *decoder) say(path, hint, format string, args ...any) {

@@ -36,6 +36,14 @@ func (c *Cluster) complete() {
 	if c.Postgres.Version == 0 {
 		c.Postgres.Version = newest(c.Debian, c.Postgres.Source)
 	}
+	if r := &c.Adopt.Remote; r.Host != "" {
+		if r.Port == 0 {
+			r.Port = 5432
+		}
+		if r.SSLMode == "" {
+			r.SSLMode = SSLVerifyFull // whoever says nothing else wants to know whom the cluster streams from
+		}
+	}
 	if c.ClientNetworks == nil && c.Network.IsValid() {
 		c.ClientNetworks = []netip.Prefix{c.Network}
 	}

@@ -123,19 +123,22 @@ type Timers struct {
 	TTL, LoopWait, RetryTimeout int
 	Inter, FastInter, DownInter string // HAProxy's durations
 	Fall, Rise                  int
+	Heartbeat, Election         int // etcd's, milliseconds
 }
 
 // Timers returns the values for the chosen speed of failover.
 //
-// Patroni refuses loop_wait + 2*retry_timeout > ttl since 3.2, and a ttl below 20.
+// Patroni refuses loop_wait + 2*retry_timeout > ttl since 3.2, and a ttl below 20. An election of etcd must be over well
+// before retry_timeout is; that of "safe" leaves room for a longer one, and for TLS handshakes on machines that are slow:
+// etcd gives up on a connection a second after an election's time.
 func (c *Cluster) Timers() Timers {
 	switch c.Failover {
 	case Fast:
-		return Timers{20, 3, 5, "1s", "250ms", "500ms", 2, 1}
+		return Timers{20, 3, 5, "1s", "250ms", "500ms", 2, 1, 200, 2000}
 	case Safe:
-		return Timers{60, 10, 20, "3s", "1s", "2s", 3, 2}
+		return Timers{60, 10, 20, "3s", "1s", "2s", 3, 2, 500, 5000}
 	default:
-		return Timers{30, 5, 10, "2s", "500ms", "1s", 3, 2}
+		return Timers{30, 5, 10, "2s", "500ms", "1s", 3, 2, 200, 2000}
 	}
 }
 

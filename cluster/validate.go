@@ -94,7 +94,7 @@ func (k *checker) machines() []machine {
 var requiredKeys = []string{
 	"scope", "network", "nodes", "nodes[].name", "nodes[].address", "proxies[].name", "proxies[].address",
 	"postgres.databases[].name", "postgres.databases[].owner", "postgres.users[].name",
-	"postgres.mirror.url", "postgres.mirror.key", "adopt.node", "packages.url", "packages.key",
+	"postgres.mirror.url", "postgres.mirror.key", "adopt.remote.host", "packages.url", "packages.key",
 }
 
 func required(k *checker) {

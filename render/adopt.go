@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/pgbake/pgbake/cluster"
 )
@@ -12,4 +13,26 @@ func ReplicatorSQL(c *cluster.Cluster, s cluster.Secrets) string {
 	name, password := text(c.Postgres.ReplicationUser), text(s.Replicator)
 	return fmt.Sprintf("DO $pgha$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = %s) THEN CREATE ROLE %s; END IF; END $pgha$;\n"+
 		"ALTER ROLE %[2]s LOGIN REPLICATION PASSWORD %[3]s;\n", name.Literal(), name.Ident(), password.Literal())
+}
+
+// RemoteSQL prepares a primary elsewhere for a cluster that begins as its copy: the role that streams, which may also look
+// at the settings. psql runs it there, as the superuser. What pg_hba.conf needs is said in comments.
+func RemoteSQL(c *cluster.Cluster, s cluster.Secrets) string {
+	role := text(c.Postgres.ReplicationUser)
+	kind := "hostssl"
+	if m := c.Adopt.Remote.SSLMode; m == cluster.SSLDisable || m == cluster.SSLPrefer {
+		kind = "host"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "-- For the primary at %s, which cluster %s is to follow. Run it there, as its superuser: psql -X -d postgres\n"+
+		"-- It holds a password: keep it out of files that others may read. Running it again does no harm.\n--\n"+
+		"-- Before the rules that are in its pg_hba.conf now, and then SELECT pg_reload_conf():\n", c.Adopt.Remote.Host, c.Scope)
+	for _, database := range []string{"replication", "postgres"} {
+		for _, n := range c.Nodes {
+			fmt.Fprintf(&b, "--   %s %s %s %s scram-sha-256\n", kind, database, role.HBA(), host(n.Address))
+		}
+	}
+	fmt.Fprintf(&b, "\n\\set ON_ERROR_STOP on\n\\set VERBOSITY terse\nSET log_statement = 'none';\nSET log_min_duration_statement = -1;\n"+
+		"SET log_min_error_statement = 'panic';\nSET password_encryption = 'scram-sha-256';\n%sGRANT pg_monitor TO %s;\n", ReplicatorSQL(c, s), role.Ident())
+	return b.String()
 }

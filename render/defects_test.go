@@ -35,7 +35,7 @@ var remedies = []struct {
 	number, file, always string
 }{
 	{"D3", `/default/etcd$`, `(?m)^ETCD_DATA_DIR=/var/lib/etcd/\w`},
-	{"D6", `/config\.yml$`, `post_bootstrap: /usr/lib/pgha/post-bootstrap`},
+	{"D6", `/config\.yml$`, `post_bootstrap: /usr/lib/pgha/post-bootstrap|standby_cluster:`}, // a copy has its roles already,
 	{"D7", `/config\.yml$`, `(?m)^    synchronous_mode: (quorum|true|false)$`},
 	{"D11", `/config\.yml$`, `(?m)^watchdog:\n  mode: automatic$`},
 	{"D13", `/default/etcd$`, `ETCD_CLIENT_CERT_AUTH=true\n(.*\n)*ETCD_PEER_CLIENT_CERT_AUTH=true`},
@@ -50,7 +50,7 @@ var remedies = []struct {
 	{"D24", `/config\.yml$`, `max_slot_wal_keep_size`},
 	{"D25", `/config\.yml$`, `archive_mode: "on"`},
 	{"D26", `/default/etcd$`, `ETCD_AUTO_COMPACTION_RETENTION=1h\nETCD_QUOTA_BACKEND_BYTES=2147483648`},
-	{"D36", `/config\.yml$`, `locale-provider: `},
+	{"D36", `/config\.yml$`, `locale-provider: |standby_cluster:`},
 	{"D36", `journald`, `SystemMaxUse=`},
 	{"D36", `firewall\.nft$`, `policy drop;`},
 }

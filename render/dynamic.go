@@ -56,6 +56,19 @@ func Dynamic(c *cluster.Cluster) map[string]any {
 	return d
 }
 
+// Bootstrap is the dynamic configuration that a cluster begins with. One that begins as a copy of a primary elsewhere
+// follows it, until `pgha cutover` takes standby_cluster out.
+func Bootstrap(c *cluster.Cluster) map[string]any {
+	d := Dynamic(c)
+	if c.BeginsElsewhere() {
+		d["standby_cluster"] = map[string]any{
+			"host": c.Adopt.Remote.Host, "port": c.Adopt.Remote.Port, "primary_slot_name": c.RemoteSlot(),
+			"create_replica_methods": []any{"pgha_remote"},
+		}
+	}
+	return d
+}
+
 // synchronousMode has the type that Patroni wants: a boolean, or the word quorum.
 func synchronousMode(c *cluster.Cluster) any {
 	switch mode := c.SynchronousMode(); mode {

@@ -60,6 +60,7 @@ var table = []row{
 	{"/etc/default/etcd", member, 0o644, "", etcd, restart, nil},
 
 	{"/etc/patroni/tls/ca.crt", member, 0o644, "postgres", patroni, reload, []string{"ca.crt"}},
+	{"/etc/patroni/tls/remote-ca.crt", remoteCA, 0o644, "postgres", patroni, reload, nil},
 	{"/etc/patroni/tls/etcd-client.crt", member, 0o644, "postgres", patroni, reload, []string{"etcd-client.crt"}},
 	{"/etc/patroni/tls/etcd-client.key", member, 0o600, "postgres", patroni, reload, []string{"etcd-client.key"}},
 	{"/etc/patroni/tls/rest.crt", member, 0o644, "postgres", patroni, reload, []string{"rest.crt"}},
@@ -83,6 +84,10 @@ func proxy(_ *cluster.Cluster, m cluster.Machine) bool { return m.Role == cluste
 
 func dataDisk(c *cluster.Cluster, m cluster.Machine) bool {
 	return member(c, m) && c.Storage.DataDisk != ""
+}
+
+func remoteCA(c *cluster.Cluster, m cluster.Machine) bool {
+	return member(c, m) && c.Adopt.Remote.SSLMode.Verifies()
 }
 
 func timeServers(c *cluster.Cluster, _ cluster.Machine) bool { return len(c.TimeServers) > 0 }

@@ -40,11 +40,13 @@ type page struct {
 	RESTUser, ReplicationUser, RewindUser, StatsUser text
 	REST, Replicator, Rewind, Stats, VRRP            text
 
-	Initdb                   []setting
-	Dynamic, LocalParameters string
-	HBA                      []text
-	Roles                    []role
-	Databases                []database
+	Initdb                     []setting
+	Bootstrap, LocalParameters string
+	// RemoteTrust is whom the replicas trust while they may stream from a primary elsewhere.
+	RemoteTrust string
+	HBA         []text
+	Roles       []role
+	Databases   []database
 
 	Interface          string
 	RouterID, Priority int
@@ -73,7 +75,8 @@ func newPage(c *cluster.Cluster, m cluster.Machine, in Input) (*page, error) {
 		Syncfs:          c.Postgres.Version >= 17,
 		CutByLua:        c.Debian >= 13,
 		Initdb:          initdb(c),
-		Dynamic:         yamlMap(Dynamic(c), 4),
+		Bootstrap:       yamlMap(Bootstrap(c), 4),
+		RemoteTrust:     string(in.Identity["ca.crt"]) + c.Adopt.Remote.CA,
 		LocalParameters: yamlMap(localParameters(c, in), 4),
 		HBA:             hba(c),
 		Interface:       in.Interface,

@@ -84,6 +84,8 @@ type Database struct {
 	Actual   string `json:"actual"`
 	// Stale are the collations in it of which the same two differ.
 	Stale []string `json:"stale"`
+	// Unlogged are the tables of which a copy has the definition alone.
+	Unlogged []string `json:"unlogged"`
 	// Strange are the files of its extensions that are of no package of PostgreSQL itself, by extension.
 	Strange []string `json:"-"`
 }

@@ -140,3 +140,63 @@ func TestWhatStays(t *testing.T) {
 		t.Errorf("slots %v", r.Slots)
 	}
 }
+
+// distant is a primary elsewhere that nothing is wrong with.
+func distant() *Remote {
+	f := fresh()
+	return &Remote{
+		Major: "17", Control: f.Control, Bytes: 1 << 30, Free: 100 << 30, Inside: f.Inside,
+		Parameters: map[string]string{"work_mem": "7MB", "data_directory": "/srv/pg", "listen_addresses": "*"},
+	}
+}
+
+func TestAPrimaryElsewhere(t *testing.T) {
+	c := specification(t, "")
+	r := JudgeRemote(c, distant(), ours)
+	if got := texts(r, Refuse); got != "" {
+		t.Errorf("refused: %s", got)
+	}
+	if diff := cmp.Diff(map[string]string{"work_mem": "7MB"}, r.Parameters); diff != "" {
+		t.Error(diff)
+	}
+	for name, tt := range map[string]struct {
+		spoil func(*Remote)
+		kind  Kind
+		want  string
+	}{
+		"another major version": {func(f *Remote) { f.Major = "16" }, Refuse, "it is PostgreSQL 16, and the cluster is PostgreSQL 17"},
+		"a standby":             {func(f *Remote) { f.Inside.Recovery = true }, Refuse, "it is no primary"},
+		"wal_level minimal":     {func(f *Remote) { f.Control["wal_level setting"] = "minimal" }, Refuse, "wal_level minimal"},
+		"tablespaces":           {func(f *Remote) { f.Tablespaces = []string{"/srv/a"} }, Refuse, "cannot clone: /srv/a"},
+		"a small disk":          {func(f *Remote) { f.Free = 2 << 30 }, Refuse, "room for 2048 MB, and the copy needs 1024 MB and 2048 MB"},
+		"no superuser postgres": {func(f *Remote) { f.Inside.Superuser = false }, Refuse, "no superuser postgres"},
+		"slots":                 {func(f *Remote) { f.Slots = []string{"old"} }, Change, "not taken along: old"},
+		"prepared transactions": {func(f *Remote) { f.Prepared = 1 }, Change, "1 prepared transactions"},
+		"another libc":          {func(f *Remote) { f.Inside.Databases[0].Recorded, f.Inside.Databases[0].Actual = "2.36", "2.41" }, Change, "may be corrupt"},
+	} {
+		f := distant()
+		tt.spoil(f)
+		r := JudgeRemote(c, f, ours)
+		if got := texts(r, tt.kind); strings.Count(got, tt.want) != 1 {
+			t.Errorf("%s: want %q once in\n%s", name, tt.want, got)
+		}
+		if len(r.Slots) > 0 {
+			t.Errorf("%s: the cluster is to have the slots %v", name, r.Slots)
+		}
+	}
+}
+
+func TestACopy(t *testing.T) {
+	in := fresh().Inside
+	in.Recovery, in.Weak = true, []string{"app"}
+	in.Databases[0].Unlogged = []string{"scratch"}
+	r := JudgeCopy(specification(t, ""), in)
+	if got := texts(r, Refuse); got != "" {
+		t.Errorf("refused: %s", got)
+	}
+	for _, want := range []string{"unlogged tables are empty in the copy: scratch", "MD5 password cannot log in any more: app"} {
+		if got := texts(r, Change); strings.Count(got, want) != 1 {
+			t.Errorf("want %q once in\n%s", want, got)
+		}
+	}
+}

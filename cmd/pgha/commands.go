@@ -138,6 +138,9 @@ func table(w io.Writer, s *agent.Status) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if f := s.Follows; f != nil {
+		fmt.Fprintf(w, "\nthe cluster follows the primary at %s:%d, and takes no writes: `pgha cutover` on the standby leader ends that\n", f.Host, f.Port)
+	}
 	for _, server := range s.Serves {
 		fmt.Fprintf(w, "\nread-write connections go to %s\n", server)
 	}

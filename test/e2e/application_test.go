@@ -70,13 +70,19 @@ func (l *lab) entry() string {
 func (l *lab) write() (stop func(), file string) {
 	l.Helper()
 	l.sql("CREATE TABLE IF NOT EXISTS ledger(n bigint PRIMARY KEY); TRUNCATE ledger")
-	file = filepath.Join(l.TempDir(), "ledger")
 	user := l.sql("SELECT current_user")
 	dsn := url.URL{
 		Scheme: "postgres", User: url.UserPassword(user, l.password(user)),
 		Host: l.entry() + ":5000", Path: l.sql("SELECT current_database()"),
 		RawQuery: "sslmode=verify-full&connect_timeout=3&sslrootcert=" + filepath.Join(filepath.Dir(l.spec), "secrets", "ca.crt"),
 	}
+	return l.writeTo(dsn)
+}
+
+// writeTo does so at an address of its own, where the table is there.
+func (l *lab) writeTo(dsn url.URL) (stop func(), file string) {
+	l.Helper()
+	file = filepath.Join(l.TempDir(), "ledger")
 	self, err := os.Executable()
 	if err != nil {
 		l.Fatal(err)

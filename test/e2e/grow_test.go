@@ -190,13 +190,14 @@ func (l *lab) shrink(three string, before status) {
 		})
 	})
 
+	// Their etcd alone: the cluster's primary has nothing to do with it.
 	off := before.replicas()
-	l.together(off, func(m string) []string { return []string{"lab", "fault", "power-cut", m} })
+	l.onAll(off, "systemctl", "stop", "etcd")
 	l.eventually("a quorum of the three that are left", 30*time.Second, func() bool {
 		out, _ := l.exec(before.primary(), "sh", "-c", "pgha member remove db4 2>&1")
 		return strings.Contains(out, "of the 4 voters that would be left 3 must be healthy, and 2 are: no answer from")
 	})
-	l.powerOn(off...)
+	l.onAll(off, "systemctl", "start", "etcd")
 	l.healthy(2 * time.Minute)
 
 	for _, name := range []string{"db4", "db5"} {

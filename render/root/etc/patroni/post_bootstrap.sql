@@ -28,17 +28,17 @@ GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, b
 {{- with .Roles}}
 
 -- Users
-{{- if $.Adopt.Node}}
+{{- if $.IsAdopted}}
 -- Those that exist are older than the cluster and stay as they are, their passwords, too, as long as adopt stands in the specification.
 {{- end}}
 {{- range .}}
-{{- if $.Adopt.Node}}
+{{- if $.IsAdopted}}
 SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {{.Name.Literal}}) AS absent \gset
 \if :absent
 {{- end}}
 SELECT {{.Name.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {{.Name.Literal}}) \gexec
 ALTER ROLE {{.Name.Ident}} {{.Options}} PASSWORD {{.Password.Literal}};
-{{- if $.Adopt.Node}}
+{{- if $.IsAdopted}}
 \endif
 {{- end}}
 {{- end}}
@@ -47,7 +47,7 @@ ALTER ROLE {{.Name.Ident}} {{.Options}} PASSWORD {{.Password.Literal}};
 
 -- Databases. Not everybody who may log in may enter them: only the users above, and whom the owner lets in.
 {{- range $db := .}}
-{{- if $.Adopt.Node}}
+{{- if $.IsAdopted}}
 SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = {{.Name.Literal}}) AS absent \gset
 \if :absent
 {{- end}}
@@ -56,7 +56,7 @@ REVOKE CONNECT, TEMPORARY ON DATABASE {{.Name.Ident}} FROM PUBLIC;
 {{- range $.Roles}}
 GRANT CONNECT, TEMPORARY ON DATABASE {{$db.Name.Ident}} TO {{.Name.Ident}};
 {{- end}}
-{{- if $.Adopt.Node}}
+{{- if $.IsAdopted}}
 \endif
 {{- end}}
 {{- end}}
