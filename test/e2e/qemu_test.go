@@ -17,19 +17,13 @@ import (
 // is much: they are booted once.
 const virtualTime = 6 * time.Minute
 
-// The manual's set-up in QEMU, from images and ISO seeds: kernels, disks and watchdogs of their own. Four machines on
-// two cores, translated, cannot keep the shorter timers.
-func TestQEMU(t *testing.T) {
-	needMachines(t)
-	l := up(t, "virtual", `scope: virtual
-network: 10.42.0.0/24
-debian: 12
-failover: safe
-nodes:
-  - {name: db1, address: 10.42.0.11}
-  - {name: db2, address: 10.42.0.12}
-  - {name: db3, address: 10.42.0.13}
-proxies:
+// virtual is the specification of a cluster of so many members in QEMU. Translated machines cannot keep the shorter timers.
+func virtual(scope string, members int) string {
+	spec := "scope: " + scope + "\nnetwork: 10.42.0.0/24\ndebian: 12\nfailover: safe\nnodes:\n"
+	for n := 1; n <= members; n++ {
+		spec += fmt.Sprintf("  - {name: db%d, address: 10.42.0.1%[1]d}\n", n)
+	}
+	return spec + `proxies:
   - {name: proxy1, address: 10.42.0.21}
 storage:
   data_disk: /dev/vdc
@@ -38,12 +32,25 @@ postgres:
     - {name: app, owner: app}
   users:
     - name: app
-`, "--kind", "qemu")
+`
+}
+
+// The manual's set-up in QEMU, from images and ISO seeds: kernels and disks of their own.
+func TestQEMU(t *testing.T) {
+	needMachines(t)
+	l := up(t, "virtual", virtual("virtual", 3), "--kind", "qemu")
+	l.healthy(virtualTime)
+	t.Run("data disk", l.dataDisk)
+	t.Run("cable", l.cable)
+}
+
+// One member and its proxy: what needs a kernel, a disk and a watchdog of its own, and no failover.
+func TestQEMULone(t *testing.T) {
+	needMachines(t)
+	l := up(t, "virtual-lone", virtual("virtual-lone", 1), "--kind", "qemu")
 	l.healthy(virtualTime)
 	t.Run("programs", l.virtualPrograms)
-	t.Run("data disk", l.dataDisk)
 	t.Run("forward", l.forward)
-	t.Run("cable", l.cable)
 	t.Run("watchdog", l.watchdog)
 	t.Run("foreign disk", l.foreignDisk)
 	t.Run("shutdown", l.shutdown)
@@ -69,13 +76,12 @@ func (l *lab) virtualPrograms(t *testing.T) {
 	if out := l.pgbake("lab", "logs", "proxy1"); !strings.Contains(out, "Linux version") || !strings.Contains(out, "haproxy") {
 		t.Errorf("the logs have no kernel or no service:\n%.2000s", out)
 	}
-	l.firewall(t)
 }
 
 // dataDisk: the second disk was blank, and the database is on it.
 func (l *lab) dataDisk(t *testing.T) {
 	l = l.on(t)
-	for _, m := range l.machines[:3] {
+	for _, m := range members {
 		out, code := l.exec(m, "findmnt", "--noheadings", "--output", "SOURCE,FSTYPE,LABEL", "--target", "/var/lib/postgresql/15/main/PG_VERSION")
 		if got := strings.Join(strings.Fields(out), " "); code != 0 || got != "/dev/vdc ext4 pgha-data" {
 			t.Errorf("%s has its database on %q", m, got)
@@ -136,11 +142,10 @@ func (l *lab) card(machine string) string {
 	return filepath.Base(strings.TrimSpace(out))
 }
 
-// watchdog: a Patroni that hangs while it leads is reset with its machine, before anybody else leads for long.
+// watchdog: a Patroni that hangs while it leads is reset with its machine, and nothing that was acknowledged is lost.
 func (l *lab) watchdog(t *testing.T) {
 	l = l.on(t)
-	before := l.healthy(virtualTime)
-	victim := before.primary()
+	const victim = "db1"
 	boot := func() string {
 		out, _ := l.try(t.Context(), "lab", "exec", victim, "--", "cat", "/proc/sys/kernel/random/boot_id") // it may be on its way
 		return strings.TrimSpace(out)
@@ -151,22 +156,17 @@ func (l *lab) watchdog(t *testing.T) {
 	if out, code := l.exec(victim, "pkill", "--signal", "STOP", "--exact", "patroni"); code != 0 {
 		t.Fatalf("exit code %d: %s", code, out)
 	}
-	l.eventually("another primary's writes", virtualTime, func() bool {
-		s, err := l.status()
-		return err == nil && s.primary() != "" && s.primary() != victim && l.account(file).after(hung.Add(5*time.Second)) > 10
-	})
-	stop()
 	l.eventually("a new boot of "+victim, virtualTime, func() bool { now := boot(); return now != "" && now != first })
+	t.Logf("booted again %.0f s after Patroni hung", time.Since(hung).Seconds())
 	l.healthy(virtualTime)
-	a := l.account(file)
-	t.Logf("%d rows acknowledged, outage %.1f s", len(a.acknowledged), a.outage().Seconds())
-	l.keptAll(a)
+	stop()
+	l.keptAll(l.account(file))
 }
 
 // foreignDisk: a disk with something on it is refused, and nothing is written to it.
 func (l *lab) foreignDisk(t *testing.T) {
 	l = l.on(t)
-	victim := l.healthy(virtualTime).replicas()[0]
+	const victim = "db1"
 	l.pgbake("lab", "fault", "power-cut", victim)
 	own := filepath.Join("/var/lib/pgbake/lab", l.scope, victim, "data.qcow2")
 	raw, foreign := filepath.Join(t.TempDir(), "foreign.raw"), filepath.Join(t.TempDir(), "foreign.qcow2")
