@@ -41,6 +41,8 @@ type Options struct {
 	Out string
 	// Time is the modification time of everything inside; whole seconds.
 	Time time.Time
+	// Plain leaves out the compression, for whoever unpacks the packages at once.
+	Plain bool
 }
 
 // Debian policy 5.6.12, less the epoch and the revision that packages of ours never have.
@@ -148,5 +150,8 @@ func control(name string, o Options) (*nfpm.Info, error) {
 	info.MTime = o.Time.UTC().Truncate(time.Second)
 	info.DisableGlobbing = true
 	info.Deb.Compression = "gzip:6" // 9 takes twice as long for half a per cent
+	if o.Plain {
+		info.Deb.Compression = "none"
+	}
 	return info, nil
 }

@@ -99,6 +99,30 @@ func TestPackages(t *testing.T) {
 	}
 }
 
+// TestPlain: without compression a package holds the same.
+func TestPlain(t *testing.T) {
+	o := options(t)
+	packed := mustBuild(t, o)
+	o.Plain, o.Out = true, t.TempDir()
+	for i, path := range mustBuild(t, o) {
+		plain, err := member(read(t, path), "data.tar")
+		if err != nil {
+			t.Fatal(err)
+		}
+		archive, err := member(read(t, packed[i]), "data.tar.gz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		zip, err := gzip.NewReader(bytes.NewReader(archive))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if unpacked, err := io.ReadAll(zip); err != nil || !bytes.Equal(unpacked, plain) {
+			t.Errorf("%s: %v, %d bytes, with compression %d", Names[i], err, len(plain), len(unpacked))
+		}
+	}
+}
+
 // list writes a line for each file of an archive, and the control file itself, less its size, which the agent changes.
 func list(t *testing.T, w io.Writer, archive []byte) {
 	t.Helper()

@@ -156,7 +156,7 @@ func (a *app) bake(ctx context.Context, c *cluster.Cluster, l *lab.Lab, kind str
 	}
 	err = step.Run(ctx, a.ui, step.Step{Name: "packages and seeds", Run: func(ctx context.Context) error {
 		if kind == kindContainer && !stock {
-			debs, err := a.debs(ctx, runtime.GOARCH, dir)
+			debs, err := a.debs(ctx, runtime.GOARCH, dir, true)
 			if err != nil {
 				return err
 			}

@@ -33,13 +33,13 @@ func agentFor(arch string) ([]byte, error) {
 	return body, nil
 }
 
-// debs builds the three packages for an architecture below dir.
-func (a *app) debs(ctx context.Context, arch, dir string) ([]string, error) {
+// debs builds the three packages for an architecture below dir; plain ones are for use here and now.
+func (a *app) debs(ctx context.Context, arch, dir string, plain bool) ([]string, error) {
 	agent, err := agentFor(arch)
 	if err != nil {
 		return nil, err
 	}
-	return packages.Build(ctx, packages.Options{Version: version, Arch: arch, Agent: agent, Out: dir, Time: buildTime()})
+	return packages.Build(ctx, packages.Options{Version: version, Arch: arch, Agent: agent, Out: dir, Time: buildTime(), Plain: plain})
 }
 
 func (a *app) pack() *cobra.Command {
@@ -53,7 +53,7 @@ func (a *app) pack() *cobra.Command {
 			var debs []string
 			err := step.Run(cmd.Context(), a.ui, step.Step{Name: "build packages", Run: func(ctx context.Context) error {
 				for _, arch := range arch {
-					more, err := a.debs(ctx, arch, a.out)
+					more, err := a.debs(ctx, arch, a.out, false)
 					if err != nil {
 						return err
 					}
@@ -120,7 +120,7 @@ func (a *app) keptDebs(ctx context.Context, arch, cache string) ([]string, error
 		return nil, err
 	}
 	dir := filepath.Join(work, "pgha")
-	if _, err = a.debs(ctx, arch, dir); err == nil {
+	if _, err = a.debs(ctx, arch, dir, true); err == nil {
 		if err = os.MkdirAll(filepath.Dir(kept), 0o755); err == nil { //nolint:gosec // packages are for everybody
 			err = os.Rename(dir, kept)
 		}
