@@ -12,16 +12,17 @@ const module = "github.com/pgbake/pgbake/"
 
 // Who may import whom, of ours: the design's table. A folder stands for everything below it.
 var mayImport = map[string][]string{
-	"cluster":   {"internal/suggest"},
-	"rootfs":    {},
-	"render":    {"cluster", "rootfs"},
-	"packages":  {"cluster", "rootfs", "internal"},
-	"cloudinit": {"cluster", "rootfs", "internal"},
-	"images":    {"cluster", "rootfs", "internal"},
-	"builders":  {"cluster", "images", "rootfs", "internal"},
-	"agent":     {"cluster", "rootfs", "render", "internal"},
-	"lab":       {"cluster", "internal"},
-	"internal":  {"internal"},
+	"cluster":    {"internal/suggest"},
+	"rootfs":     {},
+	"render":     {"cluster", "rootfs"},
+	"packages":   {"cluster", "rootfs", "internal"},
+	"cloudinit":  {"cluster", "rootfs", "internal"},
+	"connection": {"cluster", "rootfs"},
+	"images":     {"cluster", "rootfs", "internal"},
+	"builders":   {"cluster", "images", "rootfs", "internal"},
+	"agent":      {"cluster", "rootfs", "render", "internal"},
+	"lab":        {"cluster", "internal"},
+	"internal":   {"internal"},
 }
 
 // What only one room may import: libraries that would else leak into every binary.
