@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"builders":   {"cluster", "images", "rootfs", "internal"},
 	"agent":      {"cluster", "rootfs", "render", "internal"},
 	"lab":        {"cluster", "internal"},
+	"lint":       {"cluster"},
 	"internal":   {"internal"},
 }
 
@@ -62,7 +63,7 @@ func TestImports(t *testing.T) {
 // The agent lives on every database server: no build code in it.
 func TestAgentLinksNoBuildCode(t *testing.T) {
 	for _, p := range list(t, "-deps", "./cmd/pgha") {
-		for _, heavy := range []string{module + "packages", module + "cloudinit", module + "lab", "github.com/goreleaser", "github.com/ProtonMail", "github.com/invopop", "github.com/jackc", "golang.org/x/crypto/ssh"} {
+		for _, heavy := range []string{module + "packages", module + "cloudinit", module + "lab", module + "lint", module + "connection", "github.com/goreleaser", "github.com/ProtonMail", "github.com/invopop", "github.com/jackc", "golang.org/x/crypto/ssh"} {
 			if below(p.ImportPath, heavy) {
 				t.Errorf("pgha links %s", p.ImportPath)
 			}
