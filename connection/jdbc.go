@@ -42,7 +42,7 @@ func JDBC(c *cluster.Cluster, l Login, dir string) string {
 
 func jdbcStrings(c *cluster.Cluster, logins []Login, dir string) []byte {
 	var b bytes.Buffer
-	head(&b, "#", c, `Connections of Java, by PostgreSQL's driver (org.postgresql.Driver). User and password go apart from the URL.
+	head(&b, c, `Connections of Java, by PostgreSQL's driver (org.postgresql.Driver). User and password go apart from the URL.
 A pool must throw away connections that failed and test those that lay idle: after a failover all of them are new.
 A dead peer is noticed by the system's keepalives: net.ipv4.tcp_keepalive_time=60, _intvl=10, _probes=3.`)
 	for _, l := range logins {

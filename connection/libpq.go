@@ -95,7 +95,7 @@ func query(parameters []parameter) string {
 
 func libpqStrings(c *cluster.Cluster, logins []Login, dir string) []byte {
 	var b bytes.Buffer
-	head(&b, "#", c, fmt.Sprintf(`Connections of everything that is built on libpq: psql, pg_dump, Python, PHP, Ruby, ODBC and others.
+	head(&b, c, fmt.Sprintf(`Connections of everything that is built on libpq: psql, pg_dump, Python, PHP, Ruby, ODBC and others.
 The password comes from PGPASSFILE=%s, which must be 0600, or from PGPASSWORD.
 Addresses are tried in turn; target_session_attrs decides which of them will do. A certificate of an address, not a
 name, is verified by libpq 15 and later.`, path.Join(dir, pgpassFile)))
@@ -108,7 +108,7 @@ name, is verified by libpq 15 and later.`, path.Join(dir, pgpassFile)))
 // services is pg_service.conf (https://www.postgresql.org/docs/current/libpq-pgservice.html): a value goes to the end of its line.
 func services(c *cluster.Cluster, logins []Login, dir string) []byte {
 	var b bytes.Buffer
-	head(&b, "#", c, "psql service=NAME, with this file as PGSERVICEFILE, ~/.pg_service.conf or /etc/postgresql-common/pg_service.conf.")
+	head(&b, c, "psql service=NAME, with this file as PGSERVICEFILE, ~/.pg_service.conf or /etc/postgresql-common/pg_service.conf.")
 	for _, l := range logins {
 		fmt.Fprintf(&b, "\n# %s\n[%s]\n", l.title(), Service(c, l))
 		for _, p := range append(keywords(c, l, dir), parameter{"passfile", path.Join(dir, pgpassFile)}) {
@@ -122,7 +122,7 @@ func services(c *cluster.Cluster, logins []Login, dir string) []byte {
 // https://www.postgresql.org/docs/current/libpq-pgpass.html
 func pgpass(c *cluster.Cluster, passwords map[string]string) []byte {
 	var b bytes.Buffer
-	head(&b, "#", c, "Passwords: keep it at mode 0600, or libpq ignores it. One line is host:port:database:user:password.")
+	head(&b, c, "Passwords: keep it at mode 0600, or libpq ignores it. One line is host:port:database:user:password.")
 	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace
 	seen := map[string]bool{}
 	for _, readOnly := range []bool{false, true} {
@@ -140,9 +140,9 @@ func pgpass(c *cluster.Cluster, passwords map[string]string) []byte {
 }
 
 // head says who wrote a file and what it is for.
-func head(b *bytes.Buffer, comment string, c *cluster.Cluster, text string) {
+func head(b *bytes.Buffer, c *cluster.Cluster, text string) {
 	lines := append([]string{fmt.Sprintf("Cluster %s. Written by pgbake connect: change cluster.yaml and run it again.", c.Scope)}, strings.Split(text, "\n")...)
 	for _, line := range lines {
-		fmt.Fprintf(b, "%s %s\n", comment, line)
+		fmt.Fprintf(b, "# %s\n", line)
 	}
 }

@@ -66,9 +66,8 @@ func cutPort(s string) (host, port string, ok bool) {
 
 // access is one line of pg_hba.conf.
 type access struct {
-	at                             place
-	kind, database, user, from, to string
-	method                         string
+	at                                 place
+	kind, database, user, from, method string
 }
 
 // accesses are the lines of pg_hba.conf, of its own file or below Patroni's pg_hba.
@@ -97,7 +96,7 @@ func (f *file) accesses() (all []access) {
 		case f.kind == HBA:
 			add(append([]word{{e.key, e.at}}, e.words...))
 		case strings.HasSuffix(e.section, "pg_hba") && len(e.words) > 0:
-			words := split(e.value(), e.valueAt().line, 0)
+			words := split(e.value(), e.valueAt().line)
 			for i := range words {
 				words[i].at.column += e.valueAt().column - 1
 			}

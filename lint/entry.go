@@ -55,21 +55,12 @@ func (e entry) value() string {
 	return e.words[0].text
 }
 
-// is where the value stands, or else the key.
+// valueAt is where the value stands, or else the key.
 func (e entry) valueAt() place {
 	if len(e.words) == 0 {
 		return e.at
 	}
 	return e.words[0].at
-}
-
-// text is all words, with a blank between them.
-func (e entry) text() string {
-	var all []string
-	for _, w := range e.words {
-		all = append(all, w.text)
-	}
-	return strings.Join(all, " ")
 }
 
 // has tells whether one of the words is text, and gives the word after it.
@@ -134,14 +125,14 @@ func (f *file) yaml(values []cluster.Value) {
 // token is one word of a line, with its quotes: words are apart by blanks, and a "#" begins a comment.
 var token = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|'[^']*'|#.*|[^\s"'#]+(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\s"'])*`)
 
-// split cuts a line into words at blanks, from a byte on, without quotes and comments.
-func split(line string, number, from int) (words []word) {
-	for _, at := range token.FindAllStringIndex(line[from:], -1) {
-		text := line[from+at[0] : from+at[1]]
+// split cuts a line into words at blanks, without quotes and comments.
+func split(line string, number int) (words []word) {
+	for _, at := range token.FindAllStringIndex(line, -1) {
+		text := line[at[0]:at[1]]
 		if text[0] == '#' {
 			break
 		}
-		words = append(words, word{unquote(text), place{number, column(line, from+at[0])}})
+		words = append(words, word{unquote(text), place{number, column(line, at[0])}})
 	}
 	return words
 }

@@ -8,7 +8,10 @@ import (
 )
 
 // secret is a password and what stands before it, in any of these files, a command or SQL.
-var secret = regexp.MustCompile(`(?i)((?:\w*pass(?:word|wd|phrase)?\w*|secret|token|auth_pass)["']?\s*[:= ]\s*|\bauth\s+[^:\s]+:|://[^:/@\s]*:|user\s+\S+\s+(?:insecure-)?password\s+)\S.*`)
+var secret = regexp.MustCompile(`(?i)((?:\w*pass(?:word|wd|phrase)?\w*|secret|token|auth_pass)["']?\s*[:= ]\s*|\bauth\s+[^:\s]+:|user\s+\S+\s+(?:insecure-)?password\s+)\S.*`)
+
+// userinfo is the name and password of an address.
+var userinfo = regexp.MustCompile(`://[^/\s]*@`)
 
 // quote is the line at a place as it may be shown, and where the place stands in it: without indentation, secrets and
 // control characters, and not wider than a terminal.
@@ -21,7 +24,7 @@ func (f *file) quote(at place) (string, int) {
 	if strings.Contains(line, "PRIVATE KEY-----") || len(line) > 4096 {
 		return "", 0
 	}
-	line = secret.ReplaceAllString(line, "$1…")
+	line = userinfo.ReplaceAllString(secret.ReplaceAllString(line, "$1…"), "://…@")
 	text := strings.TrimLeftFunc(line, unicode.IsSpace)
 	caret := max(0, at.column-1-utf8.RuneCountInString(line[:len(line)-len(text)]))
 	runes := []rune(text)

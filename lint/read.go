@@ -77,7 +77,7 @@ func (f *file) settings() {
 		if isComment(line, "#") || f.assign("", i, true) {
 			continue
 		}
-		if words := split(line, i+1, 0); len(words) > 1 {
+		if words := split(line, i+1); len(words) > 1 {
 			f.entries = append(f.entries, directive("", words))
 		}
 	}
@@ -86,7 +86,7 @@ func (f *file) settings() {
 // records reads pg_hba.conf.
 func (f *file) records() {
 	for i, line := range f.lines {
-		if words := split(line, i+1, 0); len(words) > 2 {
+		if words := split(line, i+1); len(words) > 2 {
 			f.entries = append(f.entries, directive("", words))
 		}
 	}
@@ -96,7 +96,7 @@ func (f *file) records() {
 func (f *file) sections() {
 	section := ""
 	for i, line := range f.lines {
-		words := split(line, i+1, 0)
+		words := split(line, i+1)
 		if len(words) == 0 {
 			continue
 		}
@@ -122,7 +122,7 @@ func (f *file) blocks() {
 		if isComment(line, "#!") {
 			continue
 		}
-		words := split(strings.NewReplacer("{", " { ", "}", " } ").Replace(line), i+1, 0)
+		words := split(strings.NewReplacer("{", " { ", "}", " } ").Replace(line), i+1)
 		var now []word
 		for _, w := range words {
 			switch w.text {

@@ -22,11 +22,20 @@ func (f *file) runs() (entry, string) {
 	return entry{}, ""
 }
 
+// ours tells whether the unit is one of the cluster's, or a drop-in to one, which its path tells.
+func (f *file) ours(programs ...string) bool {
+	if _, starts := f.get("Service", "ExecStart"); starts {
+		_, program := f.runs()
+		return slices.Contains(programs, program)
+	}
+	return slices.ContainsFunc(programs, func(p string) bool { return strings.Contains(f.path, p) })
+}
+
 func noRestart(l *look) {
 	start, program := l.runs()
 	restart, set := l.get("Service", "Restart")
 	switch {
-	case set && restart.value() == "no":
+	case set && restart.value() == "no" && l.ours("patroni", "etcd", "haproxy", "keepalived"):
 		l.say(restart.at, "Restart=no")
 	case !set && program != "":
 		l.say(start.at, "%s is not restarted when it dies", program)
@@ -35,7 +44,7 @@ func noRestart(l *look) {
 
 func shortStop(l *look) {
 	mode, ok := l.get("Service", "KillMode")
-	if _, program := l.runs(); !ok || mode.value() != "process" || program != "" && program != "patroni" {
+	if !ok || mode.value() != "process" || !l.ours("patroni") {
 		return
 	}
 	at, limit := mode.at, 90*time.Second // systemd's default
