@@ -12,16 +12,18 @@ const module = "github.com/pgbake/pgbake/"
 
 // Who may import whom, of ours: the design's table. A folder stands for everything below it.
 var mayImport = map[string][]string{
-	"cluster":   {"internal/suggest"},
-	"rootfs":    {},
-	"render":    {"cluster", "rootfs"},
-	"packages":  {"cluster", "rootfs", "internal"},
-	"cloudinit": {"cluster", "rootfs", "internal"},
-	"images":    {"cluster", "rootfs", "internal"},
-	"builders":  {"cluster", "images", "rootfs", "internal"},
-	"agent":     {"cluster", "rootfs", "render", "internal"},
-	"lab":       {"cluster", "internal"},
-	"internal":  {"internal"},
+	"cluster":    {"internal/suggest"},
+	"rootfs":     {},
+	"render":     {"cluster", "rootfs"},
+	"packages":   {"cluster", "rootfs", "internal"},
+	"cloudinit":  {"cluster", "rootfs", "internal"},
+	"connection": {"cluster", "rootfs"},
+	"images":     {"cluster", "rootfs", "internal"},
+	"builders":   {"cluster", "images", "rootfs", "internal"},
+	"agent":      {"cluster", "rootfs", "render", "internal"},
+	"lab":        {"cluster", "internal"},
+	"lint":       {"cluster"},
+	"internal":   {"internal"},
 }
 
 // What only one room may import: libraries that would else leak into every binary.
@@ -61,7 +63,7 @@ func TestImports(t *testing.T) {
 // The agent lives on every database server: no build code in it.
 func TestAgentLinksNoBuildCode(t *testing.T) {
 	for _, p := range list(t, "-deps", "./cmd/pgha") {
-		for _, heavy := range []string{module + "packages", module + "cloudinit", module + "lab", "github.com/goreleaser", "github.com/ProtonMail", "github.com/invopop", "github.com/jackc", "golang.org/x/crypto/ssh"} {
+		for _, heavy := range []string{module + "packages", module + "cloudinit", module + "lab", module + "lint", module + "connection", "github.com/goreleaser", "github.com/ProtonMail", "github.com/invopop", "github.com/jackc", "golang.org/x/crypto/ssh"} {
 			if below(p.ImportPath, heavy) {
 				t.Errorf("pgha links %s", p.ImportPath)
 			}

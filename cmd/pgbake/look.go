@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -93,8 +94,8 @@ type loginFlags struct {
 	readOnly       bool
 }
 
-// login is how an application of the cluster logs in.
-func (a *app) login(c *cluster.Cluster, f loginFlags) (lab.Login, error) {
+// who is the user and database that the flags mean.
+func (a *app) who(c *cluster.Cluster, f loginFlags) (user, database string, err error) {
 	if f.database == "" && len(c.Postgres.Databases) > 0 {
 		f.database = c.Postgres.Databases[0].Name
 	}
@@ -109,18 +110,30 @@ func (a *app) login(c *cluster.Cluster, f loginFlags) (lab.Login, error) {
 		f.user = c.Postgres.Users[0].Name
 	}
 	if f.user == "" || f.database == "" {
-		return lab.Login{}, fmt.Errorf("%s names no database and user to log in with\n      hint: add postgres.databases and postgres.users", a.spec)
+		return "", "", fmt.Errorf("%s names no database and user to log in with\n      hint: add postgres.databases and postgres.users", a.spec)
+	}
+	if !slices.ContainsFunc(c.Postgres.Users, func(u cluster.User) bool { return u.Name == f.user }) {
+		return "", "", fmt.Errorf("%s is none of the application users in %s", f.user, a.spec)
+	}
+	return f.user, f.database, nil
+}
+
+// login is how an application of the cluster logs in.
+func (a *app) login(c *cluster.Cluster, f loginFlags) (lab.Login, error) {
+	user, database, err := a.who(c, f)
+	if err != nil {
+		return lab.Login{}, err
 	}
 	secrets, err := cluster.LoadSecrets(a.secretsDir())
 	if err != nil {
 		return lab.Login{}, err
 	}
-	password, ok := secrets.Users[f.user]
+	password, ok := secrets.Users[user]
 	if !ok {
-		return lab.Login{}, fmt.Errorf("%s is none of the application users in %s", f.user, a.spec)
+		return lab.Login{}, fmt.Errorf("the password of user %q is missing\n      hint: %s init adds what is missing and changes nothing else", user, a.self())
 	}
 	ca, err := os.ReadFile(filepath.Join(a.secretsDir(), "ca.crt"))
-	return lab.Login{User: f.user, Password: password, Database: f.database, CA: ca, ReadOnly: f.readOnly}, err
+	return lab.Login{User: user, Password: password, Database: database, CA: ca, ReadOnly: f.readOnly}, err
 }
 
 func (a *app) labPsql() *cobra.Command {

@@ -1,0 +1,3 @@
+# На всех трех узлах выполняем:
+sudo systemctl enable etcd
+sudo systemctl start etcd
