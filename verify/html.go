@@ -13,8 +13,7 @@ var reportHTML string
 // The page is one file: it loads nothing, and everything in it that came from the cluster is escaped by html/template.
 var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"timeline": newTimeline,
-	"offset":   func(e Event, t Trial) string { return offset(e.At.Sub(t.Began)) },
-	"machine":  orNobody,
+	"name":     Trial.name,
 	"count":    func(r *Report, v string) int { return r.Count(Verdict(v)) },
 	"took":     func(r *Report) string { return seconds(r.Ended.Sub(r.Began)) },
 	"time":     func(t time.Time) string { return t.Format("2 January 2006, 15:04:05 MST") },

@@ -30,7 +30,7 @@ func (r *Report) Summary() string {
 // words are the verdicts as a terminal shows them: what failed is found by the eye.
 var words = map[Verdict]string{Passed: "passed ", Failed: "FAILED ", Skipped: "skipped"}
 
-// WriteLine writes one check: its verdict, name and title, and what is wrong with it.
+// writeText writes one check: its verdict, name and title, and what is wrong with it.
 func (c Result) writeText(b *strings.Builder, full bool) {
 	fmt.Fprintf(b, "%s  %-16s  %s\n", words[c.Verdict], c.Check, c.Title)
 	indent := strings.Repeat(" ", 11)
@@ -48,7 +48,7 @@ func (c Result) writeText(b *strings.Builder, full bool) {
 }
 
 func (t Trial) writeText(b *strings.Builder) {
-	fmt.Fprintf(b, "\n%s  %s of %s: %s\n", words[t.Verdict], t.Test, orNobody(t.Machine), t.Title)
+	fmt.Fprintf(b, "\n%s  %s: %s\n", words[t.Verdict], t.name(), t.Title)
 	indent := strings.Repeat(" ", 9)
 	for _, line := range t.Found {
 		fmt.Fprintf(b, "%s%s\n", indent, line)
@@ -64,9 +64,10 @@ func (t Trial) writeText(b *strings.Builder) {
 // offset is when something happened, since a timeline's beginning.
 func offset(d time.Duration) string { return fmt.Sprintf("+%.1f s", d.Seconds()) }
 
-func orNobody(machine string) string {
-	if machine == "" {
-		return "nobody"
+// name is what the trial did, to whom; it has no machine where it did not come so far.
+func (t Trial) name() string {
+	if t.Machine == "" {
+		return string(t.Test)
 	}
-	return machine
+	return order(t.Test, t.Machine)
 }

@@ -93,7 +93,7 @@ func newTimeline(t Trial) timeline {
 func (p *timeline) marks(t Trial, x func(time.Time) float64) {
 	var ends []float64 // of the labels, by row
 	for _, e := range t.Events {
-		m := mark{X: x(e.At), Anchor: "start", Text: e.What, Color: "#44525f", Order: e.What == order(t.Test, t.Machine)}
+		m := mark{X: x(e.At), Anchor: "start", Text: e.What, Color: "#44525f", Order: e.What == t.name()}
 		if m.Order {
 			m.Color = "#b3261e"
 		}
