@@ -39,8 +39,8 @@ type drawing struct {
 }
 
 const (
-	boxWidth, nodeHeight, proxyHeight = 168.0, 92.0, 74.0
-	gap, margin                       = 22.0, 24.0
+	boxWidth, boxHeight = 168.0, 92.0
+	gap, margin         = 22.0, 24.0
 )
 
 // picture draws who connects where.
@@ -48,11 +48,11 @@ func picture(c *cluster.Cluster) ([]byte, error) {
 	d := drawing{Scope: c.Scope}
 	columns := max(len(c.Nodes), len(c.Proxies), 3)
 	d.Width = float64(columns)*(boxWidth+gap) - gap + 2*margin
-	row := func(n int, y, h float64) (boxes []box) {
+	row := func(n int, y float64) (boxes []box) {
 		left := (d.Width - float64(n)*(boxWidth+gap) + gap) / 2
 		for i := range n {
 			x := left + float64(i)*(boxWidth+gap)
-			boxes = append(boxes, box{X: x, Y: y, W: boxWidth, H: h, Middle: x + boxWidth/2})
+			boxes = append(boxes, box{X: x, Y: y, W: boxWidth, H: boxHeight, Middle: x + boxWidth/2})
 		}
 		return boxes
 	}
@@ -60,17 +60,17 @@ func picture(c *cluster.Cluster) ([]byte, error) {
 	y := 134.0
 	above := []box{d.Clients}
 	if len(c.Proxies) > 0 {
-		d.Proxies = row(len(c.Proxies), y, proxyHeight)
+		d.Proxies = row(len(c.Proxies), y)
 		for i, n := range c.Proxies {
-			d.Proxies[i].Name, d.Proxies[i].Lines = n.Name, []string{n.Address.String(), fmt.Sprintf(":%d read-write · :%d read-only", c.Ports.ReadWrite, c.Ports.ReadOnly)}
+			d.Proxies[i].Name, d.Proxies[i].Lines = n.Name, []string{n.Address.String(), fmt.Sprintf("read-write :%d", c.Ports.ReadWrite), fmt.Sprintf("read-only :%d", c.Ports.ReadOnly)}
 			d.Arrows = append(d.Arrows, down(d.Proxies[i].Middle, d.Clients, d.Proxies[i]))
 		}
 		if c.VirtualAddress.IsValid() {
 			d.Virtual = c.VirtualAddress.String()
 		}
-		above, y = d.Proxies, y+proxyHeight+58
+		above, y = d.Proxies, y+boxHeight+58
 	}
-	d.Nodes = row(len(c.Nodes), y, nodeHeight)
+	d.Nodes = row(len(c.Nodes), y)
 	for i, n := range c.Nodes {
 		d.Nodes[i].Name = n.Name
 		d.Nodes[i].Lines = []string{n.Address.String(), fmt.Sprintf("PostgreSQL %d :%d", c.Postgres.Version, c.Ports.Postgres), "Patroni · etcd"}
@@ -82,7 +82,7 @@ func picture(c *cluster.Cluster) ([]byte, error) {
 			d.Arrows = append(d.Arrows, down(x, from, d.Nodes[i]))
 		}
 	}
-	bottom := y + nodeHeight
+	bottom := y + boxHeight
 	if len(c.Nodes) > 1 {
 		d.Wal, d.From, d.To = bottom+22, d.Nodes[0].Middle, d.Nodes[len(d.Nodes)-1].Middle
 		d.Note = fmt.Sprintf("one of them leads, the others replicate it (%s); of %d members %d may fail", c.Replication.Mode, len(c.Nodes), (len(c.Nodes)-1)/2)

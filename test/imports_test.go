@@ -63,7 +63,7 @@ func TestImports(t *testing.T) {
 // The agent lives on every database server: no build code in it.
 func TestAgentLinksNoBuildCode(t *testing.T) {
 	for _, p := range list(t, "-deps", "./cmd/pgha") {
-		for _, heavy := range []string{module + "packages", module + "cloudinit", module + "lab", module + "verify", "github.com/goreleaser", "github.com/ProtonMail", "github.com/invopop", "github.com/jackc", "golang.org/x/crypto/ssh"} {
+		for _, heavy := range []string{module + "packages", module + "cloudinit", module + "lab", module + "verify", module + "runbook", "github.com/goreleaser", "github.com/ProtonMail", "github.com/invopop", "github.com/jackc", "golang.org/x/crypto/ssh"} {
 			if below(p.ImportPath, heavy) {
 				t.Errorf("pgha links %s", p.ImportPath)
 			}
