@@ -108,7 +108,12 @@ func (v *Verifier) Failover(ctx context.Context, r *Report, fault Fault, patienc
 		}
 	}
 	r.Ended = time.Now()
-	return s.left()
+	if left := s.left(); left != nil {
+		last := &r.Trials[len(r.Trials)-1]
+		last.Wrong = append(last.Wrong, oneLine(left))
+		last.Verdict, r.Passed = Failed, false
+	}
+	return nil
 }
 
 // series are trials on one cluster, one after the other.
@@ -131,7 +136,7 @@ func (s *series) left() error {
 	if s.down == "" {
 		return nil
 	}
-	return fmt.Errorf("%s was made to crash and is not back\n      hint: switch it on: it joins the cluster by itself", s.down)
+	return fmt.Errorf("%s was made to crash and is not back: switch it on, and it joins the cluster by itself", s.down)
 }
 
 // enough is how many rows show that an application works.

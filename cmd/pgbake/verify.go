@@ -93,7 +93,11 @@ func (a *app) runVerify(cmd *cobra.Command, f verifyFlags) (err error) {
 	}
 	r := v.Begin()
 	ctx := cmd.Context()
-	defer func() { err = errors.Join(err, v.Close(ctx)) }()
+	defer func() {
+		if left := v.Close(ctx); left != nil {
+			err = left // more urgent than what was found
+		}
+	}()
 	checks := step.Step{Name: "checks", Run: func(ctx context.Context) error {
 		return v.Checks(ctx, r, func(one verify.Result) { step.Note(ctx, "%s: %s", one.Check, one.Verdict) })
 	}}
@@ -108,9 +112,11 @@ func (a *app) runVerify(cmd *cobra.Command, f verifyFlags) (err error) {
 		trials := step.Step{Name: "failover", Run: func(ctx context.Context) error {
 			return v.Failover(ctx, r, fault, f.patience, func(what string) { step.Note(ctx, "%s", what) })
 		}}
-		err = step.Run(ctx, a.ui, trials)
+		if err := step.Run(ctx, a.ui, trials); err != nil {
+			return err
+		}
 	}
-	return errors.Join(err, a.report(cmd, r, f.asJSON))
+	return a.report(cmd, r, f.asJSON)
 }
 
 // report prints what was seen, and writes it into files.
