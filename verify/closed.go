@@ -89,14 +89,33 @@ func (v *Verifier) request(ctx context.Context, d door, method, scheme, path, bo
 	return resp.StatusCode, err
 }
 
-func etcdClosed(ctx context.Context, v *Verifier, f *finding) {
-	var doors []door
-	for _, n := range v.Cluster.Nodes {
-		doors = append(doors, doorOf(n, v.Cluster.Ports.EtcdClient), doorOf(n, v.Cluster.Ports.EtcdPeer))
+// alive are the members that answer at all: the silence of a dead one's other ports proves nothing.
+func (v *Verifier) alive(ctx context.Context, f *finding) []door {
+	there := v.reached(ctx, v.members())
+	if missing := len(v.Cluster.Nodes) - len(there); missing > 0 {
+		f.skip("%d of %d members do not even answer at PostgreSQL's port: nothing can be told of them", missing, len(v.Cluster.Nodes))
 	}
-	open := v.reached(ctx, doors)
+	return there
+}
+
+// others are the same machines' doors of other ports.
+func others(doors []door, ports ...int) (all []door) {
+	for _, d := range doors {
+		for _, port := range ports {
+			all = append(all, doorOf(cluster.Node{Name: d.name, Address: d.at.Addr()}, port))
+		}
+	}
+	return all
+}
+
+func etcdClosed(ctx context.Context, v *Verifier, f *finding) {
+	there := v.alive(ctx, f)
+	if len(there) == 0 {
+		return
+	}
+	open := v.reached(ctx, others(there, v.Cluster.Ports.EtcdClient, v.Cluster.Ports.EtcdPeer))
 	if len(open) == 0 {
-		f.good("ports %d and %d of %s do not answer this host", v.Cluster.Ports.EtcdClient, v.Cluster.Ports.EtcdPeer, plural(len(v.Cluster.Nodes), "member"))
+		f.good("ports %d and %d of %s do not answer this host", v.Cluster.Ports.EtcdClient, v.Cluster.Ports.EtcdPeer, plural(len(there), "member"))
 	}
 	for _, d := range open {
 		if !v.isMachine() {
@@ -113,10 +132,11 @@ func etcdClosed(ctx context.Context, v *Verifier, f *finding) {
 }
 
 func patroniAPI(ctx context.Context, v *Verifier, f *finding) {
-	var doors []door
-	for _, n := range v.Cluster.Nodes {
-		doors = append(doors, doorOf(n, v.Cluster.Ports.Patroni))
+	there := v.alive(ctx, f)
+	if len(there) == 0 {
+		return
 	}
+	doors := others(there, v.Cluster.Ports.Patroni)
 	open := v.reached(ctx, doors)
 	if len(open) == 0 {
 		f.good("port %d of %s does not answer this host", v.Cluster.Ports.Patroni, plural(len(doors), "member"))
@@ -145,7 +165,7 @@ func patroniAPI(ctx context.Context, v *Verifier, f *finding) {
 			f.bad("%s takes a change of the configuration from anybody (%d): that is running programs on the members", d, status)
 		}
 	}
-	if len(open) == len(doors) && len(primaries) != 1 {
+	if len(open) == len(v.Cluster.Nodes) && len(primaries) != 1 {
 		f.bad("%d members say that they lead: %s", len(primaries), strings.Join(primaries, ", "))
 	} else if len(primaries) == 1 {
 		f.good("%s says that it leads", primaries[0])
@@ -163,6 +183,9 @@ func statistics(ctx context.Context, v *Verifier, f *finding) {
 		case v.reaches(ctx, d):
 		case v.isAdmin():
 			f.bad("%s does not answer this host, which is in admin_networks", d)
+			continue
+		case v.local.Load() == nil:
+			f.skip("%s does not answer, and nothing else does: whether it should answer this host cannot be told", d)
 			continue
 		default:
 			f.good("%s does not answer this host, which is not in admin_networks", d)
