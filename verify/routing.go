@@ -49,7 +49,16 @@ func (v *Verifier) look(ctx context.Context, silent func(door, error)) (primarie
 }
 
 func roles(ctx context.Context, v *Verifier, f *finding) {
-	primaries, replicas := v.look(ctx, func(d door, err error) { f.bad("%s does not let %s in: %s", d, v.login.user, why(err)) })
+	unknown := 0
+	primaries, replicas := v.look(ctx, func(d door, err error) {
+		f.bad("%s does not let %s in: %s", d, v.login.user, why(err))
+		if code(err) == "" {
+			unknown++
+		}
+	})
+	if unknown == len(v.Cluster.Nodes) {
+		f.bad("not one member answers this host: the firewalls let in %v (client_networks)", v.Cluster.ClientNetworks)
+	}
 	switch len(primaries) {
 	case 1:
 		f.good("%s is the primary", primaries[0].name)
