@@ -72,11 +72,11 @@ type page struct {
 	New []cluster.Node
 	// Patronictl is the command with its configuration.
 	Patronictl string
-	// Etcdctl is the command with the members and the certificates.
-	Etcdctl string
-	// Etcd is how many members may fail, and how many must be there.
+	// Etcdctl is the command with the members and the certificates, EtcdctlAlone with the first member only.
+	Etcdctl, EtcdctlAlone string
+	// MayFail is how many members may, and Majority how many must be there.
 	MayFail, Majority int
-	// Host and Port are where applications write, and read; Session is what a client must ask for, Reading to read.
+	// Write and Read are where applications do so, as libpq and JDBC want it.
 	Write, Read      string
 	URL, ReadURL     string
 	JDBC             string
@@ -95,7 +95,7 @@ func newPage(c *cluster.Cluster, o Options) *page {
 	p := &page{
 		Cluster: c, Options: o, All: c.Machines(), First: c.Nodes[0], Second: c.Nodes[min(1, n-1)], Last: c.Nodes[n-1],
 		Lone: n == 1, Grows: n == 3, Pair: len(c.Proxies) > 1, MayFail: (n - 1) / 2, Majority: n/2 + 1,
-		Patronictl: "patronictl -c /etc/patroni/config.yml", Etcdctl: etcdctl(c),
+		Patronictl: "patronictl -c /etc/patroni/config.yml", Etcdctl: etcdctl(c, c.Nodes), EtcdctlAlone: etcdctl(c, c.Nodes[:1]),
 		Clients: join(c.ClientNetworks), Admins: join(c.AdminNetworks), ClusterNetwork: c.Network.Masked().String(),
 		TTL: c.Timers().TTL, Release: c.Debian.Codename(), Data: c.DataDir(),
 		Synchronous: c.SynchronousMode() != "false", SynchronousNodes: c.SynchronousNodes(),
@@ -138,9 +138,9 @@ func (p *page) connections() {
 }
 
 // etcdctl is the command as root types it on a member: that machine's own certificate opens etcd.
-func etcdctl(c *cluster.Cluster) string {
+func etcdctl(c *cluster.Cluster, members []cluster.Node) string {
 	var endpoints []string
-	for _, n := range c.Nodes {
+	for _, n := range members {
 		endpoints = append(endpoints, "https://"+netip.AddrPortFrom(n.Address, uint16(c.Ports.EtcdClient)).String()) //nolint:gosec // validated 1..65535
 	}
 	const tls = "/etc/patroni/tls/"

@@ -18,12 +18,6 @@ func switchover(primary string) []string {
 // fault is how the primary is made to fail; nil when it is not to.
 func (a *app) fault(f verifyFlags, l *lab.Lab) (verify.Fault, error) {
 	hint := "\n      hint: " + a.self() + " verify --help"
-	ways := 0
-	for _, chosen := range []bool{f.inLab, f.hand, f.command != ""} {
-		if chosen {
-			ways++
-		}
-	}
 	switch {
 	case !f.failover && (f.hand || f.command != "" || f.interrupts):
 		return nil, specError{errors.New("verify: --by-hand, --fault-command and --i-know-that-it-interrupts go with --failover" + hint)}
@@ -31,7 +25,7 @@ func (a *app) fault(f verifyFlags, l *lab.Lab) (verify.Fault, error) {
 		return nil, nil //nolint:nilnil // nothing is to fail
 	case !f.interrupts:
 		return nil, specError{errors.New("verify: the failover tests stop all writes for some seconds, with a crash for up to a minute\n      hint: --i-know-that-it-interrupts, when that is agreed upon")}
-	case ways != 1:
+	case f.hand && f.command != "" || !f.hand && f.command == "" && !f.inLab:
 		return nil, specError{errors.New("verify: say how the primary is to fail: one of --lab, --by-hand and --fault-command" + hint)}
 	case f.hand:
 		return a.faultByHand, nil

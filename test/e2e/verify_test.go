@@ -94,9 +94,19 @@ func (l *lab) verifyStopped(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	l.eventually("the ledger", time.Minute, func() bool { return l.sql(schema) == "1" })
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // its exit code is looked at below
+		close(ended)
+	}()
+	l.eventually("the ledger", time.Minute, func() bool {
+		select {
+		case <-ended:
+			t.Fatalf("it has ended by itself: %s", talk.String())
+		default:
+		}
+		return l.sql(schema) == "1"
+	})
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
