@@ -73,7 +73,7 @@ func (v *Verifier) Failover(ctx context.Context, r *Report, fault Fault, patienc
 		return fmt.Errorf("begin the failover tests: %s", oneLine(err))
 	}
 	table := v.table("ledger")
-	if err := v.makeSchema(ctx, conn); err == nil {
+	if err = v.makeSchema(ctx, conn); err == nil {
 		_, err = conn.Exec(ctx, "CREATE TABLE "+table+" (n bigint PRIMARY KEY)")
 	}
 	hangUp(conn)

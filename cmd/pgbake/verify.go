@@ -152,7 +152,7 @@ func writeWhole(path string, write func(io.Writer) error) error {
 		return err
 	}
 	defer os.Remove(f.Name())                                                //nolint:errcheck // it has another name where all went well
-	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil { //nolint:gosec // no secret in it
+	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

@@ -128,18 +128,17 @@ func (p *play) direct(what, rest string) {
 	}
 }
 
-// lead lets a member lead, if it does not.
+// lead lets a member lead, if it does not. One that has only just come back may not yet.
 func (p *play) lead(member string) {
 	p.Helper()
-	now := p.healthy(2 * time.Minute).primary()
-	if now == member {
-		return
-	}
-	out, code := p.exec(now, "patronictl", "-c", "/etc/patroni/config.yml", "switchover", "--leader", now, "--candidate", member, "--force")
-	if code != 0 {
-		p.Fatal(out)
-	}
-	p.eventually(member+" to lead", time.Minute, func() bool { return p.healthy(time.Minute).primary() == member })
+	p.eventually(member+" to lead", 2*time.Minute, func() bool {
+		now := p.healthy(2 * time.Minute).primary()
+		if now != member {
+			said, _ := p.exec(now, "patronictl", "-c", "/etc/patroni/config.yml", "switchover", "--leader", now, "--candidate", member, "--force")
+			p.Log(said)
+		}
+		return now == member
+	})
 }
 
 // retried are commands that a person would give once more: what they ask for, or wait for, is on its way.
