@@ -92,10 +92,16 @@ func (l *Lab) Connect(ctx context.Context, to netip.AddrPort, in Login) (*pgx.Co
 	c.Host, c.Port, c.User, c.Password, c.Database = to.Addr().String(), to.Port(), in.User, in.Password, in.Database
 	c.TLSConfig = &tls.Config{RootCAs: roots, ServerName: to.Addr().String(), MinVersion: tls.VersionTLS12}
 	c.Fallbacks = nil
-	c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return dialIn(ctx, l.net.file(), network, addr)
-	}
+	c.DialFunc = l.Dial
 	return pgx.ConnectConfig(ctx, c)
+}
+
+// Dial connects to an address in the lab's network, a number, from the host's side of it.
+func (l *Lab) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if err := l.needNetwork(); err != nil {
+		return nil, err
+	}
+	return dialIn(ctx, l.net.file(), network, addr)
 }
 
 // FirstWrite returns when a row could be written where clients connect. The deadline is ctx's.

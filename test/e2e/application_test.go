@@ -113,17 +113,15 @@ func (l *lab) account(file string) account {
 // keptAll complains about acknowledged rows that are not in the table.
 func (l *lab) keptAll(a account) {
 	l.Helper()
-	there := map[string]bool{}
+	there := map[int]bool{}
 	for _, n := range strings.Fields(l.sql("SELECT n FROM ledger")) {
-		there[n] = true
-	}
-	lost := 0
-	for _, n := range a.acknowledged {
-		if !there[strconv.Itoa(n)] {
-			lost++
+		number, err := strconv.Atoi(n)
+		if err != nil {
+			l.Fatal(err)
 		}
+		there[number] = true
 	}
-	if lost > 0 {
+	if lost := len(a.Lost(there)); lost > 0 {
 		l.Errorf("%d of %d acknowledged rows are lost", lost, len(a.acknowledged))
 	}
 }

@@ -189,15 +189,18 @@ func (l *lab) member(n int) string {
 }
 
 type status struct {
-	Healthy bool `json:"healthy"`
-	Members []struct {
-		Name, Role, State string
-		Timeline          int
-	} `json:"members"`
+	Healthy bool     `json:"healthy"`
+	Members []member `json:"members"`
 	Proxies []struct {
 		Name  string
 		Holds bool `json:"holds_virtual_address"`
 	} `json:"proxies"`
+}
+
+type member struct {
+	Name, Role, State string
+	On                bool
+	Timeline          int
 }
 
 func (l *lab) status() (status, error) {

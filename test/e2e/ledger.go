@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pgbake/pgbake/verify"
 )
 
-// ledger writes rows through url, one transaction each, until it is killed or ten minutes are over, and puts a line into the file
-// for each that the server has acknowledged: its number and when, in Unix nanoseconds.
-// A row that was not acknowledged is not written again: its number is spent, whether it arrived or not.
+// ledger is the product's own (verify.Ledger) in a process of its own, which can be killed: it writes through url for at most
+// ten minutes, and puts a line into the file for each row that the server has acknowledged: its number and when, in Unix
+// nanoseconds.
 func ledger(url, file string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
@@ -25,45 +27,15 @@ func ledger(url, file string) error {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // a line that is lost counts as not acknowledged
-	var conn *pgx.Conn
-	defer func() {
-		if conn != nil {
-			_ = conn.Close(context.Background())
-		}
-	}()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for n := 1; ; n++ {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if conn == nil {
-			dial, cancel := context.WithTimeout(ctx, 3*time.Second)
-			conn, err = pgx.Connect(dial, url)
-			cancel()
-			if err != nil {
-				conn = nil
-				continue
-			}
-		}
-		write, cancel := context.WithTimeout(ctx, 5*time.Second)
-		_, err := conn.Exec(write, "INSERT INTO ledger VALUES ($1)", n)
-		cancel()
-		if err != nil {
-			_ = conn.Close(ctx)
-			conn = nil
-			continue
-		}
-		fmt.Fprintln(f, n, time.Now().UnixNano())
-	}
+	l := verify.Ledger{Table: "ledger", Connect: func(ctx context.Context) (*pgx.Conn, error) { return pgx.Connect(ctx, url) }}
+	l.Write(ctx, func(r verify.Row) { fmt.Fprintln(f, r.N, r.At.UnixNano()) })
+	return nil
 }
 
 // account is what a ledger's file says.
 type account struct {
+	verify.Account
 	acknowledged []int
-	times        []time.Time
 }
 
 func readLedger(file string) (account, error) {
@@ -83,25 +55,16 @@ func readLedger(file string) (account, error) {
 		if err != nil {
 			continue // the line that is being written
 		}
-		a.acknowledged, a.times = append(a.acknowledged, n), append(a.times, time.Unix(0, ns))
+		a.acknowledged, a.Account = append(a.acknowledged, n), append(a.Account, verify.Row{N: n, At: time.Unix(0, ns)})
 	}
 	return a, nil
 }
 
 // outage is the longest time between two acknowledged rows.
-func (a account) outage() (longest time.Duration) {
-	for i := 1; i < len(a.times); i++ {
-		longest = max(longest, a.times[i].Sub(a.times[i-1]))
-	}
+func (a account) outage() time.Duration {
+	longest, _ := a.Outage()
 	return longest
 }
 
 // after counts the rows acknowledged since t.
-func (a account) after(t time.Time) (n int) {
-	for _, at := range a.times {
-		if at.After(t) {
-			n++
-		}
-	}
-	return n
-}
+func (a account) after(t time.Time) int { return len(a.Since(t)) }

@@ -99,8 +99,8 @@ func (l *lab) holderPowerCut(t *testing.T) {
 	}
 	stop()
 	a := l.account(file)
-	for i := 1; i < len(a.times); i++ {
-		if gap := a.times[i].Sub(a.times[i-1]); a.times[i].After(back) && gap > time.Second {
+	for i := 1; i < len(a.Account); i++ {
+		if gap := a.Account[i].At.Sub(a.Account[i-1].At); a.Account[i].At.After(back) && gap > time.Second {
 			t.Errorf("no row for %.1f s while %s came back", gap.Seconds(), victim)
 		}
 	}
