@@ -57,7 +57,9 @@ type member struct {
 	Role     string `json:"role"`
 	Timeline int    `json:"timeline"`
 	Pending  bool   `json:"pending_restart"`
-	System   string `json:"database_system_identifier"`
+	// Paused tells that Patroni does nothing by itself.
+	Paused bool   `json:"pause"`
+	System string `json:"database_system_identifier"`
 	// Seen is when Patroni last spoke to etcd, in seconds of its clock.
 	Seen int64 `json:"dcs_last_seen"`
 	// Replication is who streams from it.
@@ -161,6 +163,11 @@ func (e *statusError) Error() string { return e.text }
 
 // ask returns the body of the answer; with a *statusError, too.
 func (a *api) ask(ctx context.Context, client *http.Client, method, url string, in any) ([]byte, error) {
+	return a.send(ctx, client, method, url, in, method == http.MethodPatch)
+}
+
+// send is ask that shows Patroni's password or not.
+func (a *api) send(ctx context.Context, client *http.Client, method, url string, in any, password bool) ([]byte, error) {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -176,7 +183,7 @@ func (a *api) ask(ctx context.Context, client *http.Client, method, url string, 
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if method == http.MethodPatch {
+	if password {
 		req.SetBasicAuth(restUser, a.rest)
 	}
 	resp, err := client.Do(req)

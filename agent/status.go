@@ -27,6 +27,11 @@ type Status struct {
 	Seed string `json:"seed,omitempty"`
 	// Certificates are what every machine that answers works with: whom it trusts, who has signed its own, when they end.
 	Certificates []cluster.Trust `json:"certificates,omitempty"`
+	// Maintenance is the one that was announced, Paused that Patroni does nothing by itself: each may be without the other.
+	Maintenance *Maintenance `json:"maintenance,omitempty"`
+	Paused      bool         `json:"paused,omitempty"`
+	// Task is what a machine does to the whole cluster at this moment; a proxy cannot know.
+	Task *Task `json:"task,omitempty"`
 	// Holds is the virtual address while it is on this proxy's card.
 	Holds string `json:"holds,omitempty"`
 }
@@ -51,6 +56,7 @@ type MemberStatus struct {
 	Waiting string `json:"waiting,omitempty"`
 	Error   string `json:"error,omitempty"`
 	confirm []string
+	paused  bool
 }
 
 // Status asks every member, each with a deadline, and never fails for one that does not answer. Where the seed is broken
@@ -99,6 +105,7 @@ func (a *Agent) Status(ctx context.Context) *Status {
 	}
 	s.judge(seed)
 	a.addJoining(ctx, api, seed, s)
+	s.addUpkeep(ctx, api, seed, doors)
 	for _, m := range s.Members {
 		s.Confirm = append(s.Confirm, m.confirm...)
 	}
@@ -165,6 +172,7 @@ func (a *api) status(ctx context.Context, n cluster.Node, askEtcd bool) MemberSt
 		return s
 	}
 	s.Role, s.State, s.Timeline, s.PendingRestart = m.Role, m.State, m.Timeline, m.Pending
+	s.paused = m.Paused
 	if m.leads() {
 		s.Role = "primary"
 		s.confirm, _ = a.confirming(ctx, n.Address) // no answer: nobody
