@@ -141,7 +141,6 @@ func (a *api) setPause(ctx context.Context, at netip.Addr, on bool) error {
 // announced is what a follower knows of the maintenance.
 type announced struct {
 	looked time.Time
-	ends   bool // it was over; Patroni is to be told until it works again
 	mu     sync.Mutex
 	now    *Maintenance
 }
@@ -158,10 +157,11 @@ func (n *announced) set(m *Maintenance) {
 	n.now = m
 }
 
-// endMaintenance looks whether the announced time is over, and then ends it. All members may do so at the same time.
+// endMaintenance looks whether the announced time is over, and then ends it: first the pause, then the announcement, so
+// that any member can go on where another was cut short. All may do so at the same time.
 func (f *follower) endMaintenance(ctx context.Context) {
 	u := &f.upkeep
-	if f.seed.Machine.Role != cluster.DB || time.Since(u.looked) < maintenanceLook {
+	if f.seed.Machine.Role != cluster.DB || u.announced() == nil && time.Since(u.looked) < maintenanceLook {
 		return
 	}
 	u.looked = time.Now()
@@ -171,29 +171,24 @@ func (f *follower) endMaintenance(ctx context.Context) {
 		return // once more in a moment
 	}
 	u.set(m)
-	switch {
-	case m != nil && time.Now().Before(m.Until):
-		u.ends = false
+	if m == nil || time.Now().Before(m.Until) {
 		return
-	case m != nil:
-		// Only as it was read: somebody may give it another end at this moment.
-		key := base64.StdEncoding.EncodeToString([]byte(f.api.maintenanceKey()))
-		err := f.api.txn(ctx, self,
-			map[string]any{"result": "EQUAL", "target": "MOD", "key": key, "mod_revision": since},
-			map[string]any{"request_delete_range": map[string]any{"key": key}})
-		if err != nil {
+	}
+	p, err := f.api.member(ctx, self)
+	switch {
+	case err != nil: // another member does it
+	case p.Paused:
+		if err := f.api.setPause(ctx, self, false); err != nil {
+			f.Say("end the maintenance: %v", err)
 			return
 		}
 		f.Say("the maintenance that %s began at %s is over", m.By, m.Since.UTC().Format("15:04 UTC"))
-		u.ends, u.looked = true, time.Time{} // the next look tells whether it is gone
-	case u.ends:
-		if p, err := f.api.member(ctx, self); err == nil && p.Paused {
-			if err := f.api.setPause(ctx, self, false); err != nil {
-				f.Say("end the maintenance: %v", err)
-			}
-			return
-		}
-		u.ends = false
+	default:
+		// Only as it was read: somebody may give it another end at this moment.
+		key := base64.StdEncoding.EncodeToString([]byte(f.api.maintenanceKey()))
+		_ = f.api.txn(ctx, self, // the next look tells whether it is gone
+			map[string]any{"result": "EQUAL", "target": "MOD", "key": key, "mod_revision": since},
+			map[string]any{"request_delete_range": map[string]any{"key": key}})
 	}
 }
 

@@ -45,7 +45,8 @@ type answer struct {
 	WAL struct {
 		Location int64 `json:"location"`
 		Received int64 `json:"received_location"`
-		Replayed int64 `json:"replayed_location"`
+		// Paused tells that its replay is.
+		Paused bool `json:"paused"`
 	} `json:"xlog"`
 }
 
