@@ -86,11 +86,17 @@ func (a *api) member(ctx context.Context, addr netip.Addr) (member, error) {
 
 // etcdHealthy tells whether the member at addr sees a quorum.
 func (a *api) etcdHealthy(ctx context.Context, addr netip.Addr) bool {
+	quorum, _ := a.etcdHealth(ctx, addr)
+	return quorum
+}
+
+// etcdHealth tells also whether it answers at all.
+func (a *api) etcdHealth(ctx context.Context, addr netip.Addr) (quorum, runs bool) {
 	var h struct {
 		Health string `json:"health"`
 	}
 	err := a.do(ctx, http.MethodGet, fmt.Sprintf("https://%s/health", hostPort(addr, a.c.Ports.EtcdClient)), nil, &h)
-	return err == nil && h.Health == "true"
+	return err == nil && h.Health == "true", err == nil
 }
 
 // patroniAnswers tells whether Patroni runs at addr, whatever PostgreSQL does.

@@ -18,7 +18,7 @@ func (w *work) examineCluster(ctx context.Context, l *doctor.Look) {
 	_, noPrimary := s.primary()
 	for _, m := range s.members {
 		d := doctor.Member{
-			Name: m.name, Asked: l.DB, Etcd: m.etcd && l.DB, Leads: m.leads() && m.err == nil, Runs: m.runs() && m.err == nil,
+			Name: m.name, Asked: l.DB, Etcd: m.etcd, EtcdRuns: m.etcdRuns, Leads: m.leads() && m.err == nil, Runs: m.runs() && m.err == nil,
 			State: m.State, Timeline: m.Timeline, System: m.System, Pending: m.Pending,
 		}
 		switch {

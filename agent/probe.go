@@ -94,10 +94,26 @@ func (p *probe) end() (pause time.Duration, measured bool) {
 }
 
 // trouble is why the last write was not acknowledged.
-func (p *probe) trouble() error {
+func (p *probe) trouble() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.last
+	if p.last == nil {
+		return "it is on its way"
+	}
+	return short(p.last)
+}
+
+// awaitWrite waits until a write is acknowledged after t, unless none ever was: then nothing can be said.
+func (w *work) awaitWrite(ctx context.Context, p *probe, t time.Time) error {
+	if !p.since(time.Time{}) {
+		return nil
+	}
+	return w.until(ctx, "a write", time.Minute, func(context.Context) string {
+		if p.since(t) {
+			return ""
+		}
+		return p.trouble()
+	})
 }
 
 // checkpoint begins a checkpoint on members and waits for its end, so that what comes has little left to write. It is
@@ -110,7 +126,7 @@ func (w *work) checkpoint(ctx context.Context, members ...surveyed) {
 		wg.Go(func() {
 			began := time.Now()
 			if _, err := w.sql(ctx, "any", "CHECKPOINT", m.at); err != nil {
-				w.Say("no checkpoint on %s, the pause may be longer for it: %v", m.name, err)
+				w.Say("no checkpoint on %s, the pause may be longer for it: %s", m.name, short(err))
 				return
 			}
 			w.Say("checkpoint on %s: %.1f s", m.name, time.Since(began).Seconds())

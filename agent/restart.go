@@ -148,16 +148,8 @@ func (w *work) restartOne(ctx context.Context, s survey, t turn, patience time.D
 		if err := w.restarted(ctx, m); err != nil {
 			return "", err
 		}
-		back := time.Now()
-		if p.since(time.Time{}) {
-			if err := w.until(ctx, "a write", time.Minute, func(context.Context) string {
-				if p.since(back) {
-					return ""
-				}
-				return fmt.Sprint(p.trouble())
-			}); err != nil {
-				return "", err
-			}
+		if err := w.awaitWrite(ctx, p, time.Now()); err != nil {
+			return "", err
 		}
 		text := fmt.Sprintf("%s: restarted in place in %.1f s", t.name, time.Since(began).Seconds())
 		if pause, measured := p.end(); measured {

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/run"
 )
 
 // survey is the cluster at one moment: every member answers for itself, and etcd's word on who may take over without
@@ -27,8 +30,8 @@ type surveyed struct {
 	at   netip.Addr
 	// err is why its Patroni did not answer.
 	err error
-	// etcd tells that its etcd sees a quorum.
-	etcd bool
+	// etcd tells that its etcd sees a quorum, etcdRuns that it answers at all.
+	etcd, etcdRuns bool
 	answer
 }
 
@@ -71,7 +74,9 @@ func (w *work) survey(ctx context.Context) survey {
 		m := &s.members[i]
 		m.name, m.at = n.Name, n.Address
 		wg.Go(func() { m.err = w.api.do(ctx, http.MethodGet, w.api.patroni(n.Address, "/patroni"), nil, &m.answer) })
-		wg.Go(func() { m.etcd = w.api.etcdHealthy(ctx, n.Address) })
+		if w.seed.Machine.Role == cluster.DB { // the others have no certificate for it
+			wg.Go(func() { m.etcd, m.etcdRuns = w.api.etcdHealth(ctx, n.Address) })
+		}
 	}
 	wg.Wait()
 	if p, why := s.primary(); why == "" {
@@ -169,8 +174,12 @@ func list(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// short is an error without the address that everybody knows, on one line.
+// short is an error's cause on one line: of a program that failed the last that it said.
 func short(err error) string {
+	var failed *run.Error
+	if errors.As(err, &failed) && failed.Tail != "" {
+		return strings.TrimSpace(failed.Tail[strings.LastIndexByte(failed.Tail, '\n')+1:])
+	}
 	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
 		err = next
 	}

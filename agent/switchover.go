@@ -148,10 +148,10 @@ func (w *work) awaitProbe(ctx context.Context, p *probe) {
 		if p.since(time.Time{}) {
 			return ""
 		}
-		return fmt.Sprint(p.trouble())
+		return p.trouble()
 	})
 	if err != nil && ctx.Err() == nil {
-		w.Say("the pause is not measured: %v", p.trouble())
+		w.Say("the pause is not measured: %s", p.trouble())
 	}
 }
 
@@ -176,15 +176,8 @@ func (w *work) arrive(ctx context.Context, old, c surveyed, p *probe) (Moved, er
 		return m, fmt.Errorf("%w\n      hint: `pgha doctor` looks for what is wrong; the reason is in `journalctl -u patroni` of %s and of %s", err, old.name, c.name)
 	}
 	m.Timeline = 0
-	if p.since(time.Time{}) {
-		if err := w.until(ctx, "a write to "+c.name, time.Minute, func(context.Context) string {
-			if p.since(given) {
-				return ""
-			}
-			return fmt.Sprint(p.trouble())
-		}); err != nil {
-			return m, fmt.Errorf("%s leads, and takes no write: %w", c.name, err)
-		}
+	if err := w.awaitWrite(ctx, p, given); err != nil {
+		return m, fmt.Errorf("%s leads, and takes no write: %w\n      hint: pgha doctor", c.name, err)
 	}
 	m.Pause, _ = p.end()
 	if s, err = w.awaitWhole(ctx, wholeTime); err != nil {

@@ -22,23 +22,33 @@ func etcd(l *Look) (found []Finding) {
 	if l.Cluster == nil {
 		return nil
 	}
-	var sick []string
+	var sick, dead []string
 	asked := 0
 	for _, m := range l.Cluster.Members {
-		if m.Asked {
-			asked++
-			if !m.Etcd {
-				sick = append(sick, m.Name)
-			}
+		if !m.Asked {
+			continue
+		}
+		asked++
+		if !m.Etcd {
+			sick = append(sick, m.Name)
+		}
+		if !m.Etcd && !m.EtcdRuns {
+			dead = append(dead, m.Name)
 		}
 	}
 	if len(sick) > 0 {
-		f := Finding{What: "etcd has no answer with a quorum from " + strings.Join(sick, ", "), Why: fmt.Sprintf("it does not run there, or does not reach the others; etcd as a whole works on with %d of %d", asked-len(sick), asked)}
-		if len(sick)*2 >= asked {
-			f.What = "etcd has no quorum: no answer from " + strings.Join(sick, ", ")
-			f.Why = "fewer than half of its members are in touch: Patroni keeps the primary that there is at best, and replaces none"
+		f := Finding{What: "etcd sees no quorum on " + strings.Join(sick, ", "), Why: fmt.Sprintf("it runs there, and does not reach the others; etcd as a whole works on with %d of %d", asked-len(sick), asked)}
+		if len(dead) > 0 {
+			f.What, f.Why = "etcd does not answer on "+strings.Join(dead, ", "), fmt.Sprintf("it does not run there, or the machine is off; etcd as a whole works on with %d of %d", asked-len(sick), asked)
 		}
-		for _, name := range sick {
+		if len(sick)*2 >= asked {
+			f.What += ", and has no quorum"
+			f.Why = "no more than half of its members are in touch: at best Patroni keeps the primary that there is, and it replaces none"
+		}
+		if len(dead) == 0 {
+			dead = sick
+		}
+		for _, name := range dead {
 			f.Mend = append(f.Mend, l.on(name, "systemctl restart etcd"))
 		}
 		found = append(found, f)
@@ -119,7 +129,7 @@ func leader(l *Look) []Finding {
 		}
 		for _, name := range lead {
 			if name != c.Holder {
-				f.Mend = append(f.Mend, l.on(name, "systemctl stop patroni"))
+				f.Mend = append(f.Mend, l.on(name, "systemctl stop patroni"), "pgha reinit "+name+"    # started again, and once somebody has looked at what only it has")
 			}
 		}
 		if c.Holder == "" {
@@ -199,6 +209,9 @@ func synchronous(l *Look) []Finding {
 	c := l.Cluster
 	if c == nil || len(c.Confirm) >= c.ConfirmWant || !slices.ContainsFunc(c.Members, func(m Member) bool { return m.Leads && m.Runs }) {
 		return nil
+	}
+	if len(c.Confirm) > 0 && len(replicas(l)) > 0 {
+		return nil // it is that one
 	}
 	f := Finding{What: fmt.Sprintf("%d of %d replicas may take over without loss", len(c.Confirm), c.ConfirmWant), Why: "one more machine that is lost and nobody can take over", Mend: []string{"pgha status    # what is named above comes first; Patroni counts a replica that streams within seconds"}}
 	if len(c.Confirm) == 0 {

@@ -182,13 +182,13 @@ type Member struct {
 	Name string
 	// Silent is why its Patroni does not answer.
 	Silent string
-	// Etcd tells that its etcd sees a quorum; Asked that it could be asked.
-	Etcd, Asked bool
-	Leads, Runs bool
-	State       string
-	Timeline    int
-	System      string
-	Pending     bool
+	// Etcd tells that its etcd sees a quorum, EtcdRuns that it answers at all; Asked that it could be asked.
+	Etcd, EtcdRuns, Asked bool
+	Leads, Runs           bool
+	State                 string
+	Timeline              int
+	System                string
+	Pending               bool
 	// Streams is why it does not follow the primary; empty when it does, or leads.
 	Streams string
 	Lag     int64

@@ -19,6 +19,11 @@ func seed(l *Look) []Finding {
 	if hint != "" {
 		mend = []string{hint, "pgha apply"}
 	}
+	for _, m := range l.Open {
+		if strings.Contains(l.Seed, m.Path) {
+			mend = append(shut(m), "pgha apply")
+		}
+	}
 	return []Finding{{What: "this machine cannot be what it was told: " + what, Why: "pgha changes nothing before that is mended; what runs goes on", Mend: mend}}
 }
 
@@ -73,13 +78,20 @@ func disk(l *Look) (found []Finding) {
 
 func secrets(l *Look) (found []Finding) {
 	for _, m := range l.Open {
-		found = append(found, Finding{
-			What: fmt.Sprintf("%s has the mode %s", m.Path, m.Mode),
-			Why:  "others may read a secret of the cluster there; who has read it, nobody knows",
-			Mend: []string{"chown root:root " + m.Path, "chmod " + m.Want + " " + m.Path},
-		})
+		if !strings.Contains(l.Seed, m.Path) { // else the seed's check has said it
+			found = append(found, Finding{
+				What: fmt.Sprintf("%s has the mode %s", m.Path, m.Mode),
+				Why:  "others may read a secret of the cluster there; who has read it, nobody knows",
+				Mend: shut(m),
+			})
+		}
 	}
 	return found
+}
+
+// shut takes a secret from everybody but root.
+func shut(m Mode) []string {
+	return []string{"chown root:root " + m.Path, "chmod " + m.Want + " " + m.Path}
 }
 
 func files(l *Look) (found []Finding) {
@@ -128,12 +140,12 @@ func units(l *Look) (found []Finding) {
 		case !u.Wanted || u.Active == "active" || u.Active == "reloading":
 		case u.Active == "activating":
 			if l.Apply.Waiting == "" { // else apply says why
-				found = append(found, Finding{What: u.Name + " is still starting", Why: "it is not ready; the reason is in: journalctl -b -n 30 -u " + short, Mend: []string{"journalctl -b -n 30 -u " + short}})
+				found = append(found, Finding{What: u.Name + " is starting, or starts over and over", Why: "the reason is in: journalctl -b -n 30 -u " + short, Mend: []string{"systemctl restart " + short}})
 			}
 		case !l.Configured:
 			found = append(found, Finding{What: u.Name + " does not run", Why: "no pgha apply has come so far that it may", Mend: []string{"pgha apply"}})
 		default:
-			found = append(found, Finding{What: u.Name + " does not run", Why: "somebody stopped it: by itself it comes back", Mend: []string{"systemctl start " + short}})
+			found = append(found, Finding{What: u.Name + " does not run", Why: "somebody stopped it", Mend: []string{"systemctl start " + short}})
 		}
 		if u.Wanted && u.Restart != "" && u.Restart != "always" && u.Load == "loaded" {
 			found = append(found, Finding{
@@ -179,7 +191,8 @@ func apply(l *Look) []Finding {
 }
 
 func firewall(l *Look) []Finding {
-	if !l.Unfiltered || !l.Configured {
+	running := slices.ContainsFunc(l.Units, func(u Unit) bool { return u.Name == "pgha-firewall.service" && u.Active == "active" })
+	if !l.Unfiltered || !running { // one that does not run is named already
 		return nil
 	}
 	return []Finding{{What: "the machine's packet filter is not loaded", Why: "every port is open to everybody; somebody flushed nftables", Mend: []string{"systemctl restart pgha-firewall"}}}
