@@ -33,15 +33,20 @@ const (
 func (a *Agent) Examine(ctx context.Context) *doctor.Look {
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
-	l := &doctor.Look{Now: time.Now(), Configured: exists(filepath.Join(a.Root, gate))}
+	l := &doctor.Look{Configured: exists(filepath.Join(a.Root, gate))}
 	l.Name, _ = machineName(a.Root) // without it the seed is broken, which is said
 	w, err := a.prepare()
-	if err != nil {
+	removed, readErr := os.ReadFile(filepath.Join(a.Root, removedFile))
+	switch {
+	case readErr == nil: // nothing of the cluster is to be started here
+		l.Seed = strings.TrimSpace(string(removed))
+		w = &work{Agent: a}
+	case err != nil:
 		l.Seed = err.Error()
 		l.DB, l.Proxy = exists(filepath.Join(a.Root, "/usr/bin/patroni")), exists(filepath.Join(a.Root, "/usr/sbin/haproxy"))
 		w = &work{Agent: a}
-	} else {
-		l.Name, l.Scope, l.Version = w.seed.Machine.Name, w.seed.Cluster.Scope, w.seed.Cluster.Postgres.Version
+	default:
+		l.Name = w.seed.Machine.Name
 		l.DB, l.Proxy = w.seed.Machine.Role == cluster.DB, w.seed.Machine.Role == cluster.Proxy
 	}
 	if s, ok := ReadState(a.Root); ok && s.Step != "done" {
@@ -61,7 +66,7 @@ func (a *Agent) Examine(ctx context.Context) *doctor.Look {
 			ctx, cancel := context.WithTimeout(ctx, questionTime)
 			defer cancel()
 			// Each fills fields of its own, in a look of its own: one that comes too late is not waited for.
-			mine := doctor.Look{Now: l.Now, Name: l.Name, DB: l.DB, Proxy: l.Proxy, Version: l.Version, Configured: l.Configured, Apply: l.Apply}
+			mine := doctor.Look{Name: l.Name, DB: l.DB, Proxy: l.Proxy, Configured: l.Configured, Apply: l.Apply}
 			ask(ctx, &mine)
 			mu.Lock()
 			defer mu.Unlock()
@@ -242,7 +247,7 @@ func (w *work) examineStray(_ context.Context, l *doctor.Look) {
 const localSQL = `SELECT json_build_object(
  'leads', NOT pg_is_in_recovery(),
  'limit', (SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
- 'slots', (SELECT coalesce(json_agg(json_build_object('name', slot_name, 'type', slot_type, 'active', active, 'status', coalesce(wal_status, 'lost'),
+ 'slots', (SELECT coalesce(json_agg(json_build_object('name', slot_name, 'active', active, 'status', coalesce(wal_status, 'lost'),
     'retained', coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint)), '[]')
     FROM pg_replication_slots WHERE restart_lsn IS NOT NULL OR wal_status = 'lost'),
  'hba', current_setting('hba_file'),

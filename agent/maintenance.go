@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -58,8 +57,11 @@ func (a *Agent) BeginMaintenance(ctx context.Context, long time.Duration, why st
 	if err != nil {
 		return nil, err
 	}
-	if t, err := w.api.task(ctx, at); err != nil || t != nil {
-		return nil, errors.Join(err, fmt.Errorf("maintenance: in a pause this could not end: %s\n      hint: wait for it", t))
+	switch t, err := w.api.task(ctx, at); {
+	case err != nil:
+		return nil, err
+	case t != nil:
+		return nil, fmt.Errorf("maintenance: in a pause this could not end: %s\n      hint: wait for it", t)
 	}
 	now := time.Now()
 	m := &Maintenance{By: w.seed.Machine.Name, Why: why, Since: now, Until: now.Add(long)}

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -135,7 +136,7 @@ func (w *work) awaitCandidate(ctx context.Context, to string, patience time.Dura
 	})
 	switch {
 	case no != "":
-		err = fmt.Errorf("%s", no)
+		err = errors.New(no)
 	case err != nil:
 		err = fmt.Errorf("%w\n      hint: nothing was changed; `pgha doctor` looks for what is wrong, --timeout waits longer", err)
 	}
@@ -166,7 +167,6 @@ func (w *work) arrive(ctx context.Context, old, c surveyed, p *probe) (Moved, er
 		if why == "" && now.name != c.name {
 			why = now.name + " leads"
 		}
-		m.Timeline = now.Timeline
 		return why
 	})
 	if now, why := s.primary(); err != nil && why == "" {
@@ -175,7 +175,6 @@ func (w *work) arrive(ctx context.Context, old, c surveyed, p *probe) (Moved, er
 	if err != nil {
 		return m, fmt.Errorf("%w\n      hint: `pgha doctor` looks for what is wrong; the reason is in `journalctl -u patroni` of %s and of %s", err, old.name, c.name)
 	}
-	m.Timeline = 0
 	if err := w.awaitWrite(ctx, p, given); err != nil {
 		return m, fmt.Errorf("%s leads, and takes no write: %w\n      hint: pgha doctor", c.name, err)
 	}

@@ -51,21 +51,21 @@ func (w *work) alone(ctx context.Context, what string, do func(context.Context) 
 	if err != nil {
 		return err
 	}
-	ctx, lost := context.WithCancelCause(ctx)
-	defer lost(nil)
-	kept := make(chan struct{})
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	lost := make(chan error, 1)
 	go func() {
-		defer close(kept)
-		if err := w.keepTask(ctx, lease); err != nil {
-			lost(err)
+		err := w.keepTask(ctx, lease)
+		if err != nil {
+			end(err)
 		}
+		lost <- err
 	}()
 	err = do(ctx)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause
+	end(nil)
+	if cause := <-lost; err != nil && cause != nil {
+		err = fmt.Errorf("%w\n      it was ended: %w", trimHint(err), cause)
 	}
-	lost(nil)
-	<-kept
 	give, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if at, none := w.etcd(give); none == nil {

@@ -370,6 +370,9 @@ func (w *work) upgradeProxy(ctx context.Context, u Upgrade, told func(string)) e
 	if err != nil {
 		return err
 	}
+	if slices.ContainsFunc(plan, func(p planned) bool { return p.name == "haproxy" }) {
+		w.Say("HAProxy is restarted: sessions through this proxy end, and their clients connect anew")
+	}
 	if err := w.install(ctx, u, plan); err != nil {
 		return err
 	}

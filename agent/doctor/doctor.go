@@ -68,13 +68,9 @@ func Judge(l *Look) []Finding {
 
 // Look is what was seen. What could not be asked is empty, or has its reason beside it.
 type Look struct {
-	Now time.Time
 	// Name is the machine's; DB and Proxy what it is for, by its seed or, without one, by what is installed.
 	Name      string
 	DB, Proxy bool
-	Scope     string
-	// Version is PostgreSQL's major version.
-	Version int
 
 	// Seed is why the seed cannot be used, with a hint; empty when it can.
 	Seed string
@@ -233,7 +229,6 @@ type Database struct {
 // Slot is a replication slot.
 type Slot struct {
 	Name   string `json:"name"`
-	Type   string `json:"type"`
 	Active bool   `json:"active"`
 	// Status is pg_replication_slots.wal_status.
 	Status string `json:"status"`

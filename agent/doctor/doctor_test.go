@@ -98,7 +98,7 @@ func healthy() *Look {
 		return Unit{Name: name, Load: "loaded", Active: "active", Result: "success", Wanted: true, Restart: "always"}
 	}
 	return &Look{
-		Name: "db1", DB: true, Scope: "shop", Version: 17, Configured: true,
+		Name: "db1", DB: true, Configured: true,
 		Units:    []Unit{unit("etcd.service"), unit("patroni.service")},
 		Disks:    []Disk{{Path: "/", Used: 40, Inodes: 10, Free: 50 << 30}},
 		Cluster:  &Cluster{Members: []Member{member("db1"), db2, member("db3")}, Holder: "db2", Confirm: []string{"db1", "db3"}, ConfirmWant: 2},

@@ -15,9 +15,12 @@ func seed(l *Look) []Finding {
 		return nil
 	}
 	what, hint, _ := strings.Cut(l.Seed, "\n      hint: ")
-	mend := []string{"pgha apply"}
-	if hint != "" {
-		mend = []string{hint, "pgha apply"}
+	mend := []string{"pgha apply    # once that is put right"}
+	switch {
+	case hint != "":
+		mend = []string{hint}
+	case strings.Contains(what, "/etc/pgha/cluster.yaml:"):
+		mend = []string{"editor /etc/pgha/cluster.yaml", "pgha apply"}
 	}
 	for _, m := range l.Open {
 		if strings.Contains(l.Seed, m.Path) {
