@@ -32,7 +32,7 @@ func (w *work) examineCluster(ctx context.Context, l *doctor.Look) {
 	}
 	l.Cluster = c
 	if l.Proxy {
-		up, err := serversUp(ctx, haproxySocket, readWrite)
+		up, err := writersGoTo(ctx)
 		if l.Serves = up; err != nil {
 			l.HAProxy = err.Error()
 		}

@@ -377,7 +377,7 @@ func (w *work) upgradeProxy(ctx context.Context, u Upgrade, told func(string)) e
 		return err
 	}
 	err = w.until(ctx, "HAProxy to lead writers to the primary", time.Minute, func(ctx context.Context) string {
-		up, err := serversUp(ctx, haproxySocket, readWrite)
+		up, err := writersGoTo(ctx)
 		switch {
 		case err != nil:
 			return "it does not answer: " + short(err)

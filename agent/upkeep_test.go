@@ -168,7 +168,7 @@ func TestTheOrderOfARollingRestart(t *testing.T) {
 				again(s, n)
 				i := index(s, n.name)
 				p, _ := s.primary()
-				s.members[i].Pending = !(n.how == restartInPlace || !p.Pending)
+				s.members[i].Pending = n.how != restartInPlace && p.Pending
 			}, []string{"db2 replica", "db3 replica", "db1 switchover", "db2 in place", "db1 replica", "db3 replica"},
 		},
 		{"what never comes true", three(func(s *survey) { s.members[1].Pending = true }), pending, false, again, []string{"db2 replica", "db2 replica"}},

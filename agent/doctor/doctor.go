@@ -25,7 +25,7 @@ type Check struct {
 	judge func(*Look) []Finding
 }
 
-// THE TABLE: every check, in the order in which one would mend what they find: what is above may be the cause of what
+// Checks is THE TABLE: every check, in the order in which one would mend what they find: what is above may be the cause of what
 // is below. A check says nothing of what could not be seen; that it could not be seen is a finding of its own.
 var Checks = []Check{
 	{"seed", "what the machine was told: cluster.yaml, its name, its secrets and certificates", seed},

@@ -158,6 +158,11 @@ func (l *lab) replicaAway() {
 		out, code := l.exec(primary, "pgha", "doctor")
 		return code == 3 && strings.Contains(out, "the slot "+away+" keeps ") && strings.Contains(out, "mend: on "+away+": systemctl restart patroni")
 	})
+	// One thing at a time, also where that one waits; ended, it leaves nothing behind.
+	l.says(primary, 0, "pgha switchover --timeout 1m --to "+away+" >/run/switchover 2>&1 & p=$!; "+
+		"timeout 30 sh -c 'until pgha status | grep -q \": switchover, since\"; do sleep 0.2; done'; "+
+		"pgha reinit "+away+" && exit 9; kill $p; wait $p && exit 9; cat /run/switchover; ! pgha status | grep ': switchover, since'",
+		"this is at work: "+primary+": switchover, since ")
 	l.says(primary, 1, "pgha switchover --timeout 3s --to "+away, "nothing was changed")
 	l.says(primary, 1, "pgha restart --timeout 3s", "nothing was begun")
 	l.eventually("the other replica to be the last", 20*time.Second, func() bool {
