@@ -15,6 +15,9 @@ import (
 func (w *work) examineCluster(ctx context.Context, l *doctor.Look) {
 	s := w.survey(ctx)
 	c := &doctor.Cluster{Confirm: s.confirm, ConfirmWant: s.confirmWant, Paused: s.paused()}
+	if s.unconfirmed != nil {
+		c.ConfirmWant = 0 // nothing is known
+	}
 	_, noPrimary := s.primary()
 	for _, m := range s.members {
 		d := doctor.Member{

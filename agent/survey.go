@@ -19,8 +19,10 @@ import (
 // loss comes from the primary.
 type survey struct {
 	members []surveyed // in the specification's order
-	// confirm names the replicas that may take over without loss; confirmWant is how many there should be.
+	// confirm names the replicas that may take over without loss, unless unconfirmed says why the primary does not tell;
+	// confirmWant is how many there should be.
 	confirm     []string
+	unconfirmed error
 	confirmWant int
 }
 
@@ -80,7 +82,7 @@ func (w *work) survey(ctx context.Context) survey {
 	}
 	wg.Wait()
 	if p, why := s.primary(); why == "" {
-		s.confirm, _ = w.api.confirming(ctx, p.at) // no answer: nobody
+		s.confirm, s.unconfirmed = w.api.confirming(ctx, p.at)
 	}
 	return s
 }
@@ -156,6 +158,9 @@ func (s survey) sick() string {
 			return fmt.Sprintf("etcd of %s sees no quorum", m.name)
 		}
 	}
+	if s.unconfirmed != nil {
+		return "the primary does not say who may take over: " + short(s.unconfirmed)
+	}
 	if len(s.confirm) < s.confirmWant {
 		return fmt.Sprintf("only %s of the replicas may take over without loss", list(s.confirm))
 	}
@@ -222,13 +227,18 @@ func (a *Agent) until(ctx context.Context, what string, patience time.Duration, 
 // checkpoint before it streams.
 const wholeTime = 5 * time.Minute
 
-// awaitWhole waits until nothing is wrong with the cluster, and hurries Patroni with what it does only when its loop
-// comes round: give a replica its slot, and count it.
-func (w *work) awaitWhole(ctx context.Context, patience time.Duration) (s survey, err error) {
+// awaitWhole waits until nothing is wrong with the cluster.
+func (w *work) awaitWhole(ctx context.Context, patience time.Duration) (survey, error) {
+	return w.awaitSurvey(ctx, "a healthy cluster", patience, survey.sick)
+}
+
+// awaitSurvey waits until the cluster is as it should be, and hurries Patroni with what it does only when its loop comes
+// round: give a replica its slot, and count it.
+func (w *work) awaitSurvey(ctx context.Context, what string, patience time.Duration, sick func(survey) string) (s survey, err error) {
 	var woken time.Time
-	err = w.until(ctx, "a healthy cluster", patience, func(ctx context.Context) string {
+	err = w.until(ctx, what, patience, func(ctx context.Context) string {
 		s = w.survey(ctx)
-		why := s.sick()
+		why := sick(s)
 		if p, none := s.primary(); why != "" && none == "" && time.Since(woken) > 2*time.Second {
 			woken = time.Now()
 			_ = w.api.wake(ctx, p.at) // the next look tells whether it helped

@@ -179,8 +179,17 @@ func (w *work) arrive(ctx context.Context, old, c surveyed, p *probe) (Moved, er
 		return m, fmt.Errorf("%s leads, and takes no write: %w\n      hint: pgha doctor", c.name, err)
 	}
 	m.Pause, _ = p.end()
-	if s, err = w.awaitWhole(ctx, wholeTime); err != nil {
-		return m, fmt.Errorf("%s leads and takes writes, but the cluster is not whole: %w\n      hint: pgha doctor", c.name, err)
+	// What was wrong before is none of this.
+	s, err = w.awaitSurvey(ctx, old.name+" as a replica", wholeTime, func(s survey) string {
+		m, _ := s.member(old.name)
+		why := s.streams(m)
+		if why == "" && s.confirmWant > 0 && len(s.confirm) == 0 {
+			why = "no replica may take over without loss"
+		}
+		return why
+	})
+	if err != nil {
+		return m, fmt.Errorf("%s leads and takes writes, and the cluster is not whole: %w\n      hint: pgha doctor", c.name, err)
 	}
 	now, _ := s.primary()
 	m.Timeline = now.Timeline
