@@ -57,7 +57,9 @@ type member struct {
 	Role     string `json:"role"`
 	Timeline int    `json:"timeline"`
 	Pending  bool   `json:"pending_restart"`
-	System   string `json:"database_system_identifier"`
+	// Paused tells that Patroni does nothing by itself.
+	Paused bool   `json:"pause"`
+	System string `json:"database_system_identifier"`
 	// Seen is when Patroni last spoke to etcd, in seconds of its clock.
 	Seen int64 `json:"dcs_last_seen"`
 	// Replication is who streams from it.
@@ -87,11 +89,17 @@ func (a *api) member(ctx context.Context, addr netip.Addr) (member, error) {
 
 // etcdHealthy tells whether the member at addr sees a quorum.
 func (a *api) etcdHealthy(ctx context.Context, addr netip.Addr) bool {
+	quorum, _ := a.etcdHealth(ctx, addr)
+	return quorum
+}
+
+// etcdHealth tells also whether it answers at all.
+func (a *api) etcdHealth(ctx context.Context, addr netip.Addr) (quorum, runs bool) {
 	var h struct {
 		Health string `json:"health"`
 	}
 	err := a.do(ctx, http.MethodGet, fmt.Sprintf("https://%s/health", hostPort(addr, a.c.Ports.EtcdClient)), nil, &h)
-	return err == nil && h.Health == "true"
+	return err == nil && h.Health == "true", err == nil
 }
 
 // patroniAnswers tells whether Patroni runs at addr, whatever PostgreSQL does.
@@ -164,6 +172,11 @@ func (e *statusError) Error() string { return e.text }
 
 // ask returns the body of the answer; with a *statusError, too.
 func (a *api) ask(ctx context.Context, client *http.Client, method, url string, in any) ([]byte, error) {
+	return a.send(ctx, client, method, url, in, method == http.MethodPatch)
+}
+
+// send is ask that shows Patroni's password or not.
+func (a *api) send(ctx context.Context, client *http.Client, method, url string, in any, password bool) ([]byte, error) {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -179,7 +192,7 @@ func (a *api) ask(ctx context.Context, client *http.Client, method, url string, 
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if method == http.MethodPatch {
+	if password {
 		req.SetBasicAuth(restUser, a.rest)
 	}
 	resp, err := client.Do(req)

@@ -41,6 +41,8 @@ type doorState struct {
 	Refused string `json:"refused,omitempty"`
 	// Trust is what its certificates are worth, once its services were told of them.
 	Trust *cluster.Trust `json:"certificates,omitempty"`
+	// Maintenance is the one that the cluster is in, for proxies, which cannot ask etcd.
+	Maintenance *Maintenance `json:"maintenance,omitempty"`
 }
 
 // serve opens the door until ctx ends.
@@ -110,7 +112,7 @@ func (f *follower) serve(ctx context.Context) error {
 
 func (f *follower) state() doorState {
 	g, err := readGeneration(f.Root)
-	s := doorState{Machine: f.seed.Machine.Name, Number: g.Number, Refused: f.refused()}
+	s := doorState{Machine: f.seed.Machine.Name, Number: g.Number, Refused: f.refused(), Maintenance: f.upkeep.announced()}
 	if err != nil {
 		s.Refused = err.Error()
 	}

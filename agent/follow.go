@@ -37,6 +37,8 @@ type follower struct {
 	mu  sync.Mutex // one generation is taken at a time
 	why string     // a newer one was not taken
 	now chan struct{}
+
+	upkeep announced
 }
 
 // Follow serves and looks until ctx ends.
@@ -76,6 +78,7 @@ func (a *Agent) Follow(ctx context.Context) error {
 		case <-f.now:
 		}
 		f.look(ctx)
+		f.endMaintenance(ctx)
 	}
 }
 

@@ -29,11 +29,11 @@ func (w *work) startKeepalived(ctx context.Context) error {
 func (w *work) awaitPrimary(ctx context.Context) error {
 	err := w.await(ctx, "a primary", condition{
 		holds: func(ctx context.Context) bool {
-			up, err := serversUp(ctx, haproxySocket, readWrite)
+			up, err := writersGoTo(ctx)
 			return err == nil && len(up) == 1
 		},
 		why: func(ctx context.Context) string {
-			if _, err := serversUp(ctx, haproxySocket, readWrite); err != nil {
+			if _, err := writersGoTo(ctx); err != nil {
 				return "HAProxy does not answer yet; see `journalctl -u haproxy`"
 			}
 			if silent := w.silent(ctx, w.api.patroniAnswers); silent != "" {
@@ -53,6 +53,11 @@ func (w *work) awaitPrimary(ctx context.Context) error {
 		holds: func(ctx context.Context) bool { problem = w.remember(ctx); return problem == nil },
 		why:   func(context.Context) string { return problem.Error() },
 	})
+}
+
+// writersGoTo names the servers that the read-write port leads to.
+func writersGoTo(ctx context.Context) ([]string, error) {
+	return serversUp(ctx, haproxySocket, readWrite)
 }
 
 // serversUp names the servers of a backend that take traffic.

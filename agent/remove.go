@@ -75,7 +75,7 @@ func (w *work) mayLeave(ctx context.Context, name string) error {
 		return err
 	}
 	if len(leader) > 0 && string(leader[0].Value) == name {
-		return fmt.Errorf("it is the primary\n      hint: runuser -u postgres -- patronictl -c /etc/patroni/config.yml switchover --leader %s --force", name)
+		return errors.New("it is the primary\n      hint: pgha switchover")
 	}
 	return nil
 }

@@ -29,6 +29,11 @@ type Status struct {
 	Certificates []cluster.Trust `json:"certificates,omitempty"`
 	// Follows is the primary elsewhere that the cluster follows until `pgha cutover`; nil when it follows none.
 	Follows *Following `json:"follows,omitempty"`
+	// Maintenance is the one that was announced, Paused that Patroni does nothing by itself: each may be without the other.
+	Maintenance *Maintenance `json:"maintenance,omitempty"`
+	Paused      bool         `json:"paused,omitempty"`
+	// Task is what a machine does to the whole cluster at this moment; a proxy cannot know.
+	Task *Task `json:"task,omitempty"`
 	// Holds is the virtual address while it is on this proxy's card.
 	Holds string `json:"holds,omitempty"`
 }
@@ -53,6 +58,7 @@ type MemberStatus struct {
 	Waiting string `json:"waiting,omitempty"`
 	Error   string `json:"error,omitempty"`
 	confirm []string
+	paused  bool
 }
 
 // Status asks every member, each with a deadline, and never fails for one that does not answer. Where the seed is broken
@@ -107,6 +113,7 @@ func (a *Agent) Status(ctx context.Context) *Status {
 		}
 	}
 	a.addJoining(ctx, api, seed, s)
+	s.addUpkeep(ctx, api, seed, doors)
 	for _, m := range s.Members {
 		s.Confirm = append(s.Confirm, m.confirm...)
 	}
@@ -176,6 +183,7 @@ func (a *api) status(ctx context.Context, n cluster.Node, askEtcd bool) MemberSt
 	if m.leadsStandby() {
 		s.Role = "standby leader"
 	}
+	s.paused = m.Paused
 	if m.leads() {
 		s.Role = "primary"
 		s.confirm, _ = a.confirming(ctx, n.Address) // no answer: nobody

@@ -13,7 +13,7 @@ import (
 const (
 	// EtcdDataDir is this cluster's etcd. Debian's unit, started before its time, would use /var/lib/etcd/default.
 	EtcdDataDir = "/var/lib/etcd/pgha"
-	// RewindUser is the role that pg_rewind connects as; it may read files and nothing else.
+	// RewindUser is the role that pg_rewind connects as; beside reading files it may begin a checkpoint and see the statistics.
 	RewindUser = "rewind"
 	// RESTUser is the name that writes to Patroni's REST API are made under.
 	RESTUser = "patroni"

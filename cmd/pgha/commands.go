@@ -162,6 +162,7 @@ func table(w io.Writer, s *agent.Status) error {
 	if s.Holds != "" {
 		fmt.Fprintf(w, "the virtual address %s is here\n", s.Holds)
 	}
+	upkeep(w, s)
 	certificates(w, s)
 	return applied(w, s)
 }

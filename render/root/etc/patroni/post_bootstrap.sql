@@ -18,13 +18,14 @@ SET synchronous_commit = 'local';
 SELECT {{.ReplicationUser.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {{.ReplicationUser.Literal}}) \gexec
 ALTER ROLE {{.ReplicationUser.Ident}} LOGIN REPLICATION PASSWORD {{.Replicator.Literal}};
 
--- pg_rewind: reads the primary's files, and nothing else.
+-- pg_rewind: reads the primary's files. And pgha: begins a checkpoint before a planned pause, and sees how far a copy is.
 SELECT {{.RewindUser.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {{.RewindUser.Literal}}) \gexec
 ALTER ROLE {{.RewindUser.Ident}} LOGIN PASSWORD {{.Rewind.Literal}};
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean) TO {{.RewindUser.Ident}};
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO {{.RewindUser.Ident}};
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) TO {{.RewindUser.Ident}};
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO {{.RewindUser.Ident}};
+GRANT pg_checkpoint, pg_read_all_stats TO {{.RewindUser.Ident}};
 {{- with .Roles}}
 
 -- Users

@@ -1,0 +1,62 @@
+package doctor
+
+import (
+	"cmp"
+	"strings"
+)
+
+// Add takes over what a part of the look has filled in.
+func (l *Look) Add(part *Look) {
+	l.Open = append(l.Open, part.Open...)
+	l.Changed = append(l.Changed, part.Changed...)
+	l.Units = append(l.Units, part.Units...)
+	l.Disks = append(l.Disks, part.Disks...)
+	l.Packages = append(l.Packages, part.Packages...)
+	l.Certificates = append(l.Certificates, part.Certificates...)
+	l.Stray = append(l.Stray, part.Stray...)
+	l.Settings = append(l.Settings, part.Settings...)
+	l.Serves = append(l.Serves, part.Serves...)
+	l.Unfiltered = l.Unfiltered || part.Unfiltered
+	l.HAProxy, l.Refused = cmp.Or(l.HAProxy, part.HAProxy), cmp.Or(l.Refused, part.Refused)
+	if part.Offsets != nil {
+		l.Offsets = part.Offsets
+	}
+	if part.Cluster != nil {
+		l.Cluster = part.Cluster
+	}
+	if part.Etcd != nil {
+		l.Etcd = part.Etcd
+	}
+	if part.Database != nil {
+		l.Database = part.Database
+	}
+}
+
+// Connect draws what follows from several parts together.
+func (l *Look) Connect() {
+	for _, u := range l.Units {
+		if u.Name == "patroni.service" && l.Database != nil && (u.Active == "inactive" || u.Active == "failed") {
+			l.Orphan = l.Cluster == nil || !l.Cluster.Paused
+		}
+	}
+	if l.Database == nil || l.Cluster == nil {
+		return
+	}
+	for i := range l.Database.Slots {
+		for _, m := range l.Cluster.Members {
+			if l.Database.Slots[i].Name == slotOf(m.Name) {
+				l.Database.Slots[i].Member = m.Name
+			}
+		}
+	}
+}
+
+// slotOf is the name that Patroni gives a member's slot: what a slot's name may not have becomes "_".
+func slotOf(member string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(member))
+}

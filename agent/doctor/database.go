@@ -1,0 +1,113 @@
+package doctor
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The checks of this machine's PostgreSQL, and of what Patroni gives all of them.
+
+func settings(l *Look) (found []Finding) {
+	for _, s := range l.Settings {
+		set := s.Path + "=" + s.Want
+		option := "--set"
+		if name, ok := strings.CutPrefix(s.Path, "postgresql.parameters."); ok {
+			set, option = name+"="+s.Want, "--pg"
+		}
+		found = append(found, Finding{
+			What: fmt.Sprintf("Patroni's %s is %s, and should be %s", s.Path, s.Is, s.Want),
+			Why:  "somebody changed it by patronictl or Patroni's API; what should stay belongs into cluster.yaml",
+			Mend: []string{"runuser -u postgres -- patronictl -c /etc/patroni/config.yml edit-config --force --quiet " + option + " '" + set + "'"},
+		})
+	}
+	return found
+}
+
+// slotKeeps is how much WAL a slot may keep for one that is away, before it is worth a word: a member that boots is back
+// by then.
+const slotKeeps = 128 << 20
+
+func slots(l *Look) (found []Finding) {
+	d := l.Database
+	if d == nil || !d.Leads {
+		return nil
+	}
+	for _, s := range d.Slots {
+		lost := s.Status == "lost" || s.Status == "unreserved"
+		if s.Active || s.Retained < slotKeeps && !lost {
+			continue
+		}
+		f := Finding{
+			What: fmt.Sprintf("the slot %s keeps %d MiB of WAL, and nobody reads from it", s.Name, s.Retained>>20),
+			Why:  "nothing limits it: it fills the disk",
+			Mend: []string{"runuser -u postgres -- psql -c \"SELECT pg_drop_replication_slot('" + s.Name + "')\""},
+		}
+		if d.Limit >= 0 {
+			f.Why = fmt.Sprintf("at %d MiB (max_slot_wal_keep_size) PostgreSQL gives it up", d.Limit)
+		}
+		if lost {
+			f.What = fmt.Sprintf("the slot %s has lost WAL that its reader needs (%s)", s.Name, s.Status)
+			f.Why = "its reader was away for too long"
+		}
+		if s.Member != "" {
+			f.Why += "; " + s.Member + " is away, and needs it when it comes back"
+			f.Mend = []string{l.on(s.Member, "systemctl restart patroni")}
+			if lost {
+				f.Mend = []string{"pgha reinit " + s.Member}
+			}
+		}
+		found = append(found, f)
+	}
+	return found
+}
+
+func access(l *Look) (found []Finding) {
+	d := l.Database
+	if d == nil {
+		return nil
+	}
+	reload := "runuser -u postgres -- psql -c 'SELECT pg_reload_conf()'"
+	for _, line := range d.Trust {
+		found = append(found, Finding{
+			What: fmt.Sprintf("line %d of %s lets people in without a password", line, d.HBA), Why: "it says trust, which pgha never writes",
+			Mend: []string{fmt.Sprintf("sed -i '%dd' %s", line, d.HBA), reload},
+		})
+	}
+	for _, e := range d.HBAErrors {
+		found = append(found, Finding{What: "PostgreSQL does not understand " + d.HBA + ": line " + e, Why: "the whole file is ignored until that is mended, and at a restart PostgreSQL does not start", Mend: []string{"sed -i '" + strings.SplitN(e, ":", 2)[0] + "d' " + d.HBA, reload}})
+	}
+	return found
+}
+
+func archive(l *Look) []Finding {
+	if l.Database == nil || l.Database.ArchiveFails == "" {
+		return nil
+	}
+	return []Finding{{What: "WAL is not archived: " + l.Database.ArchiveFails, Why: "archive_command fails; WAL stays on the disk until it does not, and fills it", Mend: []string{"journalctl -b -u patroni --grep archive -n 10", "pgha diff"}}}
+}
+
+func corruption(l *Look) (found []Finding) {
+	d := l.Database
+	if d == nil {
+		return nil
+	}
+	if len(d.Checksums) > 0 {
+		f := Finding{What: "blocks with a wrong checksum in " + strings.Join(d.Checksums, ", "), Why: "the disk or the memory of this machine has changed data; another member's copy may be good", Mend: []string{"pgha reinit " + l.Name}}
+		if d.Leads {
+			f.Mend = append([]string{"pgha switchover"}, f.Mend...)
+		}
+		found = append(found, f)
+	}
+	if d.Leads {
+		for _, name := range d.Collations {
+			found = append(found, Finding{
+				What: "indexes in " + name + " may be corrupt", Why: "they were sorted by another version of the collation: another Debian, or another ICU",
+				Mend: []string{
+					"runuser -u postgres -- psql -d " + name + " -c 'REINDEX DATABASE \"" + name + "\"'",
+					"runuser -u postgres -- psql -d " + name + " -c 'ALTER DATABASE \"" + name + "\" REFRESH COLLATION VERSION'",
+				},
+			})
+		}
+	}
+	return found
+}
