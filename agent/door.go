@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgbake/pgbake/agent/monitor"
 	"github.com/pgbake/pgbake/cluster"
 )
 
@@ -23,7 +24,7 @@ import (
 //
 //	GET  /generation  the newest that this machine has
 //	POST /generation  a newer one; 409 with the reason when it is not taken
-//	GET  /state       its number, and what stands in the way of a newer one
+//	GET  /state       its number, what stands in the way of a newer one, and how the machine is
 //	GET  /members     the addresses of etcd's members; 503 where no quorum answers
 const (
 	generationPath = "/generation"
@@ -41,6 +42,17 @@ type doorState struct {
 	Refused string `json:"refused,omitempty"`
 	// Trust is what its certificates are worth, once its services were told of them.
 	Trust *cluster.Trust `json:"certificates,omitempty"`
+	// Now is its clock.
+	Now time.Time `json:"now,omitzero"`
+	// Report is what its monitor has found out last, Age seconds ago, Alerts are those that it knows of.
+	Report *monitor.Report `json:"report,omitempty"`
+	Age    float64         `json:"report_age_seconds,omitempty"`
+	Alerts []monitor.Alert `json:"alerts,omitempty"`
+	// Routes are where a proxy leads at this moment; NoRoutes says why HAProxy does not answer.
+	Routes   *monitor.Routes `json:"routes,omitempty"`
+	NoRoutes string          `json:"no_routes,omitempty"`
+	// Backup is the note of the last backup that was taken there.
+	Backup *monitor.Backups `json:"backup,omitempty"`
 }
 
 // serve opens the door until ctx ends.
@@ -68,8 +80,10 @@ func (f *follower) serve(ctx context.Context) error {
 			http.Error(w, err.Error(), http.StatusConflict)
 		}
 	})
-	mux.HandleFunc("GET "+statePath, func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(f.state())
+	mux.HandleFunc("GET "+statePath, func(w http.ResponseWriter, r *http.Request) {
+		s := f.state()
+		f.tell(r.Context(), &s)
+		_ = json.NewEncoder(w).Encode(s)
 	})
 	mux.HandleFunc("GET "+membersPath, func(w http.ResponseWriter, r *http.Request) {
 		if f.seed.Machine.Role != cluster.DB || !f.api.etcdHealthy(r.Context(), f.seed.Machine.Address) {
