@@ -41,6 +41,8 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[Source]():   {string(SourceDebian), string(SourcePGDG)},
 	reflect.TypeFor[Mode]():     {string(Quorum), string(Sync), string(Async)},
 	reflect.TypeFor[Failover](): {string(Fast), string(Normal), string(Safe)},
+
+	reflect.TypeFor[AlertFormat](): {string(JSON), string(Slack), string(Telegram)},
 }
 
 func (d *decoder) say(path, hint, format string, args ...any) {
