@@ -24,12 +24,15 @@ import (
 //
 //	GET  /generation  the newest that this machine has
 //	POST /generation  a newer one; 409 with the reason when it is not taken
-//	GET  /state       its number, what stands in the way of a newer one, and how the machine is
+//	GET  /state       its number, and what stands in the way of a newer one
+//	GET  /state?full  the same, and how the machine is: for `pgha status` and the monitors
 //	GET  /members     the addresses of etcd's members; 503 where no quorum answers
 const (
 	generationPath = "/generation"
 	statePath      = "/state"
 	membersPath    = "/members"
+	// fullQuery asks for all that there is to tell; without it the answer costs next to nothing.
+	fullQuery = "full"
 	// generationSize is far more than five members and two proxies have: 40 KiB.
 	generationSize = 1 << 20
 )
@@ -42,12 +45,14 @@ type doorState struct {
 	Refused string `json:"refused,omitempty"`
 	// Trust is what its certificates are worth, once its services were told of them.
 	Trust *cluster.Trust `json:"certificates,omitempty"`
-	// Now is its clock.
+	// Now is its clock; from here on only the full answer tells.
 	Now time.Time `json:"now,omitzero"`
 	// Report is what its monitor has found out last, Age seconds ago, Alerts are those that it knows of.
 	Report *monitor.Report `json:"report,omitempty"`
 	Age    float64         `json:"report_age_seconds,omitempty"`
 	Alerts []monitor.Alert `json:"alerts,omitempty"`
+	// Etcd is the member there.
+	Etcd *monitor.Etcd `json:"etcd,omitempty"`
 	// Routes are where a proxy leads at this moment; NoRoutes says why HAProxy does not answer.
 	Routes   *monitor.Routes `json:"routes,omitempty"`
 	NoRoutes string          `json:"no_routes,omitempty"`
@@ -82,7 +87,9 @@ func (f *follower) serve(ctx context.Context) error {
 	})
 	mux.HandleFunc("GET "+statePath, func(w http.ResponseWriter, r *http.Request) {
 		s := f.state()
-		f.tell(r.Context(), &s)
+		if r.URL.RawQuery == fullQuery {
+			f.tell(r.Context(), &s)
+		}
 		_ = json.NewEncoder(w).Encode(s)
 	})
 	mux.HandleFunc("GET "+membersPath, func(w http.ResponseWriter, r *http.Request) {
@@ -140,8 +147,16 @@ func (a *api) doorURL(addr netip.Addr, path string) string {
 	return "https://" + hostPort(addr, a.c.Ports.PGHA) + path
 }
 
-func (a *api) doorState(ctx context.Context, addr netip.Addr) (s doorState, err error) {
-	at := a.doorURL(addr, statePath)
+func (a *api) doorState(ctx context.Context, addr netip.Addr) (doorState, error) {
+	return a.stateAt(ctx, a.doorURL(addr, statePath))
+}
+
+// fullState is the full answer.
+func (a *api) fullState(ctx context.Context, addr netip.Addr) (doorState, error) {
+	return a.stateAt(ctx, a.doorURL(addr, statePath+"?"+fullQuery))
+}
+
+func (a *api) stateAt(ctx context.Context, at string) (s doorState, err error) {
 	body, err := a.ask(ctx, a.peers, http.MethodGet, at, nil)
 	if err != nil {
 		return s, err

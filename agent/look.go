@@ -67,11 +67,8 @@ func (a *Agent) look(ctx context.Context, seed *Seed, api *api) view {
 	v.At = time.Now()
 	for i := range v.Machines {
 		m := &v.Machines[i]
-		switch {
-		case etcd[i] != nil:
-			m.Etcd = etcd[i]
-		case m.Watched():
-			m.Etcd = m.Report.Etcd
+		if m.Etcd = etcd[i]; m.Etcd == nil {
+			m.Etcd = v.doors[i].Etcd
 		}
 	}
 	if leader, ok := v.Leader(); ok {
@@ -85,7 +82,7 @@ func (a *Agent) look(ctx context.Context, seed *Seed, api *api) view {
 // knock asks a machine's agent how it stands.
 func (a *api) knock(ctx context.Context, addr netip.Addr, o *monitor.Machine) doorState {
 	asked := time.Now()
-	d, err := a.doorState(ctx, addr)
+	d, err := a.fullState(ctx, addr)
 	took := time.Since(asked)
 	if err != nil {
 		o.Door = cause(err)
@@ -166,7 +163,7 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// tell adds to what the door says of this machine what its monitor knows, and where HAProxy leads now.
+// tell adds to what the door says of this machine what its monitor knows, and how etcd is, or where HAProxy leads, now.
 func (f *follower) tell(ctx context.Context, s *doorState) {
 	s.Now = time.Now()
 	var report monitor.Report
@@ -183,6 +180,8 @@ func (f *follower) tell(ctx context.Context, s *doorState) {
 	}
 	if f.seed.Machine.Role == cluster.Proxy {
 		s.Routes, s.NoRoutes = routes(ctx, f.seed.Cluster)
+	} else {
+		s.Etcd = f.api.etcdStatus(ctx, f.seed.Machine.Address)
 	}
 }
 

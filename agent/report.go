@@ -37,7 +37,6 @@ func (m *watcher) report(ctx context.Context) *monitor.Report {
 	if m.seed.Machine.Role != cluster.DB {
 		return r
 	}
-	r.Etcd = m.api.etcdStatus(ctx, m.seed.Machine.Address)
 	if exists(filepath.Join(m.Root, pidFile(m.seed.Cluster))) { // else Patroni says what is wrong with it
 		if r.Slots, err = m.slots(ctx); err != nil {
 			r.Unasked["postgres"] = err.Error()
@@ -160,7 +159,7 @@ func ask(ctx context.Context, who *syscall.Credential, input string, args ...str
 		return nil, fmt.Errorf("%s does not answer", filepath.Base(args[0]))
 	}
 	if err != nil {
-		said, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
+		said, _, _ := strings.Cut(strings.TrimSpace(stderr.String()+string(out)), "\n")
 		return nil, fmt.Errorf("%s: %w: %s", filepath.Base(args[0]), err, said)
 	}
 	return out, nil

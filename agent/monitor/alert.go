@@ -45,8 +45,8 @@ type State struct {
 	First  time.Time `json:"first"`
 	Alerts []Alert   `json:"alerts"`
 	// Looks counts, by key, those in a row that saw a problem; Calm those that did not see what fires.
-	Looks map[string]int `json:"looks,omitempty"`
-	Calm  map[string]int `json:"calm,omitempty"`
+	Looks map[string]int `json:"-"`
+	Calm  map[string]int `json:"-"`
 }
 
 const (

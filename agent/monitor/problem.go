@@ -17,8 +17,8 @@ const (
 
 // The limits. Looks are 30 s apart.
 const (
-	// stale is how old a machine's report may be: three looks and a half.
-	stale = 105 * time.Second
+	// stale is how old a machine's report may be, in looks.
+	stale = 3.5
 	// soon is how many looks in a row see a problem before it is an alert: one look sees much that passes.
 	soon = 2
 	// patient is for what comes and goes under load.
@@ -59,7 +59,7 @@ type Problem struct {
 	// Machine is whose problem it is; empty when it is the cluster's.
 	Machine string `json:"machine,omitempty"`
 	// Looks is how many in a row must see it before it is an alert.
-	Looks int `json:"-"`
+	Looks int `json:"looks,omitempty"`
 }
 
 // source is where a problem is seen: what does not answer does not say that all is well.

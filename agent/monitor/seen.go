@@ -86,7 +86,9 @@ func (m Machine) Silent() bool {
 }
 
 // Watched tells whether its monitor runs.
-func (m Machine) Watched() bool { return m.Report != nil && m.Age < stale }
+func (m Machine) Watched() bool {
+	return m.Report != nil && m.Age.Seconds() < stale*m.Report.Every
+}
 
 // Etcd is one member of it.
 type Etcd struct {
@@ -118,13 +120,14 @@ type Report struct {
 	Failed []string `json:"failed_units,omitempty"`
 	// Clock is what chrony says; nil when it was not asked.
 	Clock *Clock `json:"clock,omitempty"`
-	Etcd  *Etcd  `json:"etcd,omitempty"`
 	// Slots are PostgreSQL's replication slots there.
 	Slots []Slot `json:"slots,omitempty"`
 	// Unasked says what could not be asked, and why: postgres, systemd, chrony.
 	Unasked map[string]string `json:"unasked,omitempty"`
 	// Mute tells that no receiver of alerts takes any from this machine, for a while already.
 	Mute bool `json:"mute,omitempty"`
+	// Every is how far looks are apart, in seconds.
+	Every float64 `json:"every_seconds"`
 	// Run counts the looks since the monitor was started, CPU is what one takes on average, in seconds, programs included.
 	Run int     `json:"run"`
 	CPU float64 `json:"cpu_seconds"`
@@ -182,14 +185,22 @@ type Backups struct {
 // Leader is the machine that leads; false when none does, or more than one.
 func (s *Seen) Leader() (Machine, bool) {
 	var leader Machine
-	n := 0
 	for _, m := range s.Machines {
 		if m.Leads() {
 			leader = m
+		}
+	}
+	return leader, s.Leaders() == 1
+}
+
+// Leaders is how many machines say that they lead.
+func (s *Seen) Leaders() (n int) {
+	for _, m := range s.Machines {
+		if m.Leads() {
 			n++
 		}
 	}
-	return leader, n == 1
+	return n
 }
 
 // EtcdLeader names the machine that leads etcd, as those that see a quorum have it; empty when nobody knows.
