@@ -20,6 +20,9 @@ import (
 	"github.com/pgbake/pgbake/cluster"
 )
 
+// socketDir is where Debian's PostgreSQL has its socket, and its file only while it runs.
+const socketDir = "/var/run/postgresql"
+
 // programTime is how long a program may take that a report asks.
 const programTime = 5 * time.Second
 
@@ -37,15 +40,13 @@ func (m *watcher) report(ctx context.Context) *monitor.Report {
 	if m.seed.Machine.Role != cluster.DB {
 		return r
 	}
-	if exists(filepath.Join(m.Root, pidFile(m.seed.Cluster))) { // else Patroni says what is wrong with it
+	if exists(filepath.Join(m.Root, fmt.Sprintf("%s/.s.PGSQL.%d", socketDir, m.seed.Cluster.Ports.Postgres))) { // else Patroni says what is wrong with it
 		if r.Slots, err = m.slots(ctx); err != nil {
 			r.Unasked["postgres"] = err.Error()
 		}
 	}
 	return r
 }
-
-func pidFile(c *cluster.Cluster) string { return filepath.Join(c.DataDir(), "postmaster.pid") }
 
 // disks are the file systems that matter, each once: the data's, the backups', the root's.
 func (m *watcher) disks(now time.Time) (list []monitor.Disk) {
@@ -125,7 +126,7 @@ const slotQuery = `SELECT coalesce(json_agg(json_build_object('name', slot_name,
 func (m *watcher) slots(ctx context.Context) (list []monitor.Slot, err error) {
 	c := m.seed.Cluster
 	out, err := ask(ctx, m.postgres(), slotQuery, filepath.Join(c.BinDir(), "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1",
-		"--host=/var/run/postgresql", fmt.Sprintf("--port=%d", c.Ports.Postgres), "--dbname=postgres")
+		"--host="+socketDir, fmt.Sprintf("--port=%d", c.Ports.Postgres), "--dbname=postgres")
 	if err != nil {
 		return nil, err
 	}
