@@ -105,6 +105,7 @@ func (e *exposition) members(s *Seen) {
 	confirms := e.family("replication_confirms", "Whether the replica may confirm writes.")
 	healthy, leads := e.family("etcd_healthy", "Whether the member's etcd sees a quorum."), e.family("etcd_leader", "Whether the member's etcd leads.")
 	size := e.family("etcd_size_bytes", "Size of etcd's database.")
+	e.family("synchronous", "Whether writes are to be confirmed by a replica.").add(truth(s.Synchronous))
 	leader, led := s.Leader()
 	for _, m := range s.of(cluster.DB) {
 		patroni.add(truth(m.Patroni != nil), "machine", m.Name)
@@ -136,7 +137,7 @@ func (e *exposition) members(s *Seen) {
 
 func (e *exposition) reports(s *Seen) {
 	total, free := e.family("disk_total_bytes", "Size of a file system, without what only root may use."), e.family("disk_free_bytes", "What is free of it.")
-	hours := e.family("disk_hours_left", "Hours until it is full, if it goes on like the last hours; absent while it does not fill.")
+	left := e.family("disk_left_seconds", "How long until it is full, if it goes on like the last hours; absent while it does not fill.")
 	failed := e.family("failed_units", "Number of systemd's failed units.")
 	offset, synchronised := e.family("clock_offset_seconds", "How far the clock is from the time servers'."), e.family("clock_synchronised", "Whether a time server answers.")
 	retained, active := e.family("slot_retained_bytes", "WAL that a replication slot holds back."), e.family("slot_active", "Whether anybody reads from the slot.")
@@ -150,7 +151,7 @@ func (e *exposition) reports(s *Seen) {
 			total.add(float64(d.Total), "machine", m.Name, "path", d.Path)
 			free.add(float64(d.Free), "machine", m.Name, "path", d.Path)
 			if d.Hours > 0 {
-				hours.add(d.Hours, "machine", m.Name, "path", d.Path)
+				left.add(d.Hours*3600, "machine", m.Name, "path", d.Path)
 			}
 		}
 		failed.add(float64(len(r.Failed)), "machine", m.Name)

@@ -120,7 +120,7 @@ The machines do the rest by themselves: etcd, Patroni and HAProxy, without a con
 	f.StringVarP(&a.out, "out", "o", "dist", "where results go")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "show the commands that run")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "only errors")
-	cmd.AddCommand(a.initCmd(), a.check(), a.show(), a.schema(), a.render(), a.pack(), a.seed(), a.ca(), a.image(), a.lock(), a.cache(), a.lab(), a.version())
+	cmd.AddCommand(a.initCmd(), a.check(), a.show(), a.schema(), a.render(), a.pack(), a.seed(), a.ca(), a.image(), a.lock(), a.cache(), a.lab(), a.metrics(), a.version())
 	return cmd
 }
 
