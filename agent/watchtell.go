@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// retry is how long after a failure a receiver is tried again, twice as long each time up to retryMost.
-	retry, retryMost = 30 * time.Second, 10 * time.Minute
+	// retryMost is how long a receiver is left alone at most: one look after a failure, twice as long each time.
+	retryMost = 10 * time.Minute
 	// muteAfter failures in a row, and where no receiver takes anything, another machine tells what there is to tell; after
 	// muteTime this one may try again.
 	muteAfter, muteTime = 3, 30 * time.Minute
@@ -23,8 +23,9 @@ type trouble struct {
 	said     string
 }
 
-func (t *trouble) rests(now time.Time) bool {
-	return t.failures > 0 && now.Sub(t.last) < min(retry<<min(t.failures-1, 6), retryMost)-time.Second
+// rests tells whether it is too early to try again; half a look is for looks that come a little sooner.
+func (t *trouble) rests(now time.Time, every time.Duration) bool {
+	return t.failures > 0 && now.Sub(t.last) < min(every<<min(t.failures-1, 10), retryMost)-every/2
 }
 
 // of is a receiver's trouble; the caller holds the lock.
@@ -55,7 +56,7 @@ func (m *watcher) deliver(ctx context.Context) {
 	for _, r := range m.receivers {
 		t := m.of(r.Name)
 		owed := m.state.Owed(r.Name)
-		if len(owed) == 0 || t.busy || t.rests(time.Now()) {
+		if len(owed) == 0 || t.busy || t.rests(time.Now(), m.every) {
 			continue
 		}
 		t.busy = true
