@@ -64,6 +64,12 @@ type member struct {
 	Seen int64 `json:"dcs_last_seen"`
 	// Replication is who streams from it.
 	Replication []standby `json:"replication"`
+	// WAL is where it is in the WAL, in bytes.
+	WAL struct {
+		Location   int64  `json:"location"`
+		Replayed   int64  `json:"replayed_location"`
+		ReplayedAt string `json:"replayed_timestamp"`
+	} `json:"xlog"`
 }
 
 // standby is one replica, as its primary sees it.

@@ -75,6 +75,7 @@ var recipe = []step{
 	{"gate", "", (*work).openGate},
 	{"firewall", "", (*work).firewall},
 	{"follower", "", (*work).startFollower},
+	{"monitor", "", (*work).startMonitor},
 	{"etcd", cluster.DB, (*work).startEtcd},
 	{"haproxy", cluster.Proxy, (*work).startHAProxy},
 	{"keepalived", cluster.Proxy, (*work).startKeepalived},
@@ -283,6 +284,10 @@ func (w *work) reload(ctx context.Context) error {
 
 // startFollower lets this machine hear of newer specifications, and tell of its own where it is new.
 func (w *work) startFollower(ctx context.Context) error { return w.bring(ctx, followUnit, false) }
+
+// startMonitor lets this machine watch the cluster: from now on, since what keeps the rest of this recipe waiting may be
+// what somebody should hear of.
+func (w *work) startMonitor(ctx context.Context) error { return w.bring(ctx, monitorUnit, false) }
 
 func (w *work) openGate(context.Context) error {
 	path := filepath.Join(w.Root, gate)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgbake/pgbake/agent/monitor"
 	"github.com/pgbake/pgbake/cluster"
 )
 
@@ -24,11 +25,14 @@ import (
 //	GET  /generation  the newest that this machine has
 //	POST /generation  a newer one; 409 with the reason when it is not taken
 //	GET  /state       its number, and what stands in the way of a newer one
+//	GET  /state?full  the same, and how the machine is: for `pgha status` and the monitors
 //	GET  /members     the addresses of etcd's members; 503 where no quorum answers
 const (
 	generationPath = "/generation"
 	statePath      = "/state"
 	membersPath    = "/members"
+	// fullQuery asks for all that there is to tell; without it the answer costs next to nothing.
+	fullQuery = "full"
 	// generationSize is far more than five members and two proxies have: 40 KiB.
 	generationSize = 1 << 20
 )
@@ -43,6 +47,19 @@ type doorState struct {
 	Trust *cluster.Trust `json:"certificates,omitempty"`
 	// Maintenance is the one that the cluster is in, for proxies, which cannot ask etcd.
 	Maintenance *Maintenance `json:"maintenance,omitempty"`
+	// Now is its clock; from here on only the full answer tells.
+	Now time.Time `json:"now,omitzero"`
+	// Report is what its monitor has found out last, Age seconds ago, Alerts are those that it knows of.
+	Report *monitor.Report `json:"report,omitempty"`
+	Age    float64         `json:"report_age_seconds,omitempty"`
+	Alerts []monitor.Alert `json:"alerts,omitempty"`
+	// Etcd is the member there.
+	Etcd *monitor.Etcd `json:"etcd,omitempty"`
+	// Routes are where a proxy leads at this moment; NoRoutes says why HAProxy does not answer.
+	Routes   *monitor.Routes `json:"routes,omitempty"`
+	NoRoutes string          `json:"no_routes,omitempty"`
+	// Backup is the note of the last backup that was taken there.
+	Backup *monitor.Backups `json:"backup,omitempty"`
 }
 
 // serve opens the door until ctx ends.
@@ -70,8 +87,12 @@ func (f *follower) serve(ctx context.Context) error {
 			http.Error(w, err.Error(), http.StatusConflict)
 		}
 	})
-	mux.HandleFunc("GET "+statePath, func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(f.state())
+	mux.HandleFunc("GET "+statePath, func(w http.ResponseWriter, r *http.Request) {
+		s := f.state()
+		if r.URL.RawQuery == fullQuery {
+			f.tell(r.Context(), &s)
+		}
+		_ = json.NewEncoder(w).Encode(s)
 	})
 	mux.HandleFunc("GET "+membersPath, func(w http.ResponseWriter, r *http.Request) {
 		if f.seed.Machine.Role != cluster.DB || !f.api.etcdHealthy(r.Context(), f.seed.Machine.Address) {
@@ -128,8 +149,16 @@ func (a *api) doorURL(addr netip.Addr, path string) string {
 	return "https://" + hostPort(addr, a.c.Ports.PGHA) + path
 }
 
-func (a *api) doorState(ctx context.Context, addr netip.Addr) (s doorState, err error) {
-	at := a.doorURL(addr, statePath)
+func (a *api) doorState(ctx context.Context, addr netip.Addr) (doorState, error) {
+	return a.stateAt(ctx, a.doorURL(addr, statePath))
+}
+
+// fullState is the full answer.
+func (a *api) fullState(ctx context.Context, addr netip.Addr) (doorState, error) {
+	return a.stateAt(ctx, a.doorURL(addr, statePath+"?"+fullQuery))
+}
+
+func (a *api) stateAt(ctx context.Context, at string) (s doorState, err error) {
 	body, err := a.ask(ctx, a.peers, http.MethodGet, at, nil)
 	if err != nil {
 		return s, err

@@ -195,10 +195,10 @@ func (f *follower) endMaintenance(ctx context.Context) {
 }
 
 // addUpkeep adds what is done to the whole cluster: a member asks etcd, a proxy hears it from the members.
-func (s *Status) addUpkeep(ctx context.Context, api *api, seed *Seed, doors []doorState) {
+func (s *Status) addUpkeep(ctx context.Context, api *api, seed *Seed, v view) {
 	for i := range s.Members {
-		s.Paused = s.Paused || s.Members[i].paused
-		if m := doors[i].Maintenance; m != nil && seed.Machine.Role == cluster.Proxy {
+		s.Paused = s.Paused || v.members[i].Paused
+		if m := v.doors[i].Maintenance; m != nil && seed.Machine.Role == cluster.Proxy {
 			s.Maintenance = m
 		}
 	}

@@ -14,6 +14,8 @@ const (
 	haproxySocket = "/run/haproxy/admin.sock"
 	// readWrite is the backend of the read-write port, as haproxy.cfg names it.
 	readWrite = "postgres_rw"
+	// readOnly is that of the read-only port.
+	readOnly = "postgres_ro"
 )
 
 func (w *work) startHAProxy(ctx context.Context) error { return w.bring(ctx, "haproxy.service", false) }

@@ -115,9 +115,9 @@ func (s *Seed) Files(root string) ([]rootfs.File, error) {
 // units are those of the machine's role: they start in steps of their own.
 func (s *Seed) units() []string {
 	if s.Machine.Role == cluster.DB {
-		return []string{followUnit, "etcd.service", "patroni.service"}
+		return []string{followUnit, monitorUnit, "etcd.service", "patroni.service"}
 	}
-	return []string{followUnit, "haproxy.service", "keepalived.service"}
+	return []string{followUnit, monitorUnit, "haproxy.service", "keepalived.service"}
 }
 
 func names(ms []cluster.Machine) string {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pgbake/pgbake/agent/monitor"
 	"github.com/pgbake/pgbake/cluster"
 )
 
@@ -12,8 +13,12 @@ import (
 type Status struct {
 	Scope   string         `json:"scope"`
 	Machine string         `json:"machine"`
+	At      time.Time      `json:"at"`
 	Apply   *State         `json:"apply,omitempty"`
 	Members []MemberStatus `json:"members"`
+	Proxies []ProxyStatus  `json:"proxies"`
+	// EtcdLeader leads etcd; empty when nobody says who does.
+	EtcdLeader string `json:"etcd_leader,omitempty"`
 	// Synchronous tells that commits wait for a replica, Confirm which ones may confirm them.
 	Synchronous bool     `json:"synchronous"`
 	Confirm     []string `json:"confirm"`
@@ -36,6 +41,12 @@ type Status struct {
 	Task *Task `json:"task,omitempty"`
 	// Holds is the virtual address while it is on this proxy's card.
 	Holds string `json:"holds,omitempty"`
+	// Backups tells that the specification wants some, Backup what is noted of the last one and of the last proof anywhere.
+	Backups bool             `json:"backups_wanted"`
+	Backup  *monitor.Backups `json:"backup,omitempty"`
+	// Problems are what is wrong at this moment, as the monitor judges it.
+	Problems []monitor.Problem `json:"problems"`
+	verdict  *monitor.Verdict
 }
 
 // MemberStatus is one database machine, as it answers for itself.
@@ -46,8 +57,16 @@ type MemberStatus struct {
 	Role     string `json:"role,omitempty"`
 	State    string `json:"state,omitempty"`
 	Timeline int    `json:"timeline,omitempty"`
-	// Etcd tells whether the member's etcd sees a quorum; nil where it cannot be asked, as from a proxy.
+	// LagBytes is what a replica has not replayed of the primary's WAL, LagSeconds how old the last transaction is that it
+	// has, 0 where nothing is missing; nil where that is not known, and on the primary.
+	LagBytes   *int64   `json:"lag_bytes,omitempty"`
+	LagSeconds *float64 `json:"lag_seconds,omitempty"`
+	// Confirms tells that it may confirm writes, and so may take over without loss.
+	Confirms bool `json:"confirms,omitempty"`
+	// Etcd tells whether the member's etcd sees a quorum; nil where nobody can say.
 	Etcd *bool `json:"etcd,omitempty"`
+	// Disks are its file systems, the data's first; none where its monitor does not run.
+	Disks []monitor.Disk `json:"disks,omitempty"`
 	// PendingRestart tells that a changed parameter waits for a restart of PostgreSQL.
 	PendingRestart bool `json:"pending_restart,omitempty"`
 	// Generation is that of the specification that the machine has; 0 when its agent does not answer.
@@ -57,73 +76,112 @@ type MemberStatus struct {
 	// Waiting says what the machine's agent waits for before it starts etcd.
 	Waiting string `json:"waiting,omitempty"`
 	Error   string `json:"error,omitempty"`
-	confirm []string
-	paused  bool
 }
 
-// Status asks every member, each with a deadline, and never fails for one that does not answer. Where the seed is broken
+// ProxyStatus is one proxy, as it answers for itself.
+type ProxyStatus struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	// ReadWrite and ReadOnly are the members that its ports lead to; Holds is the virtual address where it is there.
+	ReadWrite []string       `json:"read_write"`
+	ReadOnly  []string       `json:"read_only"`
+	Holds     string         `json:"holds,omitempty"`
+	Disks     []monitor.Disk `json:"disks,omitempty"`
+	Error     string         `json:"error,omitempty"`
+}
+
+// Status asks every machine, each with a deadline, and never fails for one that does not answer. Where the seed is broken
 // it says so, and what can be told all the same.
 func (a *Agent) Status(ctx context.Context) *Status {
+	s := &Status{At: time.Now(), Members: []MemberStatus{}, Proxies: []ProxyStatus{}, Confirm: []string{}, Problems: []monitor.Problem{}}
+	if state, ok := ReadState(a.Root); ok {
+		s.Apply = &state
+	}
 	seed, err := ReadSeed(a.Root)
 	var api *api
 	if err == nil {
 		api, err = newAPI(seed)
 	}
 	if err != nil {
-		name, _ := machineName(a.Root) // without it the rest is said
-		s := &Status{Machine: name, Seed: err.Error(), Members: []MemberStatus{}, Confirm: []string{}}
-		if state, ok := ReadState(a.Root); ok {
-			s.Apply = &state
-		}
+		s.Machine, _ = machineName(a.Root) // without it the rest is said
+		s.Seed = err.Error()
 		return s
 	}
-	s := &Status{
-		Scope: seed.Cluster.Scope, Machine: seed.Machine.Name, Members: make([]MemberStatus, len(seed.Cluster.Nodes)),
-		Synchronous: seed.Cluster.SynchronousMode() != "false", Confirm: []string{},
-	}
-	if state, ok := ReadState(a.Root); ok {
-		s.Apply = &state
-	}
+	s.Scope, s.Machine = seed.Cluster.Scope, seed.Machine.Name
 	if g, err := readGeneration(a.Root); err == nil {
 		s.Generation = g.Number
 	}
-	var wg sync.WaitGroup
-	machines := seed.Cluster.Machines()
-	doors := make([]doorState, len(machines))
-	for i, m := range machines {
-		wg.Go(func() { doors[i], _ = api.doorState(ctx, m.Address) }) // no answer: nothing is known
-	}
-	for i, n := range seed.Cluster.Nodes {
-		wg.Go(func() { s.Members[i] = api.status(ctx, n, seed.Machine.Role == cluster.DB) })
-	}
-	wg.Wait()
-	for i, d := range doors {
-		if i < len(s.Members) {
-			s.Members[i].Generation, s.Members[i].Refused = d.Number, d.Refused
-		}
-		if d.Trust != nil {
-			s.Certificates = append(s.Certificates, *d.Trust)
-		}
-	}
+	v := a.look(ctx, seed, api)
+	v.Since = a.watchedSince(v.At)
+	s.verdict = monitor.Judge(v.Seen)
+	s.Problems = append(s.Problems, s.verdict.Problems...)
+	s.fill(v)
 	s.judge(seed)
-	for i, n := range seed.Cluster.Nodes {
-		if f, err := api.following(ctx, n.Address); s.Members[i].Error == "" && err == nil {
-			s.Follows = f
-			break
-		}
-	}
 	a.addJoining(ctx, api, seed, s)
-	s.addUpkeep(ctx, api, seed, doors)
-	for _, m := range s.Members {
-		s.Confirm = append(s.Confirm, m.confirm...)
-	}
+	s.addUpkeep(ctx, api, seed, v)
 	if seed.Machine.Role == cluster.Proxy {
-		s.Serves, _ = serversUp(ctx, haproxySocket, readWrite)
-		if vip := seed.Cluster.VirtualAddress; vip.IsValid() && card(vip) != "" {
-			s.Holds = vip.String()
+		if r, _ := routes(ctx, seed.Cluster); r != nil {
+			s.Serves, s.Holds = r.ReadWrite, r.Holds
 		}
 	}
 	return s
+}
+
+// watchedSince is when this machine's monitor looked for the first time; now, when it never did.
+func (a *Agent) watchedSince(now time.Time) time.Time {
+	var state monitor.State
+	if readJSON(a.Root, monitorFile, &state) && !state.First.IsZero() {
+		return state.First
+	}
+	return now
+}
+
+// fill lays out what was seen.
+func (s *Status) fill(v view) {
+	s.Synchronous, s.EtcdLeader, s.Backups, s.Follows = v.Synchronous, v.EtcdLeader(), v.Backups, v.follows
+	s.Confirm = append(s.Confirm, v.Confirm...)
+	if n := v.Newest(); n.Backup != nil || n.Proof != nil {
+		s.Backup = &n
+	}
+	for i, m := range v.Machines {
+		if m.Trust != nil {
+			s.Certificates = append(s.Certificates, *m.Trust)
+		}
+		var disks []monitor.Disk
+		if m.Watched() {
+			disks = m.Report.Disks
+		}
+		if m.Role == cluster.Proxy {
+			p := ProxyStatus{Name: m.Name, Address: m.Address, ReadWrite: []string{}, ReadOnly: []string{}, Disks: disks, Error: m.Door}
+			if r := m.Routes; r != nil {
+				p.ReadWrite, p.ReadOnly, p.Holds = append(p.ReadWrite, r.ReadWrite...), append(p.ReadOnly, r.ReadOnly...), r.Holds
+			} else if m.Door == "" {
+				p.Error = "HAProxy: " + m.NoRoutes
+			}
+			s.Proxies = append(s.Proxies, p)
+			continue
+		}
+		s.Members = append(s.Members, s.member(v, m, v.doors[i], v.members[i], disks))
+	}
+}
+
+func (s *Status) member(v view, m monitor.Machine, d doorState, raw member, disks []monitor.Disk) MemberStatus {
+	n := MemberStatus{Name: m.Name, Address: m.Address, Generation: d.Number, Refused: d.Refused, Disks: disks, Error: m.NoPatroni}
+	if m.Etcd != nil {
+		n.Etcd = &m.Etcd.Healthy
+	}
+	if m.Patroni == nil {
+		return n
+	}
+	n.Role, n.State, n.Timeline, n.PendingRestart = m.Patroni.Role, m.Patroni.State, m.Patroni.Timeline, raw.Pending
+	if bytes, behind, ok := v.Lag(m); ok {
+		seconds := behind.Seconds()
+		n.LagBytes, n.LagSeconds = &bytes, &seconds
+	}
+	for _, name := range v.Confirm {
+		n.Confirms = n.Confirms || name == m.Name
+	}
+	return n
 }
 
 // judge looks at this machine's own certificates, which may be why nobody answers.
@@ -166,31 +224,6 @@ func (a *Agent) addJoining(ctx context.Context, api *api, seed *Seed, s *Status)
 	}
 }
 
-func (a *api) status(ctx context.Context, n cluster.Node, askEtcd bool) MemberStatus {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	s := MemberStatus{Name: n.Name, Address: n.Address.String()}
-	if askEtcd {
-		healthy := a.etcdHealthy(ctx, n.Address)
-		s.Etcd = &healthy
-	}
-	m, err := a.member(ctx, n.Address)
-	if err != nil {
-		s.Error = err.Error()
-		return s
-	}
-	s.Role, s.State, s.Timeline, s.PendingRestart = m.Role, m.State, m.Timeline, m.Pending
-	if m.leadsStandby() {
-		s.Role = "standby leader"
-	}
-	s.paused = m.Paused
-	if m.leads() {
-		s.Role = "primary"
-		s.confirm, _ = a.confirming(ctx, n.Address) // no answer: nobody
-	}
-	return s
-}
-
 // Generations are those of the members that answer, in their order, where they differ from each other or from this
 // machine's; none when all is of one.
 func (s *Status) Generations() (differ []MemberStatus) {
@@ -207,10 +240,11 @@ func (s *Status) Generations() (differ []MemberStatus) {
 	return differ
 }
 
-// Healthy tells whether exactly one member leads, all others run, every etcd that was asked sees a quorum, and, where
-// writes are to be confirmed by a replica, one confirms them: without it a failover would not happen.
+// Healthy tells whether exactly one member leads, all others run, every etcd that was asked sees a quorum, where writes
+// are to be confirmed by a replica, one confirms them (without it a failover would not happen), and nothing else is wrong
+// that hurries.
 func (s *Status) Healthy() bool {
-	if s.Seed != "" || s.Synchronous && len(s.Confirm) == 0 {
+	if s.verdict == nil || s.verdict.Critical() || s.Seed != "" || s.Synchronous && len(s.Confirm) == 0 {
 		return false
 	}
 	for _, t := range s.Certificates {

@@ -163,6 +163,8 @@ type Ports struct {
 	Stats int `yaml:"stats"`
 	// PGHA is where the agents tell each other of newer specifications, on every machine.
 	PGHA int `yaml:"pgha"`
+	// Metrics is where Prometheus finds what the monitor sees, on every machine.
+	Metrics int `yaml:"metrics"`
 	// SSH is the door for people, on every machine.
 	SSH int `yaml:"ssh"`
 }
@@ -188,11 +190,29 @@ type Backup struct {
 
 // Alerts are the places that hear of trouble.
 type Alerts struct {
-	// Webhook is an http or https address that gets a JSON object for each alert.
+	// Webhook is an http or https address that hears of each alert. One that holds a token is a password: it stands in
+	// secrets/secrets.yaml as "webhook", and here the word "secret".
 	Webhook string `yaml:"webhook"`
+	// Format is what the webhook gets: json (an object for each alert), slack or telegram.
+	Format AlertFormat `yaml:"format"`
+	// Chat is the chat that Telegram's bot writes to.
+	Chat string `yaml:"chat,omitempty"`
 	// Email addresses get a letter for each alert.
 	Email []string `yaml:"email"`
+	// Relay is the mail server that takes the letters: HOST:PORT; 465 is TLS from the start, any other takes it where offered.
+	Relay string `yaml:"relay,omitempty"`
+	// RelayUser logs in there, with the password "relay" in secrets/secrets.yaml; nobody does when absent.
+	RelayUser string `yaml:"relay_user,omitempty"`
+	// From is the letters' sender; the first of email when absent.
+	From string `yaml:"from,omitempty"`
+	// Command runs for each alert, with the JSON object as its input: the program's path and its arguments.
+	Command []string `yaml:"command,omitempty"`
+	// Repeat is after how long an alert that lasts is told again, in minutes, hours or days: 30m, 4h, 1d; 0 is never.
+	Repeat string `yaml:"repeat"`
 }
+
+// SecretWebhook is the word for a webhook whose address stands with the secrets.
+const SecretWebhook = "secret"
 
 // Release is a Debian release by its number.
 type Release int
@@ -236,6 +256,16 @@ const (
 	Fast   Failover = "fast"
 	Normal Failover = "normal"
 	Safe   Failover = "safe"
+)
+
+// AlertFormat is the shape of what a webhook gets.
+type AlertFormat string
+
+// The shapes that webhooks know.
+const (
+	JSON     AlertFormat = "json"
+	Slack    AlertFormat = "slack"
+	Telegram AlertFormat = "telegram"
 )
 
 // Role is what a machine is for.

@@ -37,11 +37,12 @@ func (d *decoder) tooMuch() bool {
 
 // enums are the words that a type knows.
 var enums = map[reflect.Type][]string{
-	reflect.TypeFor[Release]():  {"12", "13"},
-	reflect.TypeFor[Source]():   {string(SourceDebian), string(SourcePGDG)},
-	reflect.TypeFor[Mode]():     {string(Quorum), string(Sync), string(Async)},
-	reflect.TypeFor[Failover](): {string(Fast), string(Normal), string(Safe)},
-	reflect.TypeFor[SSLMode]():  {string(SSLDisable), string(SSLPrefer), string(SSLRequire), string(SSLVerifyCA), string(SSLVerifyFull)},
+	reflect.TypeFor[Release]():     {"12", "13"},
+	reflect.TypeFor[Source]():      {string(SourceDebian), string(SourcePGDG)},
+	reflect.TypeFor[Mode]():        {string(Quorum), string(Sync), string(Async)},
+	reflect.TypeFor[Failover]():    {string(Fast), string(Normal), string(Safe)},
+	reflect.TypeFor[SSLMode]():     {string(SSLDisable), string(SSLPrefer), string(SSLRequire), string(SSLVerifyCA), string(SSLVerifyFull)},
+	reflect.TypeFor[AlertFormat](): {string(JSON), string(Slack), string(Telegram)},
 }
 
 func (d *decoder) say(path, hint, format string, args ...any) {

@@ -24,9 +24,11 @@ func defaults() *Cluster {
 			ReadOnly:   5001,
 			Stats:      7000,
 			PGHA:       8009,
+			Metrics:    8010,
 			SSH:        22,
 		},
 		Backup: Backup{At: "02:00", Keep: 7},
+		Alerts: Alerts{Format: JSON, Repeat: "4h"},
 		// No time servers: chrony asks Debian's pool.
 	}
 }

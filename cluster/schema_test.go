@@ -25,6 +25,7 @@ var schemaPatterns = map[string]*regexp.Regexp{
 	"postgres.databases[].name": identifier, "postgres.users[].name": identifier, "postgres.replication_user": identifier,
 	"postgres.locale": localeSyntax, "storage.data_disk": diskSyntax,
 	"backup.directory": folderPath, "backup.at": timeOfDay, "alerts.email[]": emailSyntax,
+	"alerts.repeat": repeatSyntax, "alerts.chat": chatSyntax,
 }
 
 // schemaRanges are the least and the most of a number, or of a list's items.

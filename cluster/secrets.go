@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -28,6 +29,10 @@ type Secrets struct {
 	Stats string `yaml:"stats,omitempty"`
 	// VRRP is keepalived's shared word, eight characters, all that VRRPv2 carries.
 	VRRP string `yaml:"vrrp,omitempty"`
+	// Webhook is the address that hears of alerts, where it holds a token. A person writes it: nobody can make it up.
+	Webhook string `yaml:"webhook,omitempty"`
+	// Relay is the password of alerts.relay_user, a person's to write, too.
+	Relay string `yaml:"relay,omitempty"`
 }
 
 const hiddenSecrets, hiddenIdentity, hiddenCA = "(secrets)", "(identity)", "(certificate authority)"
@@ -46,9 +51,9 @@ func hide(f fmt.State, word string) { _, _ = io.WriteString(f, word) }
 // For returns the share that a machine of the role needs.
 func (s Secrets) For(r Role) Secrets {
 	if r == Proxy {
-		return Secrets{Stats: s.Stats, VRRP: s.VRRP}
+		return Secrets{Stats: s.Stats, VRRP: s.VRRP, Webhook: s.Webhook, Relay: s.Relay}
 	}
-	return Secrets{Replicator: s.Replicator, Rewind: s.Rewind, REST: s.REST, Users: s.Users}
+	return Secrets{Replicator: s.Replicator, Rewind: s.Rewind, REST: s.REST, Users: s.Users, Webhook: s.Webhook, Relay: s.Relay}
 }
 
 // Encode returns the secrets as the YAML of secrets.yaml, here and on a machine.
@@ -79,10 +84,16 @@ func (s Secrets) Check(c *Cluster, roles ...Role) error {
 			}
 		}
 	}
-	if missing == nil {
-		return nil
+	if missing != nil {
+		return fmt.Errorf("check secrets: %s missing (pgbake init adds what is missing and changes nothing else)", strings.Join(missing, ", "))
 	}
-	return fmt.Errorf("check secrets: %s missing (pgbake init adds what is missing and changes nothing else)", strings.Join(missing, ", "))
+	if c.Alerts.Webhook == SecretWebhook && s.Webhook == "" {
+		return errors.New("check secrets: the address of alerts.webhook is missing\n      hint: write it into secrets.yaml, as webhook: https://…")
+	}
+	if c.Alerts.RelayUser != "" && s.Relay == "" {
+		return errors.New("check secrets: the password of alerts.relay_user is missing\n      hint: write it into secrets.yaml, as relay: …")
+	}
+	return nil
 }
 
 // slot is one secret besides the users': where it goes, who needs it and how long it is.

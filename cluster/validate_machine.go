@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
-	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -21,10 +20,11 @@ type port struct {
 func (p Ports) of(r Role) []port {
 	if r == Proxy {
 		// Where a member's etcd listens, a proxy answers members that have no data.
-		return []port{{"ssh", p.SSH, false}, {"etcd_peer", p.EtcdPeer, true}, {"read_write", p.ReadWrite, false}, {"read_only", p.ReadOnly, false}, {"stats", p.Stats, false}, {"pgha", p.PGHA, true}}
+		return []port{{"ssh", p.SSH, false}, {"etcd_peer", p.EtcdPeer, true}, {"read_write", p.ReadWrite, false}, {"read_only", p.ReadOnly, false}, {"stats", p.Stats, false},
+			{"pgha", p.PGHA, true}, {"metrics", p.Metrics, true}}
 	}
 	return []port{{"ssh", p.SSH, false}, {"postgres", p.Postgres, true}, {"patroni", p.Patroni, true},
-		{"etcd_client", p.EtcdClient, true}, {"etcd_peer", p.EtcdPeer, true}, {"pgha", p.PGHA, true}}
+		{"etcd_client", p.EtcdClient, true}, {"etcd_peer", p.EtcdPeer, true}, {"pgha", p.PGHA, true}, {"metrics", p.Metrics, true}}
 }
 
 func portRange(k *checker) {
@@ -120,24 +120,6 @@ func backupDirectory(k *checker) {
 
 // below tells whether a path is the folder or inside it.
 func below(p, folder string) bool { return p == folder || strings.HasPrefix(p, folder+"/") }
-
-var emailSyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.!#$%&'*+/=?^_{|}~-]*@(\S+)$`)
-
-// alerts never repeats the webhook: its address often is its own password.
-func alerts(k *checker) {
-	const key = "alerts.webhook"
-	if k.given(key) {
-		u, err := url.Parse(k.Alerts.Webhook)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.ContainsAny(k.Alerts.Webhook, " \t\n") {
-			k.say(key, "such as https://alerts.example.org/hook", "not an http or https address")
-		}
-	}
-	for i, e := range k.Alerts.Email {
-		if m := emailSyntax.FindStringSubmatch(e); m == nil || !dnsName(m[1]) {
-			k.say(fmt.Sprintf("alerts.email[%d]", i), "such as dba@example.org", "%s is no e-mail address", brief(e))
-		}
-	}
-}
 
 func sshKeys(k *checker) {
 	for i, text := range k.SSHKeys {

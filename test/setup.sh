@@ -35,6 +35,24 @@ if [ -z "$found" ] || "$found" version | grep -qE ' go1\.(1?[0-9]|20)(\.| )'; th
 	golang='golang-go'
 fi
 
+# promtool alone, into bin/: Debian's package would start a Prometheus here.
+promtool() {
+	bin=$(dirname "$0")/../bin
+	if [ -x "$bin/promtool" ] || command -v promtool >/dev/null; then return; fi
+	mkdir -p "$bin"
+	tmp=$(mktemp -d)
+	chmod 755 "$tmp"
+	(
+		cd "$tmp"
+		apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }
+		dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool >promtool
+		chmod 755 promtool
+	)
+	mv "$tmp/promtool" "$bin/promtool"
+	rm -r "$tmp"
+}
+if [ "$want" = test ]; then promtool; fi
+
 [ -n "$missing$golang" ] || exit 0
 if [ "$(id -u)" != 0 ]; then
 	echo "setup: this machine lacks:$missing $golang" >&2

@@ -105,9 +105,6 @@ func notYet(c *cluster.Cluster) []string {
 	if c.Backup.Directory != "" {
 		n = append(n, "backup: checked, but no backup is taken by this version yet")
 	}
-	if c.Alerts.Webhook != "" || len(c.Alerts.Email) > 0 {
-		n = append(n, "alerts: checked, but no alert is sent by this version yet")
-	}
 	return n
 }
 

@@ -49,7 +49,7 @@ func TestFirewallLetsInOnlyWhoNeedsIt(t *testing.T) {
 	member, proxy := site.of(cluster.DB)[1].Address.String(), site.of(cluster.Proxy)[1].Address.String()
 	neighbour, client, admin, stranger := "10.30.0.99", "10.31.7.7", "10.99.0.9", "10.66.0.6"
 	p := site.Ports
-	ports := []int{p.Postgres, p.Patroni, p.EtcdClient, p.EtcdPeer, p.ReadWrite, p.ReadOnly, p.Stats, p.PGHA, p.SSH, 111}
+	ports := []int{p.Postgres, p.Patroni, p.EtcdClient, p.EtcdPeer, p.ReadWrite, p.ReadOnly, p.Stats, p.PGHA, p.Metrics, p.SSH, 111}
 	for _, c := range []struct {
 		machine cluster.Machine
 		want    map[string][]int
@@ -59,14 +59,14 @@ func TestFirewallLetsInOnlyWhoNeedsIt(t *testing.T) {
 			proxy:     {p.Postgres, p.Patroni, p.PGHA},
 			neighbour: {p.Postgres, p.PGHA}, // the clients' networks hold the cluster's own
 			client:    {p.Postgres},
-			admin:     {p.SSH},
+			admin:     {p.SSH, p.Metrics},
 		}},
 		{site.of(cluster.Proxy)[0], map[string][]int{
 			member:    {p.EtcdPeer, p.ReadWrite, p.ReadOnly, p.PGHA},
 			proxy:     {p.ReadWrite, p.ReadOnly, p.PGHA},
 			neighbour: {p.ReadWrite, p.ReadOnly, p.PGHA},
 			client:    {p.ReadWrite, p.ReadOnly},
-			admin:     {p.Stats, p.SSH},
+			admin:     {p.Stats, p.SSH, p.Metrics},
 		}},
 	} {
 		t.Run(string(c.machine.Role), func(t *testing.T) {

@@ -1,0 +1,208 @@
+package monitor
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/pgbake/pgbake/cluster"
+)
+
+// Event is what there is to tell of an alert.
+type Event string
+
+// What happens to an alert, in this order.
+const (
+	Fired    Event = "fired"
+	Repeated Event = "repeated"
+	Resolved Event = "resolved"
+)
+
+// Alert is a problem that lasted long enough to be told. Every machine keeps all of them, so that any may tell them.
+type Alert struct {
+	Problem
+	// Event is the last one, Told when it came about.
+	Event Event     `json:"event"`
+	Told  time.Time `json:"told"`
+	// Since is when the problem was seen first, Over when it was gone.
+	Since time.Time `json:"since"`
+	Over  time.Time `json:"over,omitzero"`
+	// Times counts how often it came back within a day: the more, the longer it must be gone to be over.
+	Times int `json:"times"`
+	// Owed are the receivers that have not heard of the last event.
+	Owed []string `json:"owed,omitempty"`
+	// By is the machine that has changed it last, Version counts the changes: of two copies the higher one is the newer.
+	By      string `json:"by"`
+	Version int    `json:"version"`
+}
+
+// Firing tells whether the problem lasts.
+func (a Alert) Firing() bool { return a.Event != Resolved }
+
+// State is what a machine's monitor knows from one look to the next, and keeps on its disk.
+type State struct {
+	// First is when it looked for the first time.
+	First  time.Time `json:"first"`
+	Alerts []Alert   `json:"alerts"`
+	// Looks counts, by key, those in a row that saw a problem; Calm those that did not see what fires.
+	Looks map[string]int `json:"-"`
+	Calm  map[string]int `json:"-"`
+}
+
+const (
+	// calm is how many looks in a row must miss a problem before it is over; twice as many each time it comes back.
+	calm, calmMost = 2, 40
+	// kept is how long what is over is remembered, for what comes back and for machines that were away.
+	kept = 24 * time.Hour
+)
+
+// Policy is how alerts are told.
+type Policy struct {
+	// Receivers are the names of those that hear of them.
+	Receivers []string
+	// Repeat is after how long an alert that lasts is told again.
+	Repeat time.Duration
+	// Sends tells that it is this machine that decides and tells; the others only take over what it has decided.
+	Sends bool
+	// Holds tells that nothing new is fired yet: the machine has just been switched on.
+	Holds bool
+}
+
+// Next is the state after a look: what others know is taken over, and where this machine is the one that tells,
+// alerts are fired, repeated and resolved. It is a pure function, and the clock only decides about repetitions.
+func (s State) Next(v *Verdict, others [][]Alert, p Policy, self string, now time.Time) State {
+	n := State{First: s.First, Alerts: merge(s.Alerts, others), Looks: map[string]int{}, Calm: map[string]int{}}
+	if n.First.IsZero() || n.First.After(now) {
+		n.First = now
+	}
+	problems := map[string]Problem{}
+	for _, q := range v.Problems {
+		problems[q.Key] = q
+		n.Looks[q.Key] = s.Looks[q.Key] + 1
+	}
+	for i := range n.Alerts {
+		a := &n.Alerts[i]
+		a.Owed = slices.DeleteFunc(slices.Clone(a.Owed), func(r string) bool { return !slices.Contains(p.Receivers, r) })
+		q, wrong := problems[a.Key]
+		if a.Firing() && !wrong {
+			n.Calm[a.Key] = s.Calm[a.Key]
+			if !v.Blind(a.Problem) {
+				n.Calm[a.Key]++
+			}
+		}
+		if !p.Sends || !a.Firing() {
+			continue
+		}
+		switch {
+		case wrong && (q.Severity != a.Severity && q.Severity == Critical || a.due(p.Repeat, now)):
+			q.Looks = a.Looks
+			a.Problem = q
+			a.tell(Repeated, p, self, now)
+		case wrong && a.Told.After(now): // the clock was set back
+			a.Told = now
+		case !wrong && n.Calm[a.Key] >= a.calm():
+			a.Over = now
+			a.tell(Resolved, p, self, now)
+		}
+	}
+	if p.Sends && !p.Holds {
+		for _, q := range v.Problems {
+			if n.Looks[q.Key] >= q.Looks {
+				n.fire(q, p, self, now)
+			}
+		}
+	}
+	n.Alerts = slices.DeleteFunc(n.Alerts, func(a Alert) bool {
+		return !a.Firing() && (now.Sub(a.Over).Abs() > kept) && len(a.Owed) == 0
+	})
+	slices.SortFunc(n.Alerts, func(a, b Alert) int { return cmp.Compare(a.Key, b.Key) })
+	return n
+}
+
+// fire makes an alert of a problem, unless there is one.
+func (s *State) fire(q Problem, p Policy, self string, now time.Time) {
+	i := slices.IndexFunc(s.Alerts, func(a Alert) bool { return a.Key == q.Key })
+	if i < 0 {
+		i = len(s.Alerts)
+		s.Alerts = append(s.Alerts, Alert{})
+	} else if s.Alerts[i].Firing() {
+		return
+	}
+	a := &s.Alerts[i]
+	a.Problem, a.Since, a.Over = q, now, time.Time{}
+	a.Times++
+	a.tell(Fired, p, self, now)
+}
+
+func (a *Alert) tell(e Event, p Policy, self string, now time.Time) {
+	a.Event, a.Told, a.By = e, now, self
+	a.Owed = slices.Clone(p.Receivers)
+	a.Version++
+}
+
+// due tells whether it is time to say it again.
+func (a *Alert) due(repeat time.Duration, now time.Time) bool {
+	return repeat > 0 && now.Sub(a.Told) >= repeat && len(a.Owed) == 0
+}
+
+func (a *Alert) calm() int { return min(calm<<min(a.Times-1, 10), calmMost) }
+
+// Heard notes that a receiver has taken what was told in a version of an alert.
+func (s *State) Heard(told Alert, receiver, self string) {
+	for i := range s.Alerts {
+		a := &s.Alerts[i]
+		if a.Key != told.Key || a.Event != told.Event || !a.Told.Equal(told.Told) {
+			continue
+		}
+		if n := slices.Index(a.Owed, receiver); n >= 0 {
+			a.Owed = slices.Delete(slices.Clone(a.Owed), n, n+1)
+			a.By = self
+			a.Version++
+		}
+	}
+}
+
+// Owed are the alerts that a receiver has not heard of, the oldest first.
+func (s *State) Owed(receiver string) (list []Alert) {
+	for _, a := range s.Alerts {
+		if slices.Contains(a.Owed, receiver) {
+			list = append(list, a)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Alert) int { return a.Told.Compare(b.Told) })
+	return list
+}
+
+// merge keeps of each alert the newest copy that anybody has.
+func merge(mine []Alert, others [][]Alert) []Alert {
+	all := slices.Clone(mine)
+	for _, theirs := range others {
+		for _, a := range theirs {
+			i := slices.IndexFunc(all, func(b Alert) bool { return b.Key == a.Key })
+			switch {
+			case i < 0:
+				all = append(all, a)
+			case a.Version > all[i].Version:
+				all[i] = a
+			}
+		}
+	}
+	return all
+}
+
+// Sender is the machine that tells what there is to tell: the first that is seen to watch and that receivers listen to, the
+// proxies before the members. Whoever sees nobody before itself is it.
+func Sender(s *Seen) string {
+	order := slices.Concat(s.of(cluster.Proxy), s.of(cluster.DB))
+	for _, m := range order {
+		if (m.Name == s.Self || m.Door == "") && m.Watched() && !m.Report.Mute {
+			return m.Name
+		}
+	}
+	for _, m := range order {
+		if m.Name == s.Self || m.Door == "" && m.Watched() {
+			return m.Name
+		}
+	}
+	return s.Self
+}

@@ -1,0 +1,212 @@
+package monitor
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pgbake/pgbake/cluster"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var noon = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+
+// sound is a cluster of three and a proxy in which all is well: db1 leads, db2 leads etcd.
+func sound() *Seen {
+	disk := func() []Disk { return []Disk{{Path: "/var/lib/postgresql", Total: 100 << 30, Free: 60 << 30}} }
+	report := func() *Report {
+		return &Report{At: noon, Every: 30, Disks: disk(), Clock: &Clock{Offset: 0.0001, Synchronised: true}}
+	}
+	db := func(name, id string) Machine {
+		m := Machine{Name: name, Address: "10.0.0.1" + name[2:], Role: cluster.DB, Report: report(), Timed: true}
+		m.Etcd = &Etcd{Healthy: true, ID: id, Leader: "b", Size: 1 << 20}
+		m.Patroni = &Member{Role: "replica", State: "streaming", Timeline: 3, Location: 5 << 30, Replayed: noon}
+		m.Trust = &cluster.Trust{Machine: name, First: "rest.crt", To: noon.Add(300 * 24 * time.Hour)}
+		return m
+	}
+	proxy := Machine{Name: "proxy1", Address: "10.0.0.21", Role: cluster.Proxy, Report: report(), Timed: true}
+	proxy.Routes = &Routes{ReadWrite: []string{"db1"}, ReadOnly: []string{"db2", "db3"}}
+	s := &Seen{
+		At: noon, Scope: "shop", Self: "proxy1", Synchronous: true, Confirm: []string{"db2", "db3"}, Since: noon.Add(-100 * time.Hour),
+		Machines: []Machine{db("db1", "a"), db("db2", "b"), db("db3", "c"), proxy},
+	}
+	s.Machines[0].Patroni.Role, s.Machines[0].Patroni.State, s.Machines[0].Patroni.Streams = "primary", "running", []string{"db2", "db3"}
+	s.Machines[0].Report.Slots = []Slot{{Name: "db2", Active: true}, {Name: "db3", Active: true, Retained: 1 << 20}}
+	return s
+}
+
+// gone makes machines silent.
+func gone(s *Seen, names ...string) {
+	for i := range s.Machines {
+		m := &s.Machines[i]
+		for _, name := range names {
+			if m.Name == name {
+				*m = Machine{Name: m.Name, Address: m.Address, Role: m.Role, Door: "no answer in time", NoPatroni: "no answer in time"}
+			}
+		}
+	}
+}
+
+func backup(s *Seen, age time.Duration, failed string, proof time.Duration, unproven string) {
+	s.Backups = true
+	b := &Backups{}
+	b.Backup = &struct {
+		At      time.Time `json:"at"`
+		Machine string    `json:"machine"`
+		Bytes   int64     `json:"bytes"`
+		Error   string    `json:"error"`
+	}{noon.Add(-age), "db2", 1 << 30, failed}
+	b.Proof = &struct {
+		At     time.Time `json:"at"`
+		Backup string    `json:"backup"`
+		Error  string    `json:"error"`
+	}{noon.Add(-proof), "base-1", unproven}
+	s.Machines[1].Backup = b
+}
+
+// TestJudge: each case spoils a sound cluster, and testdata/judge.golden has every word that is said of it.
+func TestJudge(t *testing.T) {
+	m := func(s *Seen, n int) *Machine { return &s.Machines[n-1] }
+	var got strings.Builder
+	for _, c := range []struct {
+		name  string
+		spoil func(*Seen)
+	}{
+		{"all is well", func(*Seen) {}},
+		{"power cut of a replica", func(s *Seen) { gone(s, "db3"); m(s, 1).Patroni.Streams = []string{"db2"} }},
+		{"power cut of the primary, nobody leads yet", func(s *Seen) { gone(s, "db1") }},
+		{"this machine is cut off", func(s *Seen) { gone(s, "db1", "db2", "db3") }},
+		{"a member is cut off", func(s *Seen) {
+			s.Self = "db2"
+			gone(s, "db1", "db3", "proxy1")
+			m(s, 2).Etcd = &Etcd{ID: "b"}
+		}},
+		{"two leaders", func(s *Seen) { m(s, 3).Patroni.Role = "primary"; m(s, 3).Patroni.State = "running" }},
+		{"no leader, all answer", func(s *Seen) { m(s, 1).Patroni.Role = "replica" }},
+		{"Patroni answers nowhere", func(s *Seen) {
+			for n := 1; n <= 3; n++ {
+				m(s, n).Patroni, m(s, n).NoPatroni = nil, "connection refused"
+			}
+		}},
+		{"etcd without quorum", func(s *Seen) {
+			m(s, 1).Etcd.Healthy = false
+			m(s, 2).Etcd.Healthy, m(s, 3).Etcd = false, nil
+		}},
+		{"etcd cannot be asked: no monitor runs", func(s *Seen) {
+			for n := 1; n <= 3; n++ {
+				m(s, n).Etcd, m(s, n).Age = nil, time.Hour
+			}
+		}},
+		{"one etcd is down", func(s *Seen) { m(s, 3).Etcd.Healthy = false }},
+		{"etcd is full", func(s *Seen) { m(s, 2).Etcd.Alarms = []string{"memberID:1 alarm:NOSPACE"} }},
+		{"a replica is behind by bytes", func(s *Seen) { m(s, 2).Patroni.Location -= 200 << 20 }},
+		{"a replica is behind by time", func(s *Seen) { m(s, 2).Patroni.Location--; m(s, 2).Patroni.Replayed = noon.Add(-5 * time.Minute) }},
+		{"nothing was written for an hour", func(s *Seen) { m(s, 2).Patroni.Replayed = noon.Add(-time.Hour) }},
+		{"a replica does not stream", func(s *Seen) { m(s, 1).Patroni.Streams = []string{"db2"}; m(s, 3).Patroni.State = "running" }},
+		{"a replica does not start", func(s *Seen) { m(s, 3).Patroni.State = "start failed" }},
+		{"no replica confirms", func(s *Seen) { s.Confirm = nil }},
+		{"slots", func(s *Seen) {
+			m(s, 1).Report.Slots = []Slot{{Name: "db2", Active: true, Retained: 5 << 30}, {Name: "old", Retained: 2 << 30}, {Name: "gone", Lost: true}}
+		}},
+		{"a disk fills", func(s *Seen) {
+			m(s, 1).Report.Disks[0] = Disk{Path: "/var/lib/postgresql", Total: 100 << 30, Free: 40 << 30, Hours: 3}
+			m(s, 2).Report.Disks[0] = Disk{Path: "/var/lib/postgresql", Total: 100 << 30, Free: 40 << 30, Hours: 20}
+			m(s, 3).Report.Disks[0] = Disk{Path: "/var/lib/postgresql", Total: 100 << 30, Free: 90 << 30, Hours: 3}
+		}},
+		{"disks are full", func(s *Seen) {
+			m(s, 1).Report.Disks[0].Free = 4 << 30
+			m(s, 4).Report.Disks[0] = Disk{Path: "/", Total: 10 << 30, Free: 1 << 30}
+		}},
+		{"certificates end", func(s *Seen) {
+			m(s, 1).Trust.To = noon.Add(-time.Hour)
+			m(s, 2).Trust.To = noon.Add(3 * 24 * time.Hour)
+			m(s, 3).Trust.To = noon.Add(20 * 24 * time.Hour)
+		}},
+		{"clocks", func(s *Seen) {
+			m(s, 1).Report.Clock = &Clock{Offset: -0.7, Synchronised: true}
+			m(s, 2).Skew = -time.Minute
+			m(s, 3).Report.Clock, m(s, 4).Report.Clock = &Clock{}, &Clock{}
+		}},
+		{"no backup was ever taken", func(s *Seen) { s.Backups = true }},
+		{"the first backup is yet to come", func(s *Seen) { s.Backups, s.Since = true, noon.Add(-time.Hour) }},
+		{"the backup is old", func(s *Seen) { backup(s, 50*time.Hour, "", time.Hour, "") }},
+		{"the backup failed", func(s *Seen) { backup(s, time.Hour, "pg_basebackup: no space left on device", time.Hour, "") }},
+		{"the backup cannot be restored", func(s *Seen) { backup(s, time.Hour, "", time.Hour, "amcheck: corrupt index") }},
+		{"the proof is old", func(s *Seen) { backup(s, time.Hour, "", 10*24*time.Hour, "") }},
+		{"backup and proof are good", func(s *Seen) { backup(s, time.Hour, "", time.Hour, "") }},
+		{"failed units", func(s *Seen) { m(s, 1).Report.Failed = []string{"pgha-backup.service", "man-db.service"} }},
+		{"HAProxy is down", func(s *Seen) { m(s, 4).Routes, m(s, 4).NoRoutes = nil, "connection refused" }},
+		{"HAProxy has no server", func(s *Seen) { m(s, 4).Routes = &Routes{} }},
+		{"HAProxy leads writers to a replica", func(s *Seen) { m(s, 4).Routes.ReadWrite = []string{"db3"} }},
+		{"nobody has the virtual address", func(s *Seen) { s.VirtualAddress = "10.0.0.30" }},
+		{"an agent does not answer", func(s *Seen) { m(s, 2).Door, m(s, 2).Report = "connection refused", nil }},
+		{"a monitor does not run", func(s *Seen) { m(s, 2).Age = 3 * time.Minute }},
+		{"PostgreSQL cannot be asked", func(s *Seen) {
+			m(s, 2).Report.Unasked = map[string]string{"postgres": "psql does not answer"}
+		}},
+		{"Patroni is paused", func(s *Seen) { m(s, 1).Patroni.Paused = true }},
+		{"a maintenance", func(s *Seen) { m(s, 1).Patroni.Paused = true; s.Maintenance = noon.Add(time.Hour) }},
+		{"a maintenance that was forgotten", func(s *Seen) { m(s, 1).Patroni.Paused = true; s.Maintenance = noon.Add(-time.Hour) }},
+		{"the cluster follows a primary elsewhere", func(s *Seen) {
+			s.Follows, s.Synchronous, s.Confirm = "10.9.9.9:5432", true, nil
+			m(s, 1).Patroni.Role, m(s, 4).Routes.ReadWrite = StandbyLeader, nil
+		}},
+		{"no member streams from the primary elsewhere", func(s *Seen) {
+			s.Follows = "10.9.9.9:5432"
+			m(s, 1).Patroni.Role = "replica"
+		}},
+	} {
+		s := sound()
+		c.spoil(s)
+		fmt.Fprintf(&got, "== %s\n", c.name)
+		for _, p := range Judge(s).Problems {
+			fmt.Fprintf(&got, "%s %s (%d)\n   %s\n   %s\n", p.Severity, p.Key, p.Looks, p.Text, p.Hint)
+		}
+	}
+	const golden = "testdata/judge.golden"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got.String()); d != "" {
+		t.Errorf("run with -update and read the difference (-want +got):\n%s", d)
+	}
+}
+
+func TestHoursLeft(t *testing.T) {
+	fill := func(every time.Duration, n int, free func(i int) int64) float64 {
+		var list []Sample
+		for i := range n {
+			list = Remember(list, Sample{noon.Add(time.Duration(i) * every), free(i)})
+		}
+		return HoursLeft(list)
+	}
+	gib := int64(1 << 30)
+	if got := fill(5*time.Minute, 13, func(i int) int64 { return 100*gib - int64(i)*gib }); got < 7.3 || got > 7.4 { // 12 GiB an hour, 88 left
+		t.Errorf("a disk that fills by 12 GiB an hour, with 88 GiB free: %.2f hours", got)
+	}
+	if got := fill(5*time.Minute, 13, func(i int) int64 { return 50*gib + int64(i) }); got != 0 {
+		t.Errorf("a disk that empties: %.2f hours", got)
+	}
+	if got := fill(5*time.Minute, 5, func(i int) int64 { return 100*gib - int64(i)*gib }); got != 0 {
+		t.Errorf("after 20 minutes nothing is foretold: %.2f hours", got)
+	}
+	list := Remember([]Sample{{noon, 1}, {noon.Add(time.Hour), 2}}, Sample{noon.Add(-time.Hour), 3})
+	if len(list) != 1 || list[0].Free != 3 {
+		t.Errorf("after the clock was set back samples begin anew: %v", list)
+	}
+	if got := fill(30*time.Second, 10000, func(int) int64 { return gib }); got != 0 {
+		t.Errorf("a disk at rest: %.2f hours", got)
+	}
+}

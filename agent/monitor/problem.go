@@ -1,0 +1,129 @@
+package monitor
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Severity is how much a problem hurries.
+type Severity string
+
+// Critical is for now, Warning for today.
+const (
+	Critical Severity = "critical"
+	Warning  Severity = "warning"
+)
+
+// The limits. Looks are 30 s apart.
+const (
+	// stale is how old a machine's report may be, in looks.
+	stale = 3.5
+	// soon is how many looks in a row see a problem before it is an alert: one look sees much that passes.
+	soon = 2
+	// patient is for what comes and goes under load.
+	patient = 4
+	// slow is for what mends itself, as clocks do: ten minutes.
+	slow = 20
+	// hour is for what somebody has done on purpose.
+	hour = 120
+	// forgotten is how long after its end a maintenance may last: members end it, and look every ten seconds.
+	forgotten = 2 * time.Minute
+
+	lagBytes   = 64 << 20
+	lagTime    = time.Minute
+	idleSlot   = 1 << 30
+	activeSlot = 4 << 30
+
+	diskWarning, diskCritical   = 0.85, 0.95
+	hoursWarning, hoursCritical = 24, 4
+	// fills is how full a disk is before the speed at which it fills says anything.
+	fills = 0.5
+
+	clockOffset = 500 * time.Millisecond
+	clockSkew   = 2 * time.Second
+
+	certificateWarning, certificateCritical = 30 * 24 * time.Hour, 7 * 24 * time.Hour
+
+	// BackupAge is a day and the time that a backup may take; ProofAge a week and a day.
+	BackupAge = 26 * time.Hour
+	ProofAge  = 8 * 24 * time.Hour
+)
+
+// Problem is one thing that is wrong. Its key stays the same as long as it lasts.
+type Problem struct {
+	// Key is the kind, and what it is about: "lag/db2".
+	Key      string   `json:"key"`
+	Severity Severity `json:"severity"`
+	// Text says what is wrong, Hint what to do.
+	Text string `json:"text"`
+	Hint string `json:"hint,omitempty"`
+	// Machine is whose problem it is; empty when it is the cluster's.
+	Machine string `json:"machine,omitempty"`
+	// Looks is how many in a row must see it before it is an alert.
+	Looks int `json:"looks,omitempty"`
+}
+
+// source is where a problem is seen: what does not answer does not say that all is well.
+type source string
+
+const (
+	fromAnywhere source = ""
+	fromReport   source = "report"
+	fromPatroni  source = "patroni"
+	fromRoutes   source = "routes"
+	fromLeader   source = "leader" // and Patroni of the machine
+)
+
+// Verdict is what is wrong, and what could not be judged.
+type Verdict struct {
+	Problems []Problem
+	// alone tells that nothing can be said of the others.
+	alone bool
+	blind map[string]bool
+	self  string
+}
+
+// Blind tells whether nobody can say that a problem is over, by its key and the machine that it is of.
+func (v *Verdict) Blind(p Problem) bool {
+	if v.alone && p.Machine != v.self {
+		return true
+	}
+	return v.blind[p.Machine+" "+string(sourceOf(p.Key))]
+}
+
+// kinds are the first parts of keys whose problems need an answer from somewhere to be over.
+var kinds = map[string]source{
+	"disk": fromReport, "unit": fromReport, "clock-offset": fromReport, "slot": fromReport, "unasked": fromReport, "etcd-alarm": fromReport,
+	"postgres": fromPatroni, "lag": fromLeader, "streaming": fromLeader, "sync": fromLeader,
+	"haproxy-read-write": fromRoutes, "haproxy-read-only": fromRoutes,
+}
+
+func sourceOf(key string) source {
+	kind, _, _ := strings.Cut(key, "/")
+	return kinds[kind]
+}
+
+func (v *Verdict) say(key, machine string, s Severity, looks int, text, hint string) {
+	v.Problems = append(v.Problems, Problem{Key: key, Machine: machine, Severity: s, Looks: looks, Text: text, Hint: hint})
+}
+
+// of is say about one machine.
+func (v *Verdict) of(kind string, m Machine, s Severity, looks int, hint, format string, args ...any) {
+	v.say(kind+"/"+m.Name, m.Name, s, looks, fmt.Sprintf(format, args...), hint)
+}
+
+// all is say about the whole cluster.
+func (v *Verdict) all(kind string, s Severity, looks int, hint, format string, args ...any) {
+	v.say(kind, "", s, looks, fmt.Sprintf(format, args...), hint)
+}
+
+// Critical tells whether any of the problems hurries.
+func (v *Verdict) Critical() bool {
+	for _, p := range v.Problems {
+		if p.Severity == Critical {
+			return true
+		}
+	}
+	return false
+}
