@@ -85,6 +85,7 @@ var recipe = []step{
 	{"settings", cluster.DB, (*work).settings},
 	{"roles", cluster.DB, (*work).roles},
 	{"redundancy", cluster.DB, (*work).redundancy},
+	{"backups", cluster.DB, (*work).backups},
 	{"etcd's restart", cluster.DB, (*work).restartEtcd},
 	{"primary", cluster.Proxy, (*work).awaitPrimary},
 	{"certificates", "", (*work).noteTrust},

@@ -166,10 +166,14 @@ type Backup struct {
 	Directory string `yaml:"directory"`
 	// At is the time of day, "HH:MM".
 	At string `yaml:"at"`
-	// Keep is how many good backups stay.
+	// Keep is how many good backups stay at least.
 	Keep int `yaml:"keep"`
+	// KeepDays is how many days old a backup becomes at least; 0 leaves it to Keep alone.
+	KeepDays int `yaml:"keep_days"`
 	// Dump names the databases that are also dumped.
 	Dump []string `yaml:"dump"`
+	// Prove is how often the newest backup is restored on trial: daily, weekly (on Sundays) or never.
+	Prove Prove `yaml:"prove"`
 }
 
 // Alerts are the places that hear of trouble.
@@ -210,6 +214,16 @@ const (
 	Fast   Failover = "fast"
 	Normal Failover = "normal"
 	Safe   Failover = "safe"
+)
+
+// Prove is how often the newest backup is restored on trial.
+type Prove string
+
+// How often.
+const (
+	Daily  Prove = "daily"
+	Weekly Prove = "weekly"
+	Never  Prove = "never"
 )
 
 // Role is what a machine is for.

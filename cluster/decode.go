@@ -41,6 +41,7 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[Source]():   {string(SourceDebian), string(SourcePGDG)},
 	reflect.TypeFor[Mode]():     {string(Quorum), string(Sync), string(Async)},
 	reflect.TypeFor[Failover](): {string(Fast), string(Normal), string(Safe)},
+	reflect.TypeFor[Prove]():    {string(Daily), string(Weekly), string(Never)},
 }
 
 func (d *decoder) say(path, hint, format string, args ...any) {

@@ -26,7 +26,7 @@ func defaults() *Cluster {
 			PGHA:       8009,
 			SSH:        22,
 		},
-		Backup: Backup{At: "02:00", Keep: 7},
+		Backup: Backup{At: "02:00", Keep: 7, Prove: Weekly},
 		// No time servers: chrony asks Debian's pool.
 	}
 }

@@ -29,7 +29,7 @@ var schemaPatterns = map[string]*regexp.Regexp{
 
 // schemaRanges are the least and the most of a number, or of a list's items.
 var schemaRanges = map[string][2]int{
-	"nodes": {1, 5}, "proxies": {0, 2}, "postgres.version": {15, 18}, "backup.keep": {1, 0},
+	"nodes": {1, 5}, "proxies": {0, 2}, "postgres.version": {15, 18}, "backup.keep": {1, 0}, "backup.keep_days": {0, 0},
 }
 
 // schemaOf makes the schema of a type. docs holds the comments, by "Type" and "Type.Field".

@@ -36,7 +36,9 @@ const (
 	firewall   = "pgha-firewall.service"
 	journald   = "systemd-journald.service"
 	sysctl     = "systemd-sysctl.service"
-	none       = ""
+	// units is systemd itself, which reads unit files anew: what is changed for it is started in a step of its own.
+	units = "pgha-backup.timer"
+	none  = ""
 )
 
 // THE TABLE: every file that is written, on every machine. A path appears once; its template lies at root/<path>.
@@ -69,6 +71,11 @@ var table = []row{
 	{"/etc/patroni/post_bootstrap.sql", member, 0o600, "postgres", none, reload, nil},
 	{"/etc/patroni/config.yml", member, 0o600, "postgres", patroni, reload, nil},
 
+	{"/etc/systemd/system/pgha-backup.service.d/10-directory.conf", backups, 0o644, "", units, reload, nil},
+	{"/etc/systemd/system/pgha-backup.timer", backups, 0o644, "", units, reload, nil},
+	{"/etc/systemd/system/pgha-proof.service.d/10-directory.conf", proofs, 0o644, "", units, reload, nil},
+	{"/etc/systemd/system/pgha-proof.timer", proofs, 0o644, "", units, reload, nil},
+
 	{"/etc/haproxy/tls/ca.crt", proxy, 0o644, "", haproxy, reload, []string{"ca.crt"}},
 	{"/etc/haproxy/tls/proxy.pem", proxy, 0o600, "", haproxy, reload, []string{"proxy.crt", "proxy.key"}},
 	{"/etc/haproxy/haproxy.cfg", proxy, 0o640, "root:haproxy", haproxy, reload, nil},
@@ -84,6 +91,10 @@ func proxy(_ *cluster.Cluster, m cluster.Machine) bool { return m.Role == cluste
 func dataDisk(c *cluster.Cluster, m cluster.Machine) bool {
 	return member(c, m) && c.Storage.DataDisk != ""
 }
+
+func backups(c *cluster.Cluster, m cluster.Machine) bool { return member(c, m) && c.Backup.Taken() }
+
+func proofs(c *cluster.Cluster, m cluster.Machine) bool { return member(c, m) && c.Backup.Proven() }
 
 func timeServers(c *cluster.Cluster, _ cluster.Machine) bool { return len(c.TimeServers) > 0 }
 

@@ -102,9 +102,6 @@ func (a *app) check() *cobra.Command {
 // notYet names what a valid specification asks for and this version does not do: a key that does nothing must not look as if it did.
 func notYet(c *cluster.Cluster) []string {
 	var n []string
-	if c.Backup.Directory != "" {
-		n = append(n, "backup: checked, but no backup is taken by this version yet")
-	}
 	if c.Alerts.Webhook != "" || len(c.Alerts.Email) > 0 {
 		n = append(n, "alerts: checked, but no alert is sent by this version yet")
 	}

@@ -1,0 +1,155 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+const backupDir = "/var/backups/pgha"
+
+// Backups as a machine takes them by itself, their proof, and the way back: on one lab, one after the other.
+func TestBackup(t *testing.T) {
+	spec := example(t, "quickstart.yaml")
+	spec = strings.Replace(spec, "scope: quickstart", "scope: backup", 1) + "backup: {directory: " + backupDir + ", keep: 2, dump: [app]}\n"
+	l := up(t, "backup", spec)
+	l.healthy(time.Minute)
+	l.sql("CREATE TABLE moments(i int PRIMARY KEY); INSERT INTO moments SELECT generate_series(1, 1000)")
+	t.Run("elected", l.elected)
+	t.Run("killed", l.killedBackup)
+	t.Run("damaged", l.damagedBackup)
+}
+
+// taken is what `pgha backup list --json` says.
+type taken struct {
+	Name, Machine, Role string
+	Verified            bool
+	Proof               struct{ Found, Error string }
+}
+
+func (l *lab) backups(machine string) (all []taken) {
+	l.Helper()
+	out, err := l.try(l.Context(), "lab", "exec", machine, "--", "pgha", "backup", "list", "--json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &all)
+	}
+	if err != nil {
+		l.Fatalf("backups of %s: %v: %s", machine, err, out)
+	}
+	return all
+}
+
+// must runs a program on a machine that has to succeed.
+func (l *lab) must(machine string, args ...string) string {
+	l.Helper()
+	out, code := l.exec(machine, args...)
+	if code != 0 {
+		l.Fatalf("%s on %s: exit code %d\n%s", strings.Join(args, " "), machine, code, out)
+	}
+	return out
+}
+
+// elected lets every member do what its timer makes it do. One of them takes the backup, and all of them hear of it.
+func (l *lab) elected(t *testing.T) {
+	l = l.on(t)
+	s := l.healthy(time.Minute)
+	for _, m := range s.Members {
+		l.must(m.Name, "systemctl", "is-active", "pgha-backup.timer", "pgha-proof.timer")
+	}
+	// What happened before today's time was the last chance: the clock of the lab is not at two o'clock.
+	l.onAll(l.members(), "systemctl", "start", "pgha-backup.service")
+	var where []string
+	for _, m := range s.Members {
+		for _, b := range l.backups(m.Name) {
+			if b.Role != "replica" || !b.Verified || b.Machine != m.Name {
+				t.Errorf("%s: %+v", m.Name, b)
+			}
+			where = append(where, m.Name)
+		}
+	}
+	if len(where) != 1 || where[0] == s.primary() {
+		t.Fatalf("backups on %v, and the primary is %s", where, s.primary())
+	}
+	for _, m := range s.Members {
+		out := l.must(m.Name, "cat", "/var/lib/pgha/backup.json")
+		var state struct{ Backup struct{ Machine, Error string } }
+		if err := json.Unmarshal([]byte(out), &state); err != nil || state.Backup.Machine != where[0] || state.Backup.Error != "" {
+			t.Errorf("%s knows of %s: %v", m.Name, out, err)
+		}
+	}
+	dir := backupDir + "/" + l.backups(where[0])[0].Name
+	if got := l.must(where[0], "sh", "-c", "stat -c %U:%a "+dir+"; cat "+dir+"/globals.sql | grep -c 'CREATE ROLE app'; /usr/lib/postgresql/17/bin/pg_restore -l "+dir+"/app.dump | grep -c 'TABLE DATA public moments'"); got != "postgres:700\n1\n1\n" {
+		t.Errorf("in the backup: %s", got)
+	}
+	l.onAll(l.members(), "systemctl", "start", "pgha-proof.service")
+	for _, m := range s.Members {
+		if out := l.must(m.Name, "cat", "/var/lib/pgha/backup.json"); !strings.Contains(out, "1000 rows") {
+			t.Errorf("%s does not know of the proof: %s", m.Name, out)
+		}
+	}
+}
+
+func (l *lab) members() (names []string) {
+	l.Helper()
+	s, err := l.status()
+	if err != nil {
+		l.Fatal(err)
+	}
+	for _, m := range s.Members {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// killedBackup kills one half-way. Nothing is left under a final name, and the next run clears up what is its own.
+func (l *lab) killedBackup(t *testing.T) {
+	l = l.on(t)
+	m := l.healthy(time.Minute).replicas()[0]
+	before := len(l.backups(m))
+	l.must(m, "sh", "-c", "mkdir -m 700 "+backupDir+"/.partial-20200101T000000Z-elsewhere.elsewhere")
+	l.must(m, "sh", "-c", `pgha backup >/dev/null 2>&1 & p=$!; until ls -d `+backupDir+`/.partial-*.`+m+` >/dev/null 2>&1; do sleep 0.05; done; kill -9 $p; ls -d `+backupDir+`/.partial-*.`+m)
+	if got := l.backups(m); len(got) != before {
+		t.Errorf("half a backup counts: %+v", got)
+	}
+	for range 3 { // beside the one of before: more than are kept
+		l.must(m, "pgha", "backup")
+	}
+	if got := l.backups(m); len(got) != 2 {
+		t.Errorf("two are to be kept: %+v", got)
+	}
+	if out := l.must(m, "ls", "-A", backupDir); !strings.Contains(out, ".partial-20200101T000000Z-elsewhere.elsewhere") || strings.Contains(out, "."+m+"\n") {
+		t.Errorf("left over, and another machine's: %s", out)
+	}
+	// No room: one message, and nothing is lost.
+	l.must(m, "sh", "-c", "mount -t tmpfs -o size=1M,mode=700,uid=$(id -u postgres) none "+backupDir)
+	if out, code := l.exec(m, "pgha", "backup"); code != 1 || !strings.Contains(out, "nothing was begun") || !strings.Contains(out, "hint: give it more room") {
+		t.Errorf("no room: exit code %d\n%s", code, out)
+	}
+	l.must(m, "umount", backupDir)
+	if got := l.backups(m); len(got) != 2 {
+		t.Errorf("two were there: %+v", got)
+	}
+}
+
+// damagedBackup turns one byte of the newest backup round. The proof finds it, says so, and it counts no more.
+func (l *lab) damagedBackup(t *testing.T) {
+	l = l.on(t)
+	m := l.healthy(time.Minute).replicas()[0]
+	all := l.backups(m)
+	newest := all[len(all)-1].Name
+	l.must(m, "sh", "-c", "f=$(ls -S "+backupDir+"/"+newest+"/base/base/1/* | head -n 1); printf '\\377\\376\\375' | dd of=$f bs=1 seek=9000 conv=notrunc status=none")
+	if out, code := l.exec(m, "pgha", "backup", "prove"); code != 1 || !strings.Contains(out, "checksum mismatch") {
+		t.Errorf("a damaged backup: exit code %d\n%s", code, out)
+	}
+	if out := l.must(m, "pgha", "backup", "list"); !strings.Contains(out, "FAILED") || !strings.Contains(out, "the last proof failed") {
+		t.Errorf("the list does not say so:\n%s", out)
+	}
+	if out := l.must(m, "cat", "/var/lib/pgha/backup.json"); !strings.Contains(out, "checksum mismatch") {
+		t.Errorf("the record does not say so:\n%s", out)
+	}
+	if os.Getenv("PGBAKE_SHOW") != "" {
+		t.Log(l.must(m, "pgha", "backup", "list"))
+	}
+}
