@@ -203,7 +203,9 @@ func (w *work) rotate(ctx context.Context) error {
 // brief is an error in one line, for a record: without hints, and of a program's lines the last.
 func brief(err error) string {
 	lines := strings.Split(err.Error(), "\n")
-	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), "hint:") || strings.TrimSpace(l) == "" })
+	lines = slices.DeleteFunc(lines, func(l string) bool {
+		return strings.HasPrefix(strings.TrimSpace(l), "hint:") || strings.TrimSpace(l) == ""
+	})
 	if last := len(lines) - 1; last > 0 {
 		return lines[0] + ": " + strings.TrimSpace(lines[last])
 	}

@@ -67,7 +67,7 @@ func (a *Agent) ScheduledProof(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(3 * turnPause):
+		case <-time.After(turnPause):
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/rootfs"
@@ -49,10 +50,31 @@ func (w *work) startScratch(ctx context.Context, dir, name string, options ...st
 	}, options...)
 	err = w.Runner.Run(ctx, w.asPostgres(w.program("pg_ctl"), "start", "-D", dir, "-s", "-w", "-t", "86400",
 		"-l", filepath.Join(dir, scratchLog), "-o", "-c "+strings.Join(all, " -c ")))
+	if err == nil {
+		err = s.recovered(ctx)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("start PostgreSQL on the copy: %w%s", err, s.said())
+		return nil, errors.Join(fmt.Errorf("start PostgreSQL on the copy: %w%s", err, s.said()), os.RemoveAll(s.socket))
 	}
 	return s, nil
+}
+
+// recovered waits until it takes connections. pg_ctl has done so only until it recovers: hot_standby is off.
+func (s *scratch) recovered(ctx context.Context) error {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		// pg_isready's exit codes: 1 it refuses connections, as while it recovers; 2 nobody answers.
+		err := s.w.Runner.Run(ctx, s.w.asPostgres(s.w.program("pg_isready"), "-q", "-h", s.socket, "-p", fmt.Sprint(s.w.seed.Cluster.Ports.Postgres)))
+		if run.ExitCode(err) != 1 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), s.stop(ctx))
+		case <-tick.C:
+		}
+	}
 }
 
 // said is what it has said last that tells why it does not run.

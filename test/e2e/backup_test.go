@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +19,7 @@ func TestBackup(t *testing.T) {
 	t.Run("elected", l.elected)
 	t.Run("killed", l.killedBackup)
 	t.Run("damaged", l.damagedBackup)
+	t.Run("restored", l.restoredCluster)
 }
 
 // taken is what `pgha backup list --json` says.
@@ -149,7 +149,50 @@ func (l *lab) damagedBackup(t *testing.T) {
 	if out := l.must(m, "cat", "/var/lib/pgha/backup.json"); !strings.Contains(out, "checksum mismatch") {
 		t.Errorf("the record does not say so:\n%s", out)
 	}
-	if os.Getenv("PGBAKE_SHOW") != "" {
-		t.Log(l.must(m, "pgha", "backup", "list"))
+}
+
+// restoredCluster takes the whole cluster back to a backup that lies on a replica, and kills the restore on its way.
+func (l *lab) restoredCluster(t *testing.T) {
+	l = l.on(t)
+	before := l.healthy(time.Minute)
+	m := before.replicas()[0]
+	l.must(m, "pgha", "backup")
+	l.sql("DROP TABLE moments; CREATE TABLE later()")
+	plan := l.must(m, "pgha", "restore")
+	for _, want := range []string{"switch over from " + before.primary(), "keep the database of today as /var/lib/postgresql/17/main.aside-", "Nothing was done"} {
+		if !strings.Contains(plan, want) {
+			t.Errorf("the plan does not say %q:\n%s", want, plan)
+		}
 	}
+	if got := l.sql("SELECT to_regclass('later')"); got != "later" {
+		t.Fatalf("the plan has done something: %q", got)
+	}
+	began := time.Now()
+	l.must(m, "sh", "-c", `pgha restore --yes >/dev/null 2>&1 & p=$!; until grep -q '"next": "stop"' /var/lib/pgha/restore.json 2>/dev/null; do kill -0 $p; sleep 0.05; done; kill -9 $p`)
+	if out := l.must(m, "pgha", "restore"); !strings.Contains(out, "done 4. pause Patroni") || !strings.Contains(out, "next 5. stop PostgreSQL") || !strings.Contains(out, "pgha restore --give-up") {
+		t.Errorf("where it stands:\n%s", out)
+	}
+	t.Logf("%s", l.must(m, "pgha", "restore", "--yes"))
+	after := l.healthy(2 * time.Minute)
+	t.Logf("back after %.1f s", time.Since(began).Seconds())
+	if got := l.sql("SELECT count(*), to_regclass('later') FROM moments"); got != "1000|" {
+		t.Errorf("the database has %s", got)
+	}
+	if after.primary() != m {
+		t.Errorf("the primary is %s, and %s was restored", after.primary(), m)
+	}
+	for _, each := range after.Members {
+		if each.Timeline != after.Members[0].Timeline || each.Timeline < 3 {
+			t.Errorf("%s is on timeline %d", each.Name, each.Timeline)
+		}
+		if got := l.must(each.Name, "runuser", "-u", "postgres", "--", "psql", "-XAtc", "SELECT count(*) FROM moments", "app"); got != "1000\n" {
+			t.Errorf("%s has %s", each.Name, got)
+		}
+	}
+	if out := l.must(m, "sh", "-c", "ls -d /var/lib/postgresql/17/*; cat /proc/$(head -n 1 /var/lib/postgresql/17/main/postmaster.pid)/cgroup; ls /var/lib/pgha"); !strings.Contains(out, "main.aside-") || strings.Contains(out, "restored") ||
+		!strings.Contains(out, "patroni.service") || strings.Contains(out, "restore.json") {
+		t.Errorf("left on %s:\n%s", m, out)
+	}
+	l.must(m, "pgha", "backup", "--here")
+	t.Run("apply twice", l.applyTwice)
 }
