@@ -53,11 +53,6 @@ func (a *Agent) PlanRestore(ctx context.Context, name string, to time.Time) (*Re
 	if f.System == "" {
 		return nil, fmt.Errorf("restore: there is no database in %s\n      hint: run it on a member that has one; `pgha status`", w.inside(f.Data))
 	}
-	control, err := w.controlOf(ctx, f.Data)
-	if err != nil {
-		return nil, err
-	}
-	f.Timeline = timelineOf(control)
 	if err := w.chooseBackup(ctx, &f, name); err != nil {
 		return nil, err
 	}

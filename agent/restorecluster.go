@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pgbake/pgbake/agent/backup"
 	"github.com/pgbake/pgbake/cluster"
 )
 
@@ -93,7 +94,7 @@ func (x *restoring) pause(ctx context.Context) error {
 			return err
 		}
 	}
-	return x.until(ctx, clusterTime, "the pause", func(ctx context.Context) (bool, string) {
+	err := x.until(ctx, clusterTime, "the pause", func(ctx context.Context) (bool, string) {
 		for _, n := range x.seed.Cluster.Nodes {
 			if paused, err := x.api.paused(ctx, n.Address); err == nil && !paused {
 				return false, n.Name + " has not heard of it yet"
@@ -101,6 +102,14 @@ func (x *restoring) pause(ctx context.Context) error {
 		}
 		return true, ""
 	})
+	if err != nil {
+		return err
+	}
+	if leader, _ := x.primary(ctx); leader.IsValid() && leader != x.seed.Machine.Address {
+		x.Next = backup.StepSwitchover
+		return errors.Join(errors.New("another machine leads now"), x.resume(ctx))
+	}
+	return x.stillAhead(ctx)
 }
 
 // stop ends Patroni, which in pause leaves PostgreSQL running, and then PostgreSQL in order.

@@ -40,6 +40,10 @@ func (x *restoring) stage(ctx context.Context) (err error) {
 // that this cluster has seen, so that nothing of before can pass for it.
 func (x *restoring) recover(ctx context.Context, options ...string) error {
 	dir := x.Plan.Staged
+	live, err := x.liveTimeline(ctx)
+	if err != nil {
+		return err
+	}
 	seen, err := filepath.Glob(filepath.Join(x.Plan.Data, "pg_wal/*.history"))
 	if err != nil {
 		return err
@@ -68,9 +72,9 @@ func (x *restoring) recover(ctx context.Context, options ...string) error {
 	if err != nil {
 		return err
 	}
-	if got := timelineOf(control); got <= x.Plan.Timeline || control["Database cluster state"] != "shut down" {
+	if got := timelineOf(control); got <= live || control["Database cluster state"] != "shut down" {
 		return fmt.Errorf("the restored database is on timeline %d and %q; it must be shut down, and on a later timeline than %d, which the cluster is on",
-			got, control["Database cluster state"], x.Plan.Timeline)
+			got, control["Database cluster state"], live)
 	}
 	for _, name := range []string{scratchLog, "pgha.hba.conf"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
@@ -78,6 +82,41 @@ func (x *restoring) recover(ctx context.Context, options ...string) error {
 		}
 	}
 	return x.write(ctx, filepath.Join(dir, stagedMark), nil)
+}
+
+// liveTimeline is the one that the database of today is on. After a promotion its control file says so only at the next
+// checkpoint, Patroni at once.
+func (x *restoring) liveTimeline(ctx context.Context) (int, error) {
+	control, err := x.controlOf(ctx, x.Plan.Data)
+	if err != nil {
+		return 0, err
+	}
+	live := timelineOf(control)
+	if m, err := x.api.member(ctx, x.seed.Machine.Address); err == nil {
+		live = max(live, m.Timeline)
+	}
+	return live, nil
+}
+
+// stillAhead makes sure, when nobody can fail over any more, that nobody has since the copy was made ready: then a replica
+// of the database of before could pass for one of the restored one, by the number of its timeline.
+func (x *restoring) stillAhead(ctx context.Context) error {
+	if !exists(x.Plan.Staged) {
+		return nil // it is in its place already
+	}
+	live, err := x.liveTimeline(ctx)
+	if err != nil {
+		return err
+	}
+	control, err := x.controlOf(ctx, x.Plan.Staged)
+	if err != nil || timelineOf(control) > live {
+		return err
+	}
+	if err := x.discard(ctx, x.Plan.Staged); err != nil {
+		return err
+	}
+	x.Next = backup.StepSwitchover
+	return errors.Join(errors.New("the cluster has failed over since the copy was made; it is made anew"), x.resume(ctx))
 }
 
 func timelineOf(control map[string]string) int {

@@ -42,6 +42,9 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[Mode]():     {string(Quorum), string(Sync), string(Async)},
 	reflect.TypeFor[Failover](): {string(Fast), string(Normal), string(Safe)},
 	reflect.TypeFor[Prove]():    {string(Daily), string(Weekly), string(Never)},
+	reflect.TypeFor[Full]():     {string(FullWeekly), string(FullDaily)},
+	// "" is none.
+	reflect.TypeFor[RepositoryType](): {string(RepositoryPath), string(RepositoryS3)},
 }
 
 func (d *decoder) say(path, hint, format string, args ...any) {

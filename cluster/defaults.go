@@ -36,6 +36,9 @@ func (c *Cluster) complete() {
 	if c.Postgres.Version == 0 {
 		c.Postgres.Version = newest(c.Debian, c.Postgres.Source)
 	}
+	if c.Backup.Repository.Named() && c.Backup.Repository.Full == "" {
+		c.Backup.Repository.Full = FullWeekly
+	}
 	if c.ClientNetworks == nil && c.Network.IsValid() {
 		c.ClientNetworks = []netip.Prefix{c.Network}
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -24,6 +25,11 @@ type Secrets struct {
 	REST string `yaml:"rest,omitempty"`
 	// Users are the applications' passwords by name.
 	Users map[string]string `yaml:"users,omitempty"`
+	// RepositoryKey and RepositoryKeySecret open the S3 store of the backups. Whoever runs it makes them, not pgbake.
+	RepositoryKey       string `yaml:"repository_key,omitempty"`
+	RepositoryKeySecret string `yaml:"repository_key_secret,omitempty"`
+	// RepositoryCipher encrypts what the repository holds; not encrypted when empty. Without it nothing can be restored.
+	RepositoryCipher string `yaml:"repository_cipher,omitempty"`
 	// Stats is the password of HAProxy's statistics page.
 	Stats string `yaml:"stats,omitempty"`
 	// VRRP is keepalived's shared word, eight characters, all that VRRPv2 carries.
@@ -48,7 +54,10 @@ func (s Secrets) For(r Role) Secrets {
 	if r == Proxy {
 		return Secrets{Stats: s.Stats, VRRP: s.VRRP}
 	}
-	return Secrets{Replicator: s.Replicator, Rewind: s.Rewind, REST: s.REST, Users: s.Users}
+	return Secrets{
+		Replicator: s.Replicator, Rewind: s.Rewind, REST: s.REST, Users: s.Users,
+		RepositoryKey: s.RepositoryKey, RepositoryKeySecret: s.RepositoryKeySecret, RepositoryCipher: s.RepositoryCipher,
+	}
 }
 
 // Encode returns the secrets as the YAML of secrets.yaml, here and on a machine.
@@ -80,6 +89,9 @@ func (s Secrets) Check(c *Cluster, roles ...Role) error {
 		}
 	}
 	if missing == nil {
+		if c.Backup.Repository.Type == RepositoryS3 && slices.Contains(roles, DB) && (s.RepositoryKey == "" || s.RepositoryKeySecret == "") {
+			return errors.New("check secrets: the keys of the backups' S3 store are missing: add repository_key and repository_key_secret, as who runs the store says, to secrets/secrets.yaml")
+		}
 		return nil
 	}
 	return fmt.Errorf("check secrets: %s missing (pgbake init adds what is missing and changes nothing else)", strings.Join(missing, ", "))

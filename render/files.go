@@ -76,6 +76,8 @@ var table = []row{
 	{"/etc/systemd/system/pgha-proof.service.d/10-directory.conf", proofs, 0o644, "", units, reload, nil},
 	{"/etc/systemd/system/pgha-proof.timer", proofs, 0o644, "", units, reload, nil},
 
+	{"/etc/pgbackrest/pgbackrest.conf", repository, 0o640, "root:postgres", none, reload, nil},
+
 	{"/etc/haproxy/tls/ca.crt", proxy, 0o644, "", haproxy, reload, []string{"ca.crt"}},
 	{"/etc/haproxy/tls/proxy.pem", proxy, 0o600, "", haproxy, reload, []string{"proxy.crt", "proxy.key"}},
 	{"/etc/haproxy/haproxy.cfg", proxy, 0o640, "root:haproxy", haproxy, reload, nil},
@@ -95,6 +97,10 @@ func dataDisk(c *cluster.Cluster, m cluster.Machine) bool {
 func backups(c *cluster.Cluster, m cluster.Machine) bool { return member(c, m) && c.Backup.Taken() }
 
 func proofs(c *cluster.Cluster, m cluster.Machine) bool { return member(c, m) && c.Backup.Proven() }
+
+func repository(c *cluster.Cluster, m cluster.Machine) bool {
+	return member(c, m) && c.Backup.Repository.Named()
+}
 
 func timeServers(c *cluster.Cluster, _ cluster.Machine) bool { return len(c.TimeServers) > 0 }
 

@@ -12,8 +12,8 @@ type Step string
 // The steps, in their order. Up to Pause the database that serves is not touched.
 const (
 	StepCheck      Step = "check"
-	StepCopy       Step = "copy"
 	StepSwitchover Step = "switchover"
+	StepCopy       Step = "copy"
 	StepPause      Step = "pause"
 	StepStop       Step = "stop"
 	StepSwap       Step = "swap"
@@ -23,7 +23,7 @@ const (
 )
 
 // Steps lists them.
-var Steps = []Step{StepCheck, StepCopy, StepSwitchover, StepPause, StepStop, StepSwap, StepStart, StepReplicas, StepResume}
+var Steps = []Step{StepCheck, StepSwitchover, StepCopy, StepPause, StepStop, StepSwap, StepStart, StepReplicas, StepResume}
 
 // Facts are what a restore depends on.
 type Facts struct {
@@ -33,11 +33,10 @@ type Facts struct {
 	Repository bool
 	// To is the moment to restore to; the end of the backup when zero.
 	To, Now time.Time
-	// System and Timeline are those of the database on this machine, Version its major version.
-	System   string
-	Timeline int
-	Version  int
-	Members  []Member
+	// System is the identifier of the database on this machine, Version its major version.
+	System  string
+	Version int
+	Members []Member
 	// Data is the data directory; Size is what the restored one needs, Free what there is beside it.
 	Data       string
 	Size, Free int64
@@ -57,17 +56,15 @@ type Plan struct {
 	Others []string `json:"others"`
 	Data   string   `json:"data"`
 	// Staged is where the restored database is made ready, Aside where the one of today stays.
-	Staged string `json:"staged"`
-	Aside  string `json:"aside"`
-	// Timeline is the one of today; the restored database has a later one.
-	Timeline int       `json:"timeline"`
-	Began    time.Time `json:"began,omitzero"`
+	Staged string    `json:"staged"`
+	Aside  string    `json:"aside"`
+	Began  time.Time `json:"began,omitzero"`
 }
 
 // Make makes the plan, or says why there is none.
 func Make(f Facts) (Plan, error) {
 	p := Plan{
-		Machine: f.Self, Backup: f.From.Name, Repository: f.Repository, Taken: f.From.At, To: f.To, Bytes: f.Size, Data: f.Data, Timeline: f.Timeline,
+		Machine: f.Self, Backup: f.From.Name, Repository: f.Repository, Taken: f.From.At, To: f.To, Bytes: f.Size, Data: f.Data,
 		Staged: f.Data + ".restored", Aside: f.Data + ".aside-" + f.Now.UTC().Format("20060102T150405Z"),
 	}
 	for _, m := range f.Members {

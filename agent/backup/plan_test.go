@@ -9,7 +9,7 @@ import (
 func TestMake(t *testing.T) {
 	from := Held{Record: Record{Name: "20261126T020000Z-db2", Verified: true, Version: 17, System: "7", At: night, Ended: night.Add(time.Minute)}}
 	base := Facts{
-		Self: "db2", From: from, Now: night.Add(time.Hour), System: "7", Version: 17, Timeline: 3, Data: "/data", Size: 1 << 30, Free: 2 << 30,
+		Self: "db2", From: from, Now: night.Add(time.Hour), System: "7", Version: 17, Data: "/data", Size: 1 << 30, Free: 2 << 30,
 		Members: []Member{{Name: "db1", Primary: true}, {Name: "db2", Replica: true}, {Name: "db3", Replica: true}},
 	}
 	for what, tt := range map[string]struct {
@@ -40,8 +40,8 @@ func TestMake(t *testing.T) {
 		text.WriteString(p.Says(s) + "\n")
 	}
 	const want = `verify 20261126T020000Z-db2
-restore to the end of 20261126T020000Z-db2 in /data.restored, beside the database that goes on serving
 switch over from db1 to this machine
+restore to the end of 20261126T020000Z-db2 in /data.restored, beside the database that goes on serving
 pause Patroni: nobody fails over meanwhile
 stop PostgreSQL on this machine: from here on nobody writes
 keep the database of today as /data.aside-20261126T030000Z; put the restored one in its place

@@ -56,7 +56,10 @@ func (l *lab) elected(t *testing.T) {
 	l = l.on(t)
 	s := l.healthy(time.Minute)
 	for _, m := range s.Members {
-		l.must(m.Name, "systemctl", "is-active", "pgha-backup.timer", "pgha-proof.timer")
+		l.eventually("the timers of "+m.Name, time.Minute, func() bool {
+			_, code := l.exec(m.Name, "systemctl", "is-active", "pgha-backup.timer", "pgha-proof.timer")
+			return code == 0
+		})
 	}
 	// What happened before today's time was the last chance: the clock of the lab is not at two o'clock.
 	l.onAll(l.members(), "systemctl", "start", "pgha-backup.service")
