@@ -71,6 +71,7 @@ var recipe = []step{
 	{"stock clusters", cluster.DB, (*work).refuseStockClusters},
 	{"etcd data", cluster.DB, (*work).refuseForeignEtcd},
 	{"adoption", cluster.DB, (*work).checkAdoption},
+	{"repository", cluster.DB, (*work).needRepository},
 	{"files", "", (*work).writeFiles},
 	{"gate", "", (*work).openGate},
 	{"firewall", "", (*work).firewall},

@@ -31,8 +31,13 @@ const (
 // What lies in the directory is never touched here.
 func (w *work) backups(ctx context.Context) error {
 	b := w.seed.Cluster.Backup
-	if b.Taken() {
-		if err := w.makeBackupDir(); err != nil {
+	if b.Directory != "" {
+		if err := w.makeDir(w.backupDir()); err != nil {
+			return err
+		}
+	}
+	if w.inRepository() {
+		if err := w.openRepository(ctx); err != nil {
 			return err
 		}
 	}
@@ -62,9 +67,8 @@ func (w *work) timer(ctx context.Context, unit string, wanted bool) error {
 	return nil
 }
 
-// makeBackupDir makes the directory, for PostgreSQL's user alone. An empty one of root's, as a new disk has, becomes its, too.
-func (w *work) makeBackupDir() error {
-	dir := w.backupDir()
+// makeDir makes a directory for PostgreSQL's user alone. An empty one of root's, as a new disk has, becomes its, too.
+func (w *work) makeDir(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // as others have it
 		return err
 	}
@@ -89,7 +93,13 @@ func (w *work) makeBackupDir() error {
 	return errors.Join(os.Chmod(dir, 0o700), os.Chown(dir, uid, gid)) //nolint:gosec // a directory needs its x
 }
 
-func (w *work) backupDir() string { return filepath.Join(w.Root, w.seed.Cluster.Backup.Directory) }
+// backupDir is where backups lie; with a repository, what is restored on trial lies beside the database.
+func (w *work) backupDir() string {
+	if w.inRepository() {
+		return filepath.Dir(w.databaseDir())
+	}
+	return filepath.Join(w.Root, w.seed.Cluster.Backup.Directory)
+}
 
 // beginBackup is prepare for everything that has to do with backups.
 func (a *Agent) beginBackup(what string) (*work, error) {

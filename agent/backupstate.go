@@ -51,7 +51,12 @@ func (w *work) noteState(change func(*backup.State)) error {
 }
 
 // held lists the backups in the directory, of whatever machine. What has no record is none, and is left alone.
-func (w *work) held() (all []backup.Held, err error) {
+func (w *work) held(ctx context.Context) (all []backup.Held, err error) {
+	if w.inRepository() {
+		s, err := w.repositoryInfo(ctx)
+		state, _ := BackupState(w.Root)
+		return s.held(w.seed.Cluster.Scope, w.seed.Cluster.Postgres.Version, state.Proof), err
+	}
 	entries, err := os.ReadDir(w.backupDir())
 	if err != nil {
 		return nil, fmt.Errorf("read the backups' directory: %w\n      hint: `pgha apply` makes it; is its disk mounted?", err)
@@ -78,13 +83,13 @@ func (w *work) held() (all []backup.Held, err error) {
 	return all, nil
 }
 
-// Backups lists those on this machine, the oldest first.
-func (a *Agent) Backups() ([]backup.Held, error) {
+// Backups lists those on this machine, or in the repository, the oldest first.
+func (a *Agent) Backups(ctx context.Context) ([]backup.Held, error) {
 	w, err := a.beginBackup("list backups")
 	if err != nil {
 		return nil, err
 	}
-	return w.held()
+	return w.held(ctx)
 }
 
 func readJSON(path string, into any) error {

@@ -20,10 +20,10 @@ func (a *Agent) Backup(ctx context.Context, here bool) (backup.Record, error) {
 	if err != nil {
 		return backup.Record{}, err
 	}
-	order := backup.Order(w.databases(ctx), "")
+	order := backup.Order(w.takers(ctx), "")
 	self := w.seed.Machine.Name
 	if !here && len(order) > 0 && !slices.Contains(order, self) {
-		return backup.Record{}, fmt.Errorf("back up: this machine is no replica of the cluster, and %s is\n      hint: run it there, or here all the same: pgha backup --here", strings.Join(order, " and "))
+		return backup.Record{}, fmt.Errorf("back up: it is for %s, and not for this machine\n      hint: run it there%s", strings.Join(order, " or "), w.orHere())
 	}
 	l, err := w.lease(ctx)
 	switch {
@@ -37,6 +37,14 @@ func (a *Agent) Backup(ctx context.Context, here bool) (backup.Record, error) {
 	return w.takeBackup(ctx)
 }
 
+// orHere is the other way, where there is one.
+func (w *work) orHere() string {
+	if w.inRepository() {
+		return ": pgBackRest copies from the primary"
+	}
+	return ", or here all the same: pgha backup --here"
+}
+
 // takeBackup takes a backup, notes what came of it, and only after a good one lets the oldest go.
 func (w *work) takeBackup(ctx context.Context) (backup.Record, error) {
 	unlock, err := w.lockBackups("back up")
@@ -45,10 +53,14 @@ func (w *work) takeBackup(ctx context.Context) (backup.Record, error) {
 	}
 	defer unlock()
 	began := time.Now()
-	r, err := w.makeBackup(ctx, began)
+	take := w.makeBackup
+	if w.inRepository() {
+		take = w.backupToRepository
+	}
+	r, err := take(ctx, began)
 	done := backup.Done{At: began, Machine: w.seed.Machine.Name, Name: r.Name, Bytes: r.Bytes}
 	if err != nil {
-		err = fmt.Errorf("back up: %w", full(err, w.seed.Cluster.Backup.Directory))
+		err = fmt.Errorf("back up: %w", full(err, w.inside(w.backupDir())))
 		done.Name, done.Bytes, done.Error = "", 0, brief(err)
 	}
 	if noted := w.noteBackup(done); noted != nil {
@@ -58,6 +70,9 @@ func (w *work) takeBackup(ctx context.Context) (backup.Record, error) {
 		return r, err
 	}
 	w.tell(ctx, "last", done)
+	if w.inRepository() {
+		return r, nil // pgBackRest has done it
+	}
 	return r, w.rotate(ctx)
 }
 
@@ -178,7 +193,7 @@ func (w *work) dump(ctx context.Context, work string) (names []string, err error
 
 // rotate removes what is kept no longer. Each first gets another name: half a backup never looks like a whole one.
 func (w *work) rotate(ctx context.Context) error {
-	all, err := w.held()
+	all, err := w.held(ctx)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (a *Agent) ScheduledBackup(ctx context.Context) error {
 	due := backup.Due(w.seed.Cluster.Backup.At, false, began)
 	said := ""
 	for {
-		o := backup.Observation{Self: w.seed.Machine.Name, Members: w.databases(ctx), Due: due, Now: time.Now(), Waited: time.Since(began)}
+		o := backup.Observation{Self: w.seed.Machine.Name, Members: w.takers(ctx), Due: due, Now: time.Now(), Waited: time.Since(began)}
 		l, err := w.lease(ctx)
 		if err == nil {
 			o.Etcd, o.Holder, o.Last = true, l.holder, l.last

@@ -46,7 +46,7 @@ func (a *Agent) ScheduledProof(ctx context.Context) error {
 				return w.noteProof(l.proof)
 			}
 			return nil // it failed here, and is not tried for ever
-		case err == nil && l.last.Machine == w.seed.Machine.Name, err != nil && w.hasBackup():
+		case err == nil && l.last.Machine == w.seed.Machine.Name, err != nil && w.hasBackup(ctx):
 			_, err := w.proveOne(ctx, "")
 			return err
 		case err != nil:
@@ -72,8 +72,8 @@ func (a *Agent) ScheduledProof(ctx context.Context) error {
 	}
 }
 
-func (w *work) hasBackup() bool {
-	all, err := w.held()
+func (w *work) hasBackup(ctx context.Context) bool {
+	all, err := w.held(ctx)
 	return err == nil && len(all) > 0
 }
 
@@ -86,7 +86,7 @@ func (w *work) proveOne(ctx context.Context, name string) (backup.Proof, error) 
 	if err := w.sweep(ctx); err != nil {
 		return backup.Proof{}, err
 	}
-	all, err := w.held()
+	all, err := w.held(ctx)
 	if err != nil {
 		return backup.Proof{}, err
 	}
@@ -109,7 +109,10 @@ func (w *work) proveOne(ctx context.Context, name string) (backup.Proof, error) 
 		p.Error = brief(err)
 	}
 	w.tell(ctx, "proof", p)
-	return p, errors.Join(err, w.noteProof(p), w.writeJSON(ctx, filepath.Join(w.backupDir(), h.Name, proofName), p))
+	if !w.inRepository() {
+		err = errors.Join(err, w.writeJSON(ctx, filepath.Join(w.backupDir(), h.Name, proofName), p))
+	}
+	return p, errors.Join(err, w.noteProof(p))
 }
 
 // notNow is a reason not to prove a backup that says nothing about the backup.
@@ -132,25 +135,33 @@ func newestTaken(all []backup.Held, name string) (newest backup.Held, ok bool) {
 	return newest, ok
 }
 
-// tryOut does what a restore would, in a directory beside the backup that is gone afterwards.
+// tryOut does what a restore would, in a directory beside that is gone afterwards.
 func (w *work) tryOut(ctx context.Context, h backup.Held) (found string, err error) {
-	base := filepath.Join(w.backupDir(), h.Name, "base")
-	if err := w.verify(ctx, base); err != nil {
-		return "", err
-	}
-	size, err := sizeOf(base)
-	if err != nil {
-		return "", err
+	base, size := filepath.Join(w.backupDir(), h.Name, "base"), h.Bytes
+	if !w.inRepository() {
+		if err := w.verify(ctx, base); err != nil {
+			return "", err
+		}
+		if size, err = sizeOf(base); err != nil {
+			return "", err
+		}
 	}
 	if err := w.roomFor(w.backupDir(), size, "its restored copy"); err != nil {
 		return "", &notNow{err}
 	}
 	dir := filepath.Join(w.backupDir(), backup.Proving(w.seed.Machine.Name))
 	defer func() { err = errors.Join(err, w.discard(ctx, dir)) }()
-	if err := w.copyOf(ctx, base, dir); err != nil {
+	options := []string{"archive_mode=off"}
+	if w.inRepository() {
+		options = append(options, "recovery_target_timeline=current")
+		err = w.fromRepository(ctx, dir, h.Name, "--type=immediate")
+	} else {
+		err = w.copyOf(ctx, base, dir)
+	}
+	if err != nil {
 		return "", err
 	}
-	s, err := w.startScratch(ctx, dir, "proof", "archive_mode=off")
+	s, err := w.startScratch(ctx, dir, "proof", options...)
 	if err != nil {
 		return "", err
 	}

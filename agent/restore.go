@@ -67,16 +67,28 @@ func (a *Agent) PlanRestore(ctx context.Context, name string, to time.Time) (*Re
 }
 
 // chooseBackup finds what is restored, and how big it is.
-func (w *work) chooseBackup(_ context.Context, f *backup.Facts, name string) error {
-	all, err := w.held()
+func (w *work) chooseBackup(ctx context.Context, f *backup.Facts, name string) error {
+	all, err := w.held(ctx)
 	if err != nil {
 		return err
 	}
 	h, ok := backup.Newest(all, name)
+	if !f.To.IsZero() && name == "" && w.inRepository() {
+		h, ok = upTo(all, f.To)
+	}
 	if !ok {
 		return noBackup("restore", name)
 	}
 	f.From = h
+	if f.Repository = w.inRepository(); f.Repository {
+		f.Size = h.Bytes
+		for _, m := range f.Members {
+			if m.Primary && m.Name != f.Self {
+				return fmt.Errorf("restore: from a repository it is done on the primary, which archives its last WAL first\n      hint: run it on %s", m.Name)
+			}
+		}
+		return nil
+	}
 	f.Size, err = sizeOf(filepath.Join(w.backupDir(), h.Name, "base"))
 	return err
 }

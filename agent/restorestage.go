@@ -18,6 +18,12 @@ func (x *restoring) base() string { return filepath.Join(x.backupDir(), x.Plan.B
 
 // check verifies the backup before anything depends on it.
 func (x *restoring) check(ctx context.Context) error {
+	if x.Plan.Repository {
+		if unit, err := x.postmasterUnit(); err != nil || unit == "" {
+			return err // what is not archived yet cannot be had
+		}
+		return x.Runner.Run(ctx, x.pgbackrest("check")) // it waits until the WAL of this moment is in the archive
+	}
 	return x.verify(ctx, x.base())
 }
 
@@ -29,6 +35,18 @@ func (x *restoring) stage(ctx context.Context) (err error) {
 	}
 	if err := x.discard(ctx, dir); err != nil { // an earlier attempt's
 		return err
+	}
+	if x.Plan.Repository && x.Plan.To.IsZero() {
+		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=immediate"); err != nil {
+			return err
+		}
+		return x.recover(ctx, "recovery_target_timeline=current")
+	}
+	if x.Plan.Repository {
+		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=time", "--target="+x.Plan.Moment()); err != nil {
+			return err
+		}
+		return x.recover(ctx)
 	}
 	if err := x.copyOf(ctx, x.base(), dir); err != nil {
 		return err

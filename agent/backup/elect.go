@@ -63,7 +63,7 @@ func Decide(o Observation) (Action, string) {
 	case len(order) == 0:
 		return Wait, "no member of the cluster says that its PostgreSQL runs"
 	case rank < 0:
-		return Wait, fmt.Sprintf("it is for %s, a replica, not for this machine", order[0])
+		return Wait, fmt.Sprintf("it is for %s, not for this machine", order[0])
 	case !o.Etcd && rank == 0:
 		return Take, "etcd does not answer: this machine is the first that could, and takes it without a lease"
 	case !o.Etcd:

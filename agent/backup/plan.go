@@ -103,7 +103,7 @@ func (p Plan) Moment() string {
 	if p.To.IsZero() {
 		return "the end of " + p.Backup
 	}
-	return p.To.Format("2006-01-02 15:04:05.999999 -07:00")
+	return p.To.Format("2006-01-02 15:04:05.999999-07:00")
 }
 
 // Says is what a step does, for a person who decides.
@@ -112,7 +112,7 @@ func (p Plan) Says(s Step) string {
 	switch s {
 	case StepCheck:
 		if p.Repository {
-			return "ask the repository for " + p.Backup
+			return "wait until the WAL of this moment is in the repository, which has " + p.Backup
 		}
 		return "verify " + p.Backup
 	case StepCopy:

@@ -53,7 +53,7 @@ func backupList(o *options) *cobra.Command {
 			if err := needRoot(o, "backup list"); err != nil {
 				return err
 			}
-			all, err := o.agent().Backups()
+			all, err := o.agent().Backups(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -199,3 +199,75 @@ func (l *lab) restoredCluster(t *testing.T) {
 	l.must(m, "pgha", "backup", "--here")
 	t.Run("apply twice", l.applyTwice)
 }
+
+// TestPointInTime archives WAL into a repository, and goes back to a moment between two rows. One member is enough: what a
+// restore does with the others is TestBackup's.
+func TestPointInTime(t *testing.T) {
+	const spec = `scope: moment
+network: 10.21.0.0/24
+nodes:
+  - {name: db1, address: 10.21.0.11}
+postgres:
+  databases:
+    - {name: app, owner: app}
+  users:
+    - name: app
+backup:
+  repository: {type: path, path: /srv/pgbackrest}
+`
+	l := up(t, "moment", spec)
+	l.healthy(time.Minute)
+	psql := func(query string) string {
+		t.Helper()
+		return strings.TrimSpace(l.must("db1", "runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", "app", "-c", query))
+	}
+	l.eventually("the timers", time.Minute, func() bool {
+		_, code := l.exec("db1", "systemctl", "is-active", "pgha-backup.timer", "pgha-proof.timer")
+		return code == 0
+	})
+	psql("CREATE TABLE moments(i int)")
+	l.must("db1", "systemctl", "start", "pgha-backup.service")
+	if all := l.backups("db1"); len(all) != 1 || all[0].Role != "full" || !all[0].Verified {
+		t.Fatalf("in the repository: %+v", all)
+	}
+	psql("INSERT INTO moments VALUES (1)")
+	moment := psql("SELECT clock_timestamp()")
+	l.eventually("another second", 10*time.Second, func() bool { return psql("SELECT clock_timestamp() > '"+moment+"'::timestamptz + '1 s'") == "t" })
+	psql("INSERT INTO moments VALUES (2)")
+
+	l.must("db1", "pgha", "backup")
+	if all := l.backups("db1"); len(all) != 2 || all[1].Role != "diff" {
+		t.Errorf("the second backup: %+v", all)
+	}
+	l.must("db1", "systemctl", "start", "pgha-proof.service")
+	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "2 rows; every table and index checked") {
+		t.Errorf("the proof: %s", out)
+	}
+	for to, want := range map[string]string{"2020-01-01 00:00:00+00": "is before the end of the oldest backup", "2999-01-01 00:00:00+00": "is in the future", "tomorrow": "is no moment"} {
+		if out, code := l.exec("db1", "pgha", "restore", "--to", to); code != 1 || !strings.Contains(out, want) {
+			t.Errorf("--to %s: exit code %d\n%s", to, code, out)
+		}
+	}
+	if out := l.must("db1", "pgha", "restore", "--to", moment); !strings.Contains(out, "Nothing was done") || !strings.Contains(out, l.backups("db1")[0].Name) {
+		t.Errorf("the plan:\n%s", out)
+	}
+	t.Logf("%s", l.must("db1", "pgha", "restore", "--to", moment, "--yes"))
+	l.healthy(time.Minute)
+	if got := psql("SELECT string_agg(i::text, ' ') FROM moments"); got != "1" {
+		t.Errorf("at %s there were the rows %s", moment, got)
+	}
+	// The archive goes on, on the new timeline: from it, too, the way back is open.
+	psql("INSERT INTO moments VALUES (3)")
+	l.must("db1", "pgha", "backup")
+	l.must("db1", "pgha", "backup", "prove")
+	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "2 rows; every") {
+		t.Errorf("the proof on the new timeline: %s", out)
+	}
+	// A repository that is gone: one message, and PostgreSQL serves.
+	l.must("db1", "mv", "/srv/pgbackrest", "/srv/gone")
+	l.must("db1", "sh", "-c", "touch /srv/pgbackrest")
+	if out, code := l.exec("db1", "pgha", "backup"); code != 1 || !strings.Contains(out, "open the repository") {
+		t.Errorf("without a repository: exit code %d\n%s", code, out)
+	}
+	psql("INSERT INTO moments VALUES (4)")
+}
