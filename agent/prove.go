@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -39,7 +38,7 @@ func (a *Agent) ScheduledProof(ctx context.Context) error {
 	said := ""
 	for {
 		l, err := w.lease(ctx)
-		why := ""
+		var why string
 		switch {
 		case err == nil && !l.proof.At.Before(due) && !l.proof.At.After(time.Now().Add(time.Hour)):
 			if l.proof.Error == "" || l.last.Machine != w.seed.Machine.Name {
@@ -199,7 +198,7 @@ func (s *scratch) read(ctx context.Context) (string, error) {
 	}
 	found := fmt.Sprintf("%d databases, %d tables, %d rows", len(databases), tables, rows)
 	checker := w.program("pg_amcheck")
-	if _, err := os.Stat(checker); err != nil {
+	if !exists(checker) {
 		return found + "; not checked: there is no pg_amcheck", nil
 	}
 	args := append([]string{checker, "--all", "--install-missing"}, w.on(s.socket)...)

@@ -46,9 +46,9 @@ func (a *api) command(ctx context.Context, addr netip.Addr, path, body string) e
 	return err
 }
 
-// until looks until the condition holds, for a limited time.
-func (x *restoring) until(ctx context.Context, limit time.Duration, what string, holds func(context.Context) (bool, string)) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// until looks until the condition holds, for as long as Patroni may take.
+func (x *restoring) until(ctx context.Context, what string, holds func(context.Context) (bool, string)) error {
+	ctx, cancel := context.WithTimeout(ctx, clusterTime)
 	defer cancel()
 	why := ""
 	return x.repeat(ctx, what, func(ctx context.Context) (ok bool, err error) {
@@ -73,7 +73,7 @@ func (x *restoring) switchover(ctx context.Context) error {
 	if err := x.api.command(ctx, leader, "/switchover", fmt.Sprintf(`{"leader": %q, "candidate": %q}`, name, self.Name)); err != nil {
 		return err
 	}
-	return x.until(ctx, clusterTime, "the switchover", func(ctx context.Context) (bool, string) {
+	return x.until(ctx, "the switchover", func(ctx context.Context) (bool, string) {
 		m, err := x.api.member(ctx, self.Address)
 		return err == nil && m.leads() && m.runs(), "this machine does not lead yet"
 	})
@@ -94,7 +94,7 @@ func (x *restoring) pause(ctx context.Context) error {
 			return err
 		}
 	}
-	err := x.until(ctx, clusterTime, "the pause", func(ctx context.Context) (bool, string) {
+	err := x.until(ctx, "the pause", func(ctx context.Context) (bool, string) {
 		for _, n := range x.seed.Cluster.Nodes {
 			if paused, err := x.api.paused(ctx, n.Address); err == nil && !paused {
 				return false, n.Name + " has not heard of it yet"
@@ -155,7 +155,7 @@ func (x *restoring) start(ctx context.Context) error {
 		held, err := x.api.leader(ctx, x.seed.Cluster, self)
 		return err == nil && held == x.seed.Machine.Name, "it has not got the leader's lock yet"
 	}
-	if err := x.until(ctx, clusterTime, "Patroni", leads); err != nil {
+	if err := x.until(ctx, "Patroni", leads); err != nil {
 		return err
 	}
 	if unit, err = x.postmasterUnit(); err != nil || unit == "patroni.service" {
@@ -164,7 +164,7 @@ func (x *restoring) start(ctx context.Context) error {
 	if err := x.api.command(ctx, self, "/restart", "{}"); err != nil {
 		return err
 	}
-	return x.until(ctx, clusterTime, "PostgreSQL", leads)
+	return x.until(ctx, "PostgreSQL", leads)
 }
 
 // leader is who has Patroni's lock, by etcd.
@@ -241,7 +241,7 @@ func (x *restoring) streams(ctx context.Context, name string) bool {
 // resume gives the cluster back to Patroni.
 func (x *restoring) resume(ctx context.Context) error {
 	self := x.seed.Machine.Address
-	err := x.until(ctx, clusterTime, "Patroni", func(ctx context.Context) (bool, string) {
+	err := x.until(ctx, "Patroni", func(ctx context.Context) (bool, string) {
 		return x.api.patroniAnswers(ctx, self), "it does not answer yet; see `journalctl -u patroni`"
 	})
 	if err != nil {
@@ -250,7 +250,7 @@ func (x *restoring) resume(ctx context.Context) error {
 	if err := x.api.patchSettings(ctx, self, map[string]any{"pause": nil}); err != nil {
 		return err
 	}
-	return x.until(ctx, clusterTime, "the end of the pause", func(ctx context.Context) (bool, string) {
+	return x.until(ctx, "the end of the pause", func(ctx context.Context) (bool, string) {
 		paused, err := x.api.paused(ctx, self)
 		return err == nil && !paused, "Patroni has not heard of it yet"
 	})

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,7 +57,7 @@ end the pause
 
 func TestUndoable(t *testing.T) {
 	for _, s := range Steps {
-		want := strings.Contains("check copy switchover pause stop", string(s))
+		want := slices.Contains([]Step{StepCheck, StepSwitchover, StepCopy, StepPause, StepStop}, s)
 		if got := Undoable(s); got != want {
 			t.Errorf("%s: %t", s, got)
 		}

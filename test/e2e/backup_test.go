@@ -77,7 +77,9 @@ func (l *lab) elected(t *testing.T) {
 	}
 	for _, m := range s.Members {
 		out := l.must(m.Name, "cat", "/var/lib/pgha/backup.json")
-		var state struct{ Backup struct{ Machine, Error string } }
+		var state struct {
+			Backup struct{ Machine, Error string }
+		}
 		if err := json.Unmarshal([]byte(out), &state); err != nil || state.Backup.Machine != where[0] || state.Backup.Error != "" {
 			t.Errorf("%s knows of %s: %v", m.Name, out, err)
 		}
