@@ -129,7 +129,7 @@ func (w *work) source(ctx context.Context) (r backup.Record, size int64, err err
 		(SELECT system_identifier FROM pg_control_system()), (SELECT timeline_id FROM pg_control_checkpoint()),
 		current_setting('server_version_num')::int / 10000, (SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global'))`)
 	if err != nil {
-		return r, 0, fmt.Errorf("PostgreSQL of this machine does not answer: %w\n      hint: see `pgha status` and `journalctl -u patroni`; older backups are untouched", err)
+		return r, 0, noAnswer(err)
 	}
 	f := strings.Split(strings.Join(rows, ""), "|")
 	if len(f) != 6 {
@@ -147,6 +147,10 @@ func (w *work) source(ctx context.Context) (r backup.Record, size int64, err err
 	r.Version, _ = strconv.Atoi(f[4])
 	size, err = strconv.ParseInt(f[0], 10, 64)
 	return r, size, err
+}
+
+func noAnswer(err error) error {
+	return fmt.Errorf("PostgreSQL of this machine does not answer: %w\n      hint: see `pgha status` and `journalctl -u patroni`; older backups are untouched", err)
 }
 
 // roomFor refuses before anything is written what would fill the disk.

@@ -148,6 +148,13 @@ func (w *work) tryOut(ctx context.Context, h backup.Held) (found string, err err
 	if err := w.roomFor(w.backupDir(), size, "its restored copy"); err != nil {
 		return "", &notNow{err}
 	}
+	if !w.inRepository() {
+		defer func() {
+			if err != nil && !exists(base) { // another machine rotates the same directory
+				err = &notNow{errors.New("it was removed meanwhile: newer ones have taken its place")}
+			}
+		}()
+	}
 	dir := filepath.Join(w.backupDir(), backup.Proving(w.seed.Machine.Name))
 	defer func() { err = errors.Join(err, w.discard(ctx, dir)) }()
 	options := []string{"archive_mode=off"}

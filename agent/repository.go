@@ -139,6 +139,9 @@ func (s stanza) held(scope string, version int, proof backup.Proof) (all []backu
 // backupToRepository takes one: a full one when there is none of its time, else what differs from it. pgBackRest verifies
 // every page as it reads it, waits for the WAL that makes it whole, and only then lets the oldest ones go.
 func (w *work) backupToRepository(ctx context.Context, began time.Time) (r backup.Record, err error) {
+	if _, err := w.askSQL(ctx, socketDir, "postgres", "SELECT 1"); err != nil {
+		return r, noAnswer(err)
+	}
 	if err := w.Runner.Run(ctx, w.pgbackrest("stanza-create")); err != nil {
 		return r, fmt.Errorf("open the repository: %w\n      hint: is it mounted, and does it answer? PostgreSQL keeps its WAL meanwhile; no backup is touched", err)
 	}

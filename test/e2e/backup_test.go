@@ -200,6 +200,19 @@ func (l *lab) restoredCluster(t *testing.T) {
 	}
 	l.must(m, "pgha", "backup", "--here")
 	t.Run("apply twice", l.applyTwice)
+
+	// A database that is down: one message, what was there stays, and the others hear nothing wrong.
+	down := after.replicas()[0]
+	l.must(down, "systemctl", "stop", "patroni.service")
+	if out, code := l.exec(down, "pgha", "backup", "--here"); code != 1 || strings.Count(out, "hint:") != 1 || !strings.Contains(out, "PostgreSQL of this machine does not answer") {
+		t.Errorf("with PostgreSQL down: exit code %d\n%s", code, out)
+	}
+	if out := l.must(down, "ls", "-A", backupDir); strings.Contains(out, "."+down+"\n") {
+		t.Errorf("left over: %s", out)
+	}
+	if out := l.must(down, "cat", "/var/lib/pgha/backup.json"); !strings.Contains(out, "does not answer") {
+		t.Errorf("the record does not say so: %s", out)
+	}
 }
 
 // TestPointInTime archives WAL into a repository, and goes back to a moment between two rows. One member is enough: what a
