@@ -39,7 +39,7 @@ func repository(k *checker) {
 		return
 	}
 	if !k.given(key + ".type") {
-		k.say(key+".type", "path or s3", "is missing")
+		k.say(key+".type", "path, s3 or sftp", "is missing")
 		return
 	}
 	if k.Backup.Directory != "" {
@@ -50,21 +50,43 @@ func repository(k *checker) {
 	} else if data := "/var/lib/postgresql"; r.Type == RepositoryPath && below(r.Path, data) {
 		k.say(key+".path", "a directory that all members share, such as a mount of NFS", "%s lies beside PostgreSQL's data, and is lost with it", r.Path)
 	}
-	if r.Type != RepositoryS3 {
-		for _, name := range []string{"bucket", "endpoint", "region"} {
-			if k.given(key + "." + name) {
-				k.say(key+"."+name, "type: s3", "belongs to an S3 store, and the repository is a path")
-			}
+	for _, own := range []struct {
+		key  string
+		kind RepositoryType
+	}{
+		{"bucket", RepositoryS3}, {"endpoint", RepositoryS3}, {"region", RepositoryS3},
+		{"host", RepositorySFTP}, {"user", RepositorySFTP}, {"host_key", RepositorySFTP},
+	} {
+		if r.Type != own.kind && k.given(key+"."+own.key) {
+			k.say(key+"."+own.key, "type: "+string(own.kind), "belongs to a repository of type %s, and this one is of type %s", own.kind, r.Type)
 		}
-		return
 	}
-	if !bucketSyntax.MatchString(r.Bucket) {
-		k.say(key+".bucket", "small letters, digits and \"-\", 3 to 63", "%s is no name of a bucket", brief(r.Bucket))
-	}
-	if !dnsName(r.Endpoint) {
-		k.say(key+".endpoint", "such as s3.eu-central-1.amazonaws.com, without https://", "%s is no host name", brief(r.Endpoint))
-	}
-	if !hostSyntax.MatchString(r.Region) {
-		k.say(key+".region", "such as eu-central-1; of your own store, what it says", "%s is no region", brief(r.Region))
+	switch r.Type {
+	case RepositoryPath:
+	case RepositoryS3:
+		if !bucketSyntax.MatchString(r.Bucket) {
+			k.say(key+".bucket", "small letters, digits and \"-\", 3 to 63", "%s is no name of a bucket", brief(r.Bucket))
+		}
+		if !dnsName(r.Endpoint) {
+			k.say(key+".endpoint", "such as s3.eu-central-1.amazonaws.com, without https://", "%s is no host name", brief(r.Endpoint))
+		}
+		if !hostSyntax.MatchString(r.Region) {
+			k.say(key+".region", "such as eu-central-1; of your own store, what it says", "%s is no region", brief(r.Region))
+		}
+	case RepositorySFTP:
+		if k.Debian < 13 && k.Postgres.Source == SourceDebian {
+			k.say(key+".type", "debian: 13, or postgres.source: pgdg, or a path", "Debian %d's pgBackRest knows no sftp: that came with 2.46", k.Debian)
+		}
+		if !dnsName(r.Host) {
+			k.say(key+".host", "such as backup.example.org", "%s is neither a host name nor an address", brief(r.Host))
+		}
+		if !identifier.MatchString(r.User) {
+			k.say(key+".user", "such as pgbackrest", "%s is no name for a user", brief(r.User))
+		}
+		if !hostKeySyntax.MatchString(r.HostKey) {
+			k.say(key+".host_key", "ssh-keyscan -t ed25519 HOST shows it: \"ssh-ed25519 AAAA…\"", "%s is no server's public key", brief(r.HostKey))
+		}
 	}
 }
+
+var hostKeySyntax = regexp.MustCompile(`^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) AAAA[A-Za-z0-9+/]+={0,2}$`)

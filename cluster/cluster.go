@@ -180,9 +180,9 @@ type Backup struct {
 
 // Repository is where pgBackRest keeps backups and WAL. The keys of an S3 store lie in secrets/secrets.yaml.
 type Repository struct {
-	// Type is path (a directory that all members share, such as a mount of NFS) or s3.
+	// Type is path (a directory that all members share, such as a mount of NFS), s3 or sftp.
 	Type RepositoryType `yaml:"type"`
-	// Path is the directory, or the one in the bucket.
+	// Path is the directory, on the sftp host or in the bucket where there is one.
 	Path string `yaml:"path"`
 	// Bucket is the S3 store's.
 	Bucket string `yaml:"bucket,omitempty"`
@@ -190,6 +190,12 @@ type Repository struct {
 	Endpoint string `yaml:"endpoint,omitempty"`
 	// Region is the S3 store's.
 	Region string `yaml:"region,omitempty"`
+	// Host is the sftp server's name or address.
+	Host string `yaml:"host,omitempty"`
+	// User logs in there, by the key repository_ssh_key in secrets/secrets.yaml.
+	User string `yaml:"user,omitempty"`
+	// HostKey is the server's public key, as ssh-keyscan shows it: its type and its text.
+	HostKey string `yaml:"host_key,omitempty"`
 	// Full is how often a backup is a full one: weekly (on Sundays, the others are differential) or daily.
 	Full Full `yaml:"full"`
 }
@@ -241,6 +247,7 @@ type RepositoryType string
 const (
 	RepositoryPath RepositoryType = "path"
 	RepositoryS3   RepositoryType = "s3"
+	RepositorySFTP RepositoryType = "sftp"
 )
 
 // Full is how often a backup in a repository is a full one.

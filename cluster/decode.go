@@ -44,7 +44,7 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[Prove]():    {string(Daily), string(Weekly), string(Never)},
 	reflect.TypeFor[Full]():     {string(FullWeekly), string(FullDaily)},
 	// "" is none.
-	reflect.TypeFor[RepositoryType](): {string(RepositoryPath), string(RepositoryS3)},
+	reflect.TypeFor[RepositoryType](): {string(RepositoryPath), string(RepositoryS3), string(RepositorySFTP)},
 }
 
 func (d *decoder) say(path, hint, format string, args ...any) {

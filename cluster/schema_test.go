@@ -24,7 +24,7 @@ var schemaPatterns = map[string]*regexp.Regexp{
 	"nodes[].name": hostSyntax, "proxies[].name": hostSyntax, "nodes[].mac": macSyntax, "proxies[].mac": macSyntax,
 	"postgres.databases[].name": identifier, "postgres.users[].name": identifier, "postgres.replication_user": identifier,
 	"postgres.locale": localeSyntax, "storage.data_disk": diskSyntax,
-	"backup.directory": folderPath, "backup.repository.path": folderPath, "backup.at": timeOfDay, "alerts.email[]": emailSyntax,
+	"backup.directory": folderPath, "backup.repository.path": folderPath, "backup.repository.host_key": hostKeySyntax, "backup.at": timeOfDay, "alerts.email[]": emailSyntax,
 }
 
 // schemaRanges are the least and the most of a number, or of a list's items.

@@ -28,6 +28,8 @@ type Secrets struct {
 	// RepositoryKey and RepositoryKeySecret open the S3 store of the backups. Whoever runs it makes them, not pgbake.
 	RepositoryKey       string `yaml:"repository_key,omitempty"`
 	RepositoryKeySecret string `yaml:"repository_key_secret,omitempty"`
+	// RepositorySSHKey is the private key, the text itself, that opens an sftp repository.
+	RepositorySSHKey string `yaml:"repository_ssh_key,omitempty"`
 	// RepositoryCipher encrypts what the repository holds; not encrypted when empty. Without it nothing can be restored.
 	RepositoryCipher string `yaml:"repository_cipher,omitempty"`
 	// Stats is the password of HAProxy's statistics page.
@@ -57,6 +59,7 @@ func (s Secrets) For(r Role) Secrets {
 	return Secrets{
 		Replicator: s.Replicator, Rewind: s.Rewind, REST: s.REST, Users: s.Users,
 		RepositoryKey: s.RepositoryKey, RepositoryKeySecret: s.RepositoryKeySecret, RepositoryCipher: s.RepositoryCipher,
+		RepositorySSHKey: s.RepositorySSHKey,
 	}
 }
 
@@ -89,12 +92,23 @@ func (s Secrets) Check(c *Cluster, roles ...Role) error {
 		}
 	}
 	if missing == nil {
-		if c.Backup.Repository.Type == RepositoryS3 && slices.Contains(roles, DB) && (s.RepositoryKey == "" || s.RepositoryKeySecret == "") {
-			return errors.New("check secrets: the keys of the backups' S3 store are missing: add repository_key and repository_key_secret, as who runs the store says, to secrets/secrets.yaml")
+		if slices.Contains(roles, DB) {
+			return s.checkRepository(c.Backup.Repository)
 		}
 		return nil
 	}
 	return fmt.Errorf("check secrets: %s missing (pgbake init adds what is missing and changes nothing else)", strings.Join(missing, ", "))
+}
+
+// checkRepository asks for what only who runs the repository can give.
+func (s Secrets) checkRepository(r Repository) error {
+	switch {
+	case r.Type == RepositoryS3 && (s.RepositoryKey == "" || s.RepositoryKeySecret == ""):
+		return errors.New("check secrets: the keys of the backups' S3 store are missing: add repository_key and repository_key_secret, as who runs the store says, to secrets/secrets.yaml")
+	case r.Type == RepositorySFTP && s.RepositorySSHKey == "":
+		return errors.New("check secrets: the key of the backups' sftp server is missing: add the text of the private key as repository_ssh_key to secrets/secrets.yaml")
+	}
+	return nil
 }
 
 // slot is one secret besides the users': where it goes, who needs it and how long it is.

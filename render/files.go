@@ -76,6 +76,8 @@ var table = []row{
 	{"/etc/systemd/system/pgha-proof.service.d/10-directory.conf", proofs, 0o644, "", units, reload, nil},
 	{"/etc/systemd/system/pgha-proof.timer", proofs, 0o644, "", units, reload, nil},
 
+	{"/etc/pgbackrest/known_hosts", sftp, 0o644, "", none, reload, nil},
+	{"/etc/pgbackrest/ssh_key", sftp, 0o600, "postgres", none, reload, nil},
 	{"/etc/pgbackrest/pgbackrest.conf", repository, 0o640, "root:postgres", none, reload, nil},
 
 	{"/etc/haproxy/tls/ca.crt", proxy, 0o644, "", haproxy, reload, []string{"ca.crt"}},
@@ -100,6 +102,10 @@ func proofs(c *cluster.Cluster, m cluster.Machine) bool { return member(c, m) &&
 
 func repository(c *cluster.Cluster, m cluster.Machine) bool {
 	return member(c, m) && c.Backup.Repository.Named()
+}
+
+func sftp(c *cluster.Cluster, m cluster.Machine) bool {
+	return member(c, m) && c.Backup.Repository.Type == cluster.RepositorySFTP
 }
 
 func timeServers(c *cluster.Cluster, _ cluster.Machine) bool { return len(c.TimeServers) > 0 }

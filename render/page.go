@@ -40,7 +40,7 @@ type page struct {
 	RESTUser, ReplicationUser, RewindUser, StatsUser text
 	REST, Replicator, Rewind, Stats, VRRP            text
 	RepositoryKey, RepositoryKeySecret               text
-	RepositoryCipher                                 text
+	RepositoryCipher, RepositorySSHKey               text
 	// QueueLimit is how much WAL waits for a repository that does not answer.
 	QueueLimit string
 
@@ -76,13 +76,14 @@ func newPage(c *cluster.Cluster, m cluster.Machine, in Input) (*page, error) {
 		Stats: text(in.Secrets.Stats), VRRP: text(in.Secrets.VRRP),
 		RepositoryKey: text(in.Secrets.RepositoryKey), RepositoryKeySecret: text(in.Secrets.RepositoryKeySecret),
 		RepositoryCipher: text(in.Secrets.RepositoryCipher), QueueLimit: slotLimit(in.Disk),
-		Syncfs:          c.Postgres.Version >= 17,
-		CutByLua:        c.Debian >= 13,
-		Initdb:          initdb(c),
-		Dynamic:         yamlMap(Dynamic(c), 4),
-		LocalParameters: yamlMap(localParameters(c, in), 4),
-		HBA:             hba(c),
-		Interface:       in.Interface,
+		RepositorySSHKey: text(strings.TrimSpace(in.Secrets.RepositorySSHKey)),
+		Syncfs:           c.Postgres.Version >= 17,
+		CutByLua:         c.Debian >= 13,
+		Initdb:           initdb(c),
+		Dynamic:          yamlMap(Dynamic(c), 4),
+		LocalParameters:  yamlMap(localParameters(c, in), 4),
+		HBA:              hba(c),
+		Interface:        in.Interface,
 	}
 	if p.EtcdState == "" {
 		p.EtcdState = "new"
@@ -141,6 +142,9 @@ func (p *page) checkSecrets() error {
 		if p.HasVIP {
 			need = append(need, secret{"vrrp", p.VRRP})
 		}
+	}
+	if p.DB && p.Backup.Repository.Type == cluster.RepositorySFTP && !strings.HasPrefix(string(p.RepositorySSHKey), "-----BEGIN ") {
+		return fmt.Errorf("the machine's secrets have no repository_ssh_key, or it is no private key")
 	}
 	if p.DB && p.RepositoryCipher != "" {
 		need = append(need, secret{"repository_cipher", p.RepositoryCipher})

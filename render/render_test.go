@@ -155,7 +155,7 @@ func TestSecretsStayPrivate(t *testing.T) {
 	for name, c := range specs(t) {
 		all := cluster.Secrets{
 			Replicator: "s3cret-replicator", Rewind: "s3cret-rewind", REST: "s3cret-rest", Stats: "s3cret-stats",
-			VRRP: "s3cretvr", RepositoryKey: "s3cret-key", RepositoryKeySecret: "s3cret-key-secret", RepositoryCipher: "s3cret-cipher", Users: map[string]string{},
+			VRRP: "s3cretvr", RepositoryKey: "s3cret-key", RepositoryKeySecret: "s3cret-key-secret", RepositoryCipher: "s3cret-cipher", RepositorySSHKey: "-----BEGIN s3cret-ssh", Users: map[string]string{},
 		}
 		for _, u := range c.Postgres.Users {
 			all.Users[u.Name] = "s3cret-user-" + u.Name

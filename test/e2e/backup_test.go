@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -278,11 +280,40 @@ backup:
 	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "2 rows; every") {
 		t.Errorf("the proof on the new timeline: %s", out)
 	}
+	t.Run("sftp", l.sftpRepository)
 	// A repository that is gone: one message, and PostgreSQL serves.
-	l.must("db1", "mv", "/srv/pgbackrest", "/srv/gone")
-	l.must("db1", "sh", "-c", "touch /srv/pgbackrest")
+	l.must("db1", "systemctl", "stop", "ssh.service")
 	if out, code := l.exec("db1", "pgha", "backup"); code != 1 || !strings.Contains(out, "open the repository") {
 		t.Errorf("without a repository: exit code %d\n%s", code, out)
 	}
 	psql("INSERT INTO moments VALUES (4)")
+}
+
+// sftpRepository moves the repository to an sftp server, which is the machine's own here, by a changed specification. An S3
+// store is not to be had: that pgBackRest understands its file is all that is seen.
+func (l *lab) sftpRepository(t *testing.T) {
+	l = l.on(t)
+	const serve = `useradd -m keeper && install -d -o keeper /srv/sftp && install -d -m 700 -o keeper ~keeper/.ssh &&
+ssh-keygen -q -t ed25519 -N '' -f /root/key && install -m 600 -o keeper /root/key.pub ~keeper/.ssh/authorized_keys && systemctl start ssh.service &&
+host=$(cut -d ' ' -f 1,2 /etc/ssh/ssh_host_ed25519_key.pub) &&
+sed -i "s|repository: .*|repository: {type: sftp, path: /srv/sftp, host: 10.21.0.11, user: keeper, host_key: $host}|" /etc/pgha/cluster.yaml &&
+{ echo 'repository_ssh_key: |'; sed 's/^/  /' /root/key; } >>/etc/pgha/secrets.yaml && rm /root/key`
+	l.must("db1", "sh", "-c", serve)
+	l.must("db1", "pgha", "apply")
+	l.must("db1", "pgha", "backup")
+	if all := l.backups("db1"); len(all) != 1 || all[0].Role != "full" {
+		t.Errorf("on the server: %+v", all)
+	}
+	l.must("db1", "pgha", "backup", "prove")
+	l.must("db1", "test", "-d", "/srv/sftp/archive/moment")
+
+	conf, err := os.ReadFile("../../render/testdata/golden/repository/db1/etc/pgbackrest/pgbackrest.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.must("db1", "sh", "-c", "echo "+base64.StdEncoding.EncodeToString(conf)+" | base64 -d >/tmp/s3.conf")
+	out, _ := l.exec("db1", "pgbackrest", "--config=/tmp/s3.conf", "--stanza=archive", "--io-timeout=1", "info")
+	if !strings.Contains(out, "unable to get address for 's3.example.org'") || strings.Contains(out, "WARN") {
+		t.Errorf("pgBackRest says of the file for S3:\n%s", out)
+	}
 }
