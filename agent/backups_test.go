@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -224,7 +223,7 @@ func TestRepositoryInfo(t *testing.T) {
 }
 
 // A restore that was stopped between its two renames goes on, and one that is done does nothing: never is a database deleted.
-func TestSwapFromAnyPoint(t *testing.T) {
+func TestExchangeFromAnyPoint(t *testing.T) {
 	for what, lay := range map[string]func(x *restoring){
 		"not begun": func(x *restoring) {
 			put(t, x.Plan.Data, "PG_VERSION", "old")
@@ -250,7 +249,7 @@ func TestSwapFromAnyPoint(t *testing.T) {
 		data := filepath.Join(w.Root, "main")
 		x := &restoring{w, &Restore{Plan: backup.Plan{Data: data, Staged: data + ".restored", Aside: data + ".aside"}, Next: backup.StepSwap}}
 		lay(x)
-		if err := x.swap(context.Background()); err != nil {
+		if err := x.exchange(t.Context()); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 		for dir, want := range map[string]string{x.Plan.Data: "new", x.Plan.Aside: "old"} {

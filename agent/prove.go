@@ -104,7 +104,7 @@ func (w *work) proveOne(ctx context.Context, name string) (backup.Proof, error) 
 		return p, fmt.Errorf("prove %s: %w", h.Name, err)
 	}
 	if err != nil {
-		err = fmt.Errorf("prove %s: %w\n      hint: take another one now: pgha backup; this one stays, and does not count among those to keep", h.Name, err)
+		err = fmt.Errorf("prove %s: %w\n      hint: take another one now, and prove it: pgha backup, pgha backup prove; this one does not count among those to keep", h.Name, err)
 		p.Error = brief(err)
 	}
 	w.tell(ctx, "proof", p)

@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pgbake/pgbake/agent/backup"
+	"github.com/pgbake/pgbake/internal/run"
 )
 
 // restoreFile is there while a restore is carried out: it says how far it has come.
@@ -128,7 +130,7 @@ func (a *Agent) CarryOut(ctx context.Context, r *Restore) error {
 	}
 	for _, s := range backup.Steps[slices.Index(backup.Steps, r.Next):] {
 		if s == backup.StepPause || s == r.Next && !backup.Undoable(s) {
-			free, err := a.lock(ctx) // from here on the services of this machine are not apply's
+			free, err := w.holdApply(ctx)
 			if err != nil {
 				return err
 			}
@@ -149,6 +151,28 @@ func (a *Agent) CarryOut(ctx context.Context, r *Restore) error {
 		}
 	}
 	return os.Remove(filepath.Join(w.Root, restoreFile))
+}
+
+// holdApply keeps apply from this machine's services, from the pause to its end. One that waits for a database, as after a
+// reboot amid a restore, would wait for ever: it begins anew afterwards.
+func (w *work) holdApply(ctx context.Context) (free func(), err error) {
+	out, _ := w.Runner.Output(ctx, run.Command("systemctl", "is-active", applyUnit)) // its exit code repeats its word
+	waits := strings.TrimSpace(string(out)) == "activating"
+	if waits {
+		if err := w.Runner.Run(ctx, run.Command("systemctl", "stop", applyUnit)); err != nil {
+			return nil, err
+		}
+	}
+	unlock, err := w.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		unlock()
+		if waits {
+			_ = w.Runner.Run(context.WithoutCancel(ctx), run.Command("systemctl", "start", "--no-block", applyUnit)) // the next boot does it, too
+		}
+	}, nil
 }
 
 // hint says how to go on after a step that failed.

@@ -106,10 +106,15 @@ func (x *restoring) pause(ctx context.Context) error {
 		return err
 	}
 	if leader, _ := x.primary(ctx); leader.IsValid() && leader != x.seed.Machine.Address {
-		x.Next = backup.StepSwitchover
-		return errors.Join(errors.New("another machine leads now"), x.resume(ctx))
+		return errors.Join(errors.New("another machine leads now"), x.startOver(ctx))
 	}
 	return x.stillAhead(ctx)
+}
+
+// startOver gives the cluster back to Patroni, and has the restore begin with the switchover again.
+func (x *restoring) startOver(ctx context.Context) error {
+	x.Next = backup.StepSwitchover
+	return errors.Join(x.systemctl(ctx, "start", "patroni.service"), x.resume(ctx))
 }
 
 // stop ends Patroni, which in pause leaves PostgreSQL running, and then PostgreSQL in order.

@@ -133,8 +133,7 @@ func (x *restoring) stillAhead(ctx context.Context) error {
 	if err := x.discard(ctx, x.Plan.Staged); err != nil {
 		return err
 	}
-	x.Next = backup.StepSwitchover
-	return errors.Join(errors.New("the cluster has failed over since the copy was made; it is made anew"), x.resume(ctx))
+	return errors.Join(errors.New("the cluster has failed over since the copy was made; it is made anew"), x.startOver(ctx))
 }
 
 func timelineOf(control map[string]string) int {
@@ -148,10 +147,23 @@ var ownConfiguration = []string{
 	"postgresql.conf", "postgresql.base.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf", "patroni.dynamic.json", "postmaster.opts",
 }
 
-// swap puts the restored database in the place of the other one, which keeps everything under another name.
+// swap puts the restored database in the place of the other one.
 func (x *restoring) swap(ctx context.Context) error {
+	if exists(x.Plan.Data) && exists(x.Plan.Staged) {
+		if err := x.stop(ctx); err != nil { // somebody may have started it meanwhile
+			return err
+		}
+	}
+	return x.exchange(ctx)
+}
+
+// exchange gives the database of today, with everything in it, another name, and the restored one its place.
+func (x *restoring) exchange(ctx context.Context) error {
 	p := x.Plan
-	if exists(filepath.Join(p.Staged, stagedMark)) {
+	if exists(p.Staged) {
+		if !exists(filepath.Join(p.Staged, stagedMark)) {
+			return fmt.Errorf("%s is not ready to take its place: somebody has changed it\n      hint: pgha restore --give-up, and once more", p.Staged)
+		}
 		from := p.Data
 		if !exists(from) {
 			from = p.Aside // stopped between the two renames

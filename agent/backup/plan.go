@@ -65,7 +65,7 @@ type Plan struct {
 func Make(f Facts) (Plan, error) {
 	p := Plan{
 		Machine: f.Self, Backup: f.From.Name, Repository: f.Repository, Taken: f.From.At, To: f.To, Bytes: f.Size, Data: f.Data,
-		Staged: f.Data + ".restored", Aside: f.Data + ".aside-" + f.Now.UTC().Format("20060102T150405Z"),
+		Staged: f.Data + ".restored-" + f.Now.UTC().Format(stamp), Aside: f.Data + ".aside-" + f.Now.UTC().Format(stamp),
 	}
 	for _, m := range f.Members {
 		if m.Primary {

@@ -42,7 +42,7 @@ func TestMake(t *testing.T) {
 	}
 	const want = `verify 20261126T020000Z-db2
 switch over from db1 to this machine
-restore to the end of 20261126T020000Z-db2 in /data.restored, beside the database that goes on serving
+restore to the end of 20261126T020000Z-db2 in /data.restored-20261126T030000Z, beside the database that goes on serving
 pause Patroni: nobody fails over meanwhile
 stop PostgreSQL on this machine: from here on nobody writes
 keep the database of today as /data.aside-20261126T030000Z; put the restored one in its place
