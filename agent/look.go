@@ -2,12 +2,10 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -22,8 +20,6 @@ const (
 	reportFile = "/run/pgha/report.json"
 	// monitorFile holds the alerts that it knows of.
 	monitorFile = "/var/lib/pgha/monitor.json"
-	// backupFile is the note of the last backup and of the last proof, on the machine that took it.
-	backupFile = "/var/lib/pgha/backup.json"
 )
 
 // view is one look: what is judged, and what only `pgha status` shows.
@@ -41,7 +37,7 @@ func (a *Agent) look(ctx context.Context, seed *Seed, api *api) view {
 	v := view{
 		Seen: &monitor.Seen{
 			Scope: c.Scope, Self: seed.Machine.Name, Synchronous: c.SynchronousMode() != "false",
-			Backups: c.Backup.Directory != "", Machines: make([]monitor.Machine, len(machines)),
+			Backups: c.Backup.Taken(), Machines: make([]monitor.Machine, len(machines)),
 		},
 		doors: make([]doorState, len(machines)), members: make([]member, len(machines)),
 	}
@@ -182,15 +178,15 @@ func cause(err error) string {
 func (f *follower) tell(ctx context.Context, s *doorState) {
 	s.Now = time.Now()
 	var report monitor.Report
-	if readJSON(f.Root, reportFile, &report) {
+	if readNote(f.Root, reportFile, &report) {
 		s.Report, s.Age = &report, max(0, s.Now.Sub(report.At)).Seconds()
 	}
 	var state monitor.State
-	if readJSON(f.Root, monitorFile, &state) {
+	if readNote(f.Root, monitorFile, &state) {
 		s.Alerts = state.Alerts
 	}
 	var backup monitor.Backups
-	if readJSON(f.Root, backupFile, &backup) {
+	if readNote(f.Root, backupState, &backup) {
 		s.Backup = &backup
 	}
 	if f.seed.Machine.Role == cluster.Proxy {
@@ -217,8 +213,7 @@ func routes(ctx context.Context, c *cluster.Cluster) (r *monitor.Routes, why str
 	return r, ""
 }
 
-// readJSON reads one of this machine's notes; false when there is none that can be read.
-func readJSON(root, path string, into any) bool {
-	body, err := os.ReadFile(filepath.Join(root, path))
-	return err == nil && json.Unmarshal(body, into) == nil
+// readNote reads one of this machine's notes; false when there is none that can be read.
+func readNote(root, path string, into any) bool {
+	return readJSON(filepath.Join(root, path), into) == nil
 }

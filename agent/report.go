@@ -20,9 +20,6 @@ import (
 	"github.com/pgbake/pgbake/cluster"
 )
 
-// socketDir is where Debian's PostgreSQL has its socket, and its file only while it runs.
-const socketDir = "/var/run/postgresql"
-
 // programTime is how long a program may take that a report asks.
 const programTime = 5 * time.Second
 

@@ -115,7 +115,7 @@ func (s *Seed) Files(root string) ([]rootfs.File, error) {
 // units are those of the machine's role: they start in steps of their own.
 func (s *Seed) units() []string {
 	if s.Machine.Role == cluster.DB {
-		return []string{followUnit, monitorUnit, "etcd.service", "patroni.service"}
+		return []string{followUnit, monitorUnit, "etcd.service", "patroni.service", backupTimer, proofTimer}
 	}
 	return []string{followUnit, monitorUnit, "haproxy.service", "keepalived.service"}
 }

@@ -130,7 +130,7 @@ func (a *Agent) Status(ctx context.Context) *Status {
 // watchedSince is when this machine's monitor looked for the first time; now, when it never did.
 func (a *Agent) watchedSince(now time.Time) time.Time {
 	var state monitor.State
-	if readJSON(a.Root, monitorFile, &state) && !state.First.IsZero() {
+	if readNote(a.Root, monitorFile, &state) && !state.First.IsZero() {
 		return state.First
 	}
 	return now

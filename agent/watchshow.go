@@ -34,7 +34,7 @@ func (a *Agent) ShowMonitor(ctx context.Context, w io.Writer) (critical bool, er
 		}
 	}
 	var state monitor.State
-	readJSON(a.Root, monitorFile, &state)
+	readNote(a.Root, monitorFile, &state)
 	for _, t := range state.Alerts {
 		if t.Firing() {
 			fmt.Fprintf(w, "\nalert since %s (%s), %s", t.Since.Local().Format(time.DateTime), monitor.Span(v.At.Sub(t.Since)), t.Text)

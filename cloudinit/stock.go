@@ -71,6 +71,9 @@ func installScript(c *cluster.Cluster, r cluster.Role) string {
 	if r == cluster.DB {
 		// By its number: pgha-node would take the first one that the archives have.
 		packages = fmt.Sprintf("postgresql-%d %s", c.Postgres.Version, packages)
+		if c.Backup.Repository.Named() {
+			packages = "pgbackrest " + packages
+		}
 	}
 	install := "    $apt install " + packages
 	if r == cluster.DB && c.Postgres.Source == cluster.SourcePGDG && c.Postgres.Mirror.URL == "" {

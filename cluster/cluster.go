@@ -178,14 +178,42 @@ type Storage struct {
 
 // Backup is when base backups are taken, where to and how many are kept.
 type Backup struct {
-	// Directory holds the backups on the database machines; no backups when empty.
+	// Directory holds the backups on the database machines; no backups when neither it nor a repository is named.
 	Directory string `yaml:"directory"`
+	// Repository is pgBackRest's, in the place of Directory: with it the WAL is archived, and any moment can be restored.
+	Repository Repository `yaml:"repository,omitempty"`
 	// At is the time of day, "HH:MM".
 	At string `yaml:"at"`
-	// Keep is how many good backups stay.
+	// Keep is how many good backups stay at least; of a repository, how many full ones.
 	Keep int `yaml:"keep"`
+	// KeepDays is how many days old a backup becomes at least; 0 leaves it to Keep alone. In a repository it replaces Keep.
+	KeepDays int `yaml:"keep_days"`
 	// Dump names the databases that are also dumped.
 	Dump []string `yaml:"dump"`
+	// Prove is how often the newest backup is restored on trial: daily, weekly (on Sundays) or never.
+	Prove Prove `yaml:"prove"`
+}
+
+// Repository is where pgBackRest keeps backups and WAL. The keys of an S3 store lie in secrets/secrets.yaml.
+type Repository struct {
+	// Type is path (a directory that all members share, such as a mount of NFS), s3 or sftp.
+	Type RepositoryType `yaml:"type"`
+	// Path is the directory, on the sftp host or in the bucket where there is one.
+	Path string `yaml:"path"`
+	// Bucket is the S3 store's.
+	Bucket string `yaml:"bucket,omitempty"`
+	// Endpoint is the S3 store's host name.
+	Endpoint string `yaml:"endpoint,omitempty"`
+	// Region is the S3 store's.
+	Region string `yaml:"region,omitempty"`
+	// Host is the sftp server's name or address.
+	Host string `yaml:"host,omitempty"`
+	// User logs in there, by the key repository_ssh_key in secrets/secrets.yaml.
+	User string `yaml:"user,omitempty"`
+	// HostKey is the server's public key, as ssh-keyscan shows it: its type and its text.
+	HostKey string `yaml:"host_key,omitempty"`
+	// Full is how often a backup is a full one: weekly (on Sundays, the others are differential) or daily.
+	Full Full `yaml:"full"`
 }
 
 // Alerts are the places that hear of trouble.
@@ -266,6 +294,35 @@ const (
 	JSON     AlertFormat = "json"
 	Slack    AlertFormat = "slack"
 	Telegram AlertFormat = "telegram"
+)
+
+// RepositoryType is where a repository lies; empty when there is none.
+type RepositoryType string
+
+// The kinds of repositories.
+const (
+	RepositoryPath RepositoryType = "path"
+	RepositoryS3   RepositoryType = "s3"
+	RepositorySFTP RepositoryType = "sftp"
+)
+
+// Full is how often a backup in a repository is a full one.
+type Full string
+
+// How often.
+const (
+	FullWeekly Full = "weekly"
+	FullDaily  Full = "daily"
+)
+
+// Prove is how often the newest backup is restored on trial.
+type Prove string
+
+// How often.
+const (
+	Daily  Prove = "daily"
+	Weekly Prove = "weekly"
+	Never  Prove = "never"
 )
 
 // Role is what a machine is for.

@@ -43,6 +43,10 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[Failover]():    {string(Fast), string(Normal), string(Safe)},
 	reflect.TypeFor[SSLMode]():     {string(SSLDisable), string(SSLPrefer), string(SSLRequire), string(SSLVerifyCA), string(SSLVerifyFull)},
 	reflect.TypeFor[AlertFormat](): {string(JSON), string(Slack), string(Telegram)},
+	reflect.TypeFor[Prove]():       {string(Daily), string(Weekly), string(Never)},
+	reflect.TypeFor[Full]():        {string(FullWeekly), string(FullDaily)},
+	// "" is none.
+	reflect.TypeFor[RepositoryType](): {string(RepositoryPath), string(RepositoryS3), string(RepositorySFTP)},
 }
 
 func (d *decoder) say(path, hint, format string, args ...any) {

@@ -27,7 +27,7 @@ func defaults() *Cluster {
 			Metrics:    8010,
 			SSH:        22,
 		},
-		Backup: Backup{At: "02:00", Keep: 7},
+		Backup: Backup{At: "02:00", Keep: 7, Prove: Weekly},
 		Alerts: Alerts{Format: JSON, Repeat: "4h"},
 		// No time servers: chrony asks Debian's pool.
 	}
@@ -45,6 +45,9 @@ func (c *Cluster) complete() {
 		if r.SSLMode == "" {
 			r.SSLMode = SSLVerifyFull // whoever says nothing else wants to know whom the cluster streams from
 		}
+	}
+	if c.Backup.Repository.Named() && c.Backup.Repository.Full == "" {
+		c.Backup.Repository.Full = FullWeekly
 	}
 	if c.ClientNetworks == nil && c.Network.IsValid() {
 		c.ClientNetworks = []netip.Prefix{c.Network}

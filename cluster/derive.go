@@ -147,8 +147,12 @@ func (c *Cluster) PackagesFor(r Role) []string {
 	if r == Proxy {
 		return []string{"haproxy", "keepalived", "socat"}
 	}
-	return []string{
+	packages := []string{
 		fmt.Sprintf("postgresql-%d", c.Postgres.Version), fmt.Sprintf("postgresql-client-%d", c.Postgres.Version),
 		"patroni", "python3-etcd", "etcd-server", "etcd-client",
 	}
+	if c.Backup.Repository.Named() {
+		packages = append(packages, "pgbackrest")
+	}
+	return packages
 }

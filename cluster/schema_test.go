@@ -24,13 +24,13 @@ var schemaPatterns = map[string]*regexp.Regexp{
 	"nodes[].name": hostSyntax, "proxies[].name": hostSyntax, "nodes[].mac": macSyntax, "proxies[].mac": macSyntax,
 	"postgres.databases[].name": identifier, "postgres.users[].name": identifier, "postgres.replication_user": identifier,
 	"postgres.locale": localeSyntax, "storage.data_disk": diskSyntax,
-	"backup.directory": folderPath, "backup.at": timeOfDay, "alerts.email[]": emailSyntax,
+	"backup.directory": folderPath, "backup.repository.path": folderPath, "backup.repository.host_key": hostKeySyntax, "backup.at": timeOfDay, "alerts.email[]": emailSyntax,
 	"alerts.repeat": repeatSyntax, "alerts.chat": chatSyntax,
 }
 
 // schemaRanges are the least and the most of a number, or of a list's items.
 var schemaRanges = map[string][2]int{
-	"nodes": {1, 5}, "proxies": {0, 2}, "postgres.version": {15, 18}, "backup.keep": {1, 0},
+	"nodes": {1, 5}, "proxies": {0, 2}, "postgres.version": {15, 18}, "backup.keep": {1, 0}, "backup.keep_days": {0, 0},
 }
 
 // schemaOf makes the schema of a type. docs holds the comments, by "Type" and "Type.Field".

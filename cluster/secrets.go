@@ -25,6 +25,13 @@ type Secrets struct {
 	REST string `yaml:"rest,omitempty"`
 	// Users are the applications' passwords by name.
 	Users map[string]string `yaml:"users,omitempty"`
+	// RepositoryKey and RepositoryKeySecret open the S3 store of the backups. Whoever runs it makes them, not pgbake.
+	RepositoryKey       string `yaml:"repository_key,omitempty"`
+	RepositoryKeySecret string `yaml:"repository_key_secret,omitempty"`
+	// RepositorySSHKey is the private key, the text itself, that opens an sftp repository.
+	RepositorySSHKey string `yaml:"repository_ssh_key,omitempty"`
+	// RepositoryCipher encrypts what the repository holds; not encrypted when empty. Without it nothing can be restored.
+	RepositoryCipher string `yaml:"repository_cipher,omitempty"`
 	// Stats is the password of HAProxy's statistics page.
 	Stats string `yaml:"stats,omitempty"`
 	// VRRP is keepalived's shared word, eight characters, all that VRRPv2 carries.
@@ -53,7 +60,11 @@ func (s Secrets) For(r Role) Secrets {
 	if r == Proxy {
 		return Secrets{Stats: s.Stats, VRRP: s.VRRP, Webhook: s.Webhook, Relay: s.Relay}
 	}
-	return Secrets{Replicator: s.Replicator, Rewind: s.Rewind, REST: s.REST, Users: s.Users, Webhook: s.Webhook, Relay: s.Relay}
+	return Secrets{
+		Replicator: s.Replicator, Rewind: s.Rewind, REST: s.REST, Users: s.Users, Webhook: s.Webhook, Relay: s.Relay,
+		RepositoryKey: s.RepositoryKey, RepositoryKeySecret: s.RepositoryKeySecret, RepositoryCipher: s.RepositoryCipher,
+		RepositorySSHKey: s.RepositorySSHKey,
+	}
 }
 
 // Encode returns the secrets as the YAML of secrets.yaml, here and on a machine.
@@ -92,6 +103,20 @@ func (s Secrets) Check(c *Cluster, roles ...Role) error {
 	}
 	if c.Alerts.RelayUser != "" && s.Relay == "" {
 		return errors.New("check secrets: the password of alerts.relay_user is missing\n      hint: write it into secrets.yaml, as relay: …")
+	}
+	if slices.Contains(roles, DB) {
+		return s.checkRepository(c.Backup.Repository)
+	}
+	return nil
+}
+
+// checkRepository asks for what only who runs the repository can give.
+func (s Secrets) checkRepository(r Repository) error {
+	switch {
+	case r.Type == RepositoryS3 && (s.RepositoryKey == "" || s.RepositoryKeySecret == ""):
+		return errors.New("check secrets: the keys of the backups' S3 store are missing: add repository_key and repository_key_secret, as who runs the store says, to secrets/secrets.yaml")
+	case r.Type == RepositorySFTP && s.RepositorySSHKey == "":
+		return errors.New("check secrets: the key of the backups' sftp server is missing: add the text of the private key as repository_ssh_key to secrets/secrets.yaml")
 	}
 	return nil
 }

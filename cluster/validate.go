@@ -43,6 +43,7 @@ var rules = []rule{
 	{"data disk", dataDisk},
 	{"backup", backup},
 	{"backup directory", backupDirectory},
+	{"backup repository", repository},
 	{"alerts", alerts},
 	{"ssh keys", sshKeys},
 	{"time servers", timeServers},

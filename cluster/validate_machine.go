@@ -80,6 +80,9 @@ func backup(k *checker) {
 	if b.Keep < 1 {
 		k.say("backup.keep", "1 or more", "keeping %d backups is having none", b.Keep)
 	}
+	if b.KeepDays < 0 {
+		k.say("backup.keep_days", "0 or more", "%d days are none", b.KeepDays)
+	}
 	var names []string
 	for _, db := range k.Postgres.Databases {
 		names = append(names, db.Name)

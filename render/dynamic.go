@@ -111,6 +111,9 @@ func parameters(c *cluster.Cluster) map[string]any {
 		// One syncfs instead of an fsync for each file: crash recovery starts at once.
 		"recovery_init_sync_method": "syncfs",
 	}
+	if c.Backup.Repository.Named() {
+		p["archive_command"] = "pgbackrest --stanza=" + c.Scope + " archive-push %p"
+	}
 	if c.Postgres.Version >= 17 {
 		// What ALTER SYSTEM sets differs between the members and nobody sees it.
 		p["allow_alter_system"] = "off"

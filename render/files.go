@@ -36,7 +36,9 @@ const (
 	firewall   = "pgha-firewall.service"
 	journald   = "systemd-journald.service"
 	sysctl     = "systemd-sysctl.service"
-	none       = ""
+	// units is systemd itself, which reads unit files anew: what is changed for it is started in a step of its own.
+	units = "pgha-backup.timer"
+	none  = ""
 )
 
 // THE TABLE: every file that is written, on every machine. A path appears once; its template lies at root/<path>.
@@ -70,6 +72,15 @@ var table = []row{
 	{"/etc/patroni/post_bootstrap.sql", member, 0o600, "postgres", none, reload, nil},
 	{"/etc/patroni/config.yml", member, 0o600, "postgres", patroni, reload, nil},
 
+	{"/etc/systemd/system/pgha-backup.service.d/10-directory.conf", backups, 0o644, "", units, reload, nil},
+	{"/etc/systemd/system/pgha-backup.timer", backups, 0o644, "", units, reload, nil},
+	{"/etc/systemd/system/pgha-proof.service.d/10-directory.conf", proofs, 0o644, "", units, reload, nil},
+	{"/etc/systemd/system/pgha-proof.timer", proofs, 0o644, "", units, reload, nil},
+
+	{"/etc/pgbackrest/known_hosts", sftp, 0o644, "", none, reload, nil},
+	{"/etc/pgbackrest/ssh_key", sftp, 0o600, "postgres", none, reload, nil},
+	{"/etc/pgbackrest/pgbackrest.conf", repository, 0o640, "root:postgres", none, reload, nil},
+
 	{"/etc/haproxy/tls/ca.crt", proxy, 0o644, "", haproxy, reload, []string{"ca.crt"}},
 	{"/etc/haproxy/tls/proxy.pem", proxy, 0o600, "", haproxy, reload, []string{"proxy.crt", "proxy.key"}},
 	{"/etc/haproxy/haproxy.cfg", proxy, 0o640, "root:haproxy", haproxy, reload, nil},
@@ -88,6 +99,18 @@ func dataDisk(c *cluster.Cluster, m cluster.Machine) bool {
 
 func remoteCA(c *cluster.Cluster, m cluster.Machine) bool {
 	return member(c, m) && c.Adopt.Remote.SSLMode.Verifies()
+}
+
+func backups(c *cluster.Cluster, m cluster.Machine) bool { return member(c, m) && c.Backup.Taken() }
+
+func proofs(c *cluster.Cluster, m cluster.Machine) bool { return member(c, m) && c.Backup.Proven() }
+
+func repository(c *cluster.Cluster, m cluster.Machine) bool {
+	return member(c, m) && c.Backup.Repository.Named()
+}
+
+func sftp(c *cluster.Cluster, m cluster.Machine) bool {
+	return member(c, m) && c.Backup.Repository.Type == cluster.RepositorySFTP
 }
 
 func timeServers(c *cluster.Cluster, _ cluster.Machine) bool { return len(c.TimeServers) > 0 }

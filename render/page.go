@@ -39,6 +39,10 @@ type page struct {
 
 	RESTUser, ReplicationUser, RewindUser, StatsUser text
 	REST, Replicator, Rewind, Stats, VRRP            text
+	RepositoryKey, RepositoryKeySecret               text
+	RepositoryCipher, RepositorySSHKey               text
+	// QueueLimit is how much WAL waits for a repository that does not answer.
+	QueueLimit string
 
 	Initdb                     []setting
 	Bootstrap, LocalParameters string
@@ -72,14 +76,17 @@ func newPage(c *cluster.Cluster, m cluster.Machine, in Input) (*page, error) {
 		RESTUser: RESTUser, ReplicationUser: text(c.Postgres.ReplicationUser), RewindUser: RewindUser, StatsUser: StatsUser,
 		REST: text(in.Secrets.REST), Replicator: text(in.Secrets.Replicator), Rewind: text(in.Secrets.Rewind),
 		Stats: text(in.Secrets.Stats), VRRP: text(in.Secrets.VRRP),
-		Syncfs:          c.Postgres.Version >= 17,
-		CutByLua:        c.Debian >= 13,
-		Initdb:          initdb(c),
-		Bootstrap:       yamlMap(Bootstrap(c), 4),
-		RemoteTrust:     string(in.Identity["ca.crt"]) + c.Adopt.Remote.CA,
-		LocalParameters: yamlMap(localParameters(c, in), 4),
-		HBA:             hba(c),
-		Interface:       in.Interface,
+		RepositoryKey: text(in.Secrets.RepositoryKey), RepositoryKeySecret: text(in.Secrets.RepositoryKeySecret),
+		RepositoryCipher: text(in.Secrets.RepositoryCipher), QueueLimit: slotLimit(in.Disk),
+		RepositorySSHKey: text(strings.TrimSpace(in.Secrets.RepositorySSHKey)),
+		Syncfs:           c.Postgres.Version >= 17,
+		CutByLua:         c.Debian >= 13,
+		Initdb:           initdb(c),
+		Bootstrap:        yamlMap(Bootstrap(c), 4),
+		RemoteTrust:      string(in.Identity["ca.crt"]) + c.Adopt.Remote.CA,
+		LocalParameters:  yamlMap(localParameters(c, in), 4),
+		HBA:              hba(c),
+		Interface:        in.Interface,
 	}
 	if p.EtcdState == "" {
 		p.EtcdState = "new"
@@ -127,6 +134,9 @@ func (p *page) checkSecrets() error {
 	switch {
 	case p.DB:
 		need = []secret{{"replicator", p.Replicator}, {"rewind", p.Rewind}, {"rest", p.REST}}
+		if p.Backup.Repository.Type == cluster.RepositoryS3 {
+			need = append(need, secret{"repository_key", p.RepositoryKey}, secret{"repository_key_secret", p.RepositoryKeySecret})
+		}
 		for _, r := range p.Roles {
 			need = append(need, secret{"users." + string(r.Name), r.Password})
 		}
@@ -135,6 +145,12 @@ func (p *page) checkSecrets() error {
 		if p.HasVIP {
 			need = append(need, secret{"vrrp", p.VRRP})
 		}
+	}
+	if p.DB && p.Backup.Repository.Type == cluster.RepositorySFTP && !strings.HasPrefix(string(p.RepositorySSHKey), "-----BEGIN ") {
+		return fmt.Errorf("the machine's secrets have no repository_ssh_key, or it is no private key")
+	}
+	if p.DB && p.RepositoryCipher != "" {
+		need = append(need, secret{"repository_cipher", p.RepositoryCipher})
 	}
 	for _, s := range need {
 		if s.value == "" {

@@ -10,6 +10,7 @@ func Preview(c *cluster.Cluster) Input {
 	in := Input{
 		Secrets: cluster.Secrets{
 			Replicator: hidden, Rewind: hidden, REST: hidden, Stats: hidden, VRRP: hidden, Users: map[string]string{},
+			RepositoryKey: hidden, RepositoryKeySecret: hidden, RepositorySSHKey: "-----BEGIN " + hidden,
 		},
 		Identity: cluster.Identity{},
 	}

@@ -155,7 +155,7 @@ func TestSecretsStayPrivate(t *testing.T) {
 	for name, c := range specs(t) {
 		all := cluster.Secrets{
 			Replicator: "s3cret-replicator", Rewind: "s3cret-rewind", REST: "s3cret-rest", Stats: "s3cret-stats",
-			VRRP: "s3cretvr", Users: map[string]string{},
+			VRRP: "s3cretvr", RepositoryKey: "s3cret-key", RepositoryKeySecret: "s3cret-key-secret", RepositoryCipher: "s3cret-cipher", RepositorySSHKey: "-----BEGIN s3cret-ssh", Users: map[string]string{},
 		}
 		for _, u := range c.Postgres.Users {
 			all.Users[u.Name] = "s3cret-user-" + u.Name
@@ -178,7 +178,7 @@ func TestSecretsStayPrivate(t *testing.T) {
 					continue
 				}
 				found++
-				private := f.Mode == 0o600 || f.Mode == 0o640 && f.Owner == "root:haproxy"
+				private := f.Mode == 0o600 || f.Mode == 0o640 && (f.Owner == "root:haproxy" || f.Owner == "root:postgres")
 				if !private {
 					t.Errorf("%s %s: %s is %04o %s and holds a secret", name, m.Name, f.Path, f.Mode, f.Owner)
 				}

@@ -189,7 +189,7 @@ func members(s *Seen, v *Verdict) {
 		case m.Patroni == nil:
 			v.of("patroni", m, Critical, soon, "on "+m.Name+": systemctl status patroni; journalctl -u patroni", "Patroni of %s does not answer: %s", m.Name, m.NoPatroni)
 		case !m.Runs():
-			v.of("postgres", m, Critical, patient, "on "+m.Name+": journalctl -u patroni; a replica that cannot go on: pgha reinit " + m.Name,
+			v.of("postgres", m, Critical, patient, "on "+m.Name+": journalctl -u patroni; a replica that cannot go on: pgha reinit "+m.Name,
 				"PostgreSQL of %s is %q as %s", m.Name, m.Patroni.State, m.Patroni.Role)
 		}
 	}

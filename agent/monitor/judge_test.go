@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pgbake/pgbake/agent/backup"
 	"github.com/pgbake/pgbake/cluster"
 )
 
@@ -53,21 +54,12 @@ func gone(s *Seen, names ...string) {
 	}
 }
 
-func backup(s *Seen, age time.Duration, failed string, proof time.Duration, unproven string) {
+func backedUp(s *Seen, age time.Duration, failed string, proof time.Duration, unproven string) {
 	s.Backups = true
-	b := &Backups{}
-	b.Backup = &struct {
-		At      time.Time `json:"at"`
-		Machine string    `json:"machine"`
-		Bytes   int64     `json:"bytes"`
-		Error   string    `json:"error"`
-	}{noon.Add(-age), "db2", 1 << 30, failed}
-	b.Proof = &struct {
-		At     time.Time `json:"at"`
-		Backup string    `json:"backup"`
-		Error  string    `json:"error"`
-	}{noon.Add(-proof), "base-1", unproven}
-	s.Machines[1].Backup = b
+	s.Machines[1].Backup = &Backups{
+		Backup: &backup.Done{At: noon.Add(-age), Machine: "db2", Bytes: 1 << 30, Error: failed},
+		Proof:  &backup.Proof{At: noon.Add(-proof), Backup: "base-1", Error: unproven},
+	}
 }
 
 // TestJudge: each case spoils a sound cluster, and testdata/judge.golden has every word that is said of it.
@@ -135,11 +127,11 @@ func TestJudge(t *testing.T) {
 		}},
 		{"no backup was ever taken", func(s *Seen) { s.Backups = true }},
 		{"the first backup is yet to come", func(s *Seen) { s.Backups, s.Since = true, noon.Add(-time.Hour) }},
-		{"the backup is old", func(s *Seen) { backup(s, 50*time.Hour, "", time.Hour, "") }},
-		{"the backup failed", func(s *Seen) { backup(s, time.Hour, "pg_basebackup: no space left on device", time.Hour, "") }},
-		{"the backup cannot be restored", func(s *Seen) { backup(s, time.Hour, "", time.Hour, "amcheck: corrupt index") }},
-		{"the proof is old", func(s *Seen) { backup(s, time.Hour, "", 10*24*time.Hour, "") }},
-		{"backup and proof are good", func(s *Seen) { backup(s, time.Hour, "", time.Hour, "") }},
+		{"the backup is old", func(s *Seen) { backedUp(s, 50*time.Hour, "", time.Hour, "") }},
+		{"the backup failed", func(s *Seen) { backedUp(s, time.Hour, "pg_basebackup: no space left on device", time.Hour, "") }},
+		{"the backup cannot be restored", func(s *Seen) { backedUp(s, time.Hour, "", time.Hour, "amcheck: corrupt index") }},
+		{"the proof is old", func(s *Seen) { backedUp(s, time.Hour, "", 10*24*time.Hour, "") }},
+		{"backup and proof are good", func(s *Seen) { backedUp(s, time.Hour, "", time.Hour, "") }},
 		{"failed units", func(s *Seen) { m(s, 1).Report.Failed = []string{"pgha-backup.service", "man-db.service"} }},
 		{"HAProxy is down", func(s *Seen) { m(s, 4).Routes, m(s, 4).NoRoutes = nil, "connection refused" }},
 		{"HAProxy has no server", func(s *Seen) { m(s, 4).Routes = &Routes{} }},

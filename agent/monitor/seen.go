@@ -7,6 +7,7 @@ package monitor
 import (
 	"time"
 
+	"github.com/pgbake/pgbake/agent/backup"
 	"github.com/pgbake/pgbake/cluster"
 )
 
@@ -176,17 +177,8 @@ type Slot struct {
 
 // Backups is the note that whoever takes backups leaves in BackupFile.
 type Backups struct {
-	Backup *struct {
-		At      time.Time `json:"at"`
-		Machine string    `json:"machine"`
-		Bytes   int64     `json:"bytes"`
-		Error   string    `json:"error"`
-	} `json:"backup,omitempty"`
-	Proof *struct {
-		At     time.Time `json:"at"`
-		Backup string    `json:"backup"`
-		Error  string    `json:"error"`
-	} `json:"proof,omitempty"`
+	Backup *backup.Done  `json:"backup,omitempty"`
+	Proof  *backup.Proof `json:"proof,omitempty"`
 }
 
 // Leader is the machine that leads; false when none does, or more than one.

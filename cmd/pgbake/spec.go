@@ -88,24 +88,12 @@ func (a *app) check() *cobra.Command {
 			if !asJSON {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s is a cluster of %d, PostgreSQL %d on Debian %d\n", a.spec, c.Scope, len(c.Nodes), c.Postgres.Version, c.Debian)
 			}
-			for _, n := range notYet(c) {
-				a.ui.Say("%s", n)
-			}
 			a.ui.Next(a.self() + " lab up, or " + a.self() + " seed")
 			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the complaints as JSON")
 	return cmd
-}
-
-// notYet names what a valid specification asks for and this version does not do: a key that does nothing must not look as if it did.
-func notYet(c *cluster.Cluster) []string {
-	var n []string
-	if c.Backup.Directory != "" {
-		n = append(n, "backup: checked, but no backup is taken by this version yet")
-	}
-	return n
 }
 
 func (a *app) show() *cobra.Command {

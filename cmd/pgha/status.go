@@ -115,7 +115,7 @@ func table(w io.Writer, s *agent.Status) error {
 	}
 	etcd(w, s)
 	certificates(w, s)
-	backups(w, s)
+	taken(w, s)
 	waits(w, s)
 	upkeep(w, s)
 	if err := applied(w, s); err != nil {
@@ -244,11 +244,12 @@ func etcd(w io.Writer, s *agent.Status) {
 	fmt.Fprintf(w, "etcd: %d of %d healthy, %s\n", healthy, len(s.Members), leader)
 }
 
-func backups(w io.Writer, s *agent.Status) {
+// taken is what is known of the last backup, and of whether it can be restored.
+func taken(w io.Writer, s *agent.Status) {
 	b := s.Backup
 	switch {
 	case !s.Backups && b == nil:
-		fmt.Fprintln(w, "backup: none is wanted (backup.directory in cluster.yaml)")
+		fmt.Fprintln(w, "backup: none is wanted (backup in cluster.yaml)")
 		return
 	case b == nil || b.Backup == nil:
 		fmt.Fprintln(w, "backup: none yet")

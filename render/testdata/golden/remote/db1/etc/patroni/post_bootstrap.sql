@@ -18,10 +18,11 @@ SET synchronous_commit = 'local';
 SELECT 'CREATE ROLE "replicator"' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'replicator') \gexec
 ALTER ROLE "replicator" LOGIN REPLICATION PASSWORD 'hidden';
 
--- pg_rewind: reads the primary's files, and nothing else.
+-- pg_rewind: reads the primary's files. And pgha: begins a checkpoint before a planned pause, and sees how far a copy is.
 SELECT 'CREATE ROLE "rewind"' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'rewind') \gexec
 ALTER ROLE "rewind" LOGIN PASSWORD 'hidden';
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean) TO "rewind";
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO "rewind";
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) TO "rewind";
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO "rewind";
+GRANT pg_checkpoint, pg_read_all_stats TO "rewind";

@@ -1,0 +1,65 @@
+package backup
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMake(t *testing.T) {
+	from := Held{Record: Record{Name: "20261126T020000Z-db2", Verified: true, Version: 17, System: "7", At: night, Ended: night.Add(time.Minute)}}
+	base := Facts{
+		Self: "db2", From: from, Now: night.Add(time.Hour), System: "7", Version: 17, Data: "/data", Size: 1 << 30, Free: 2 << 30,
+		Members: []Member{{Name: "db1", Primary: true}, {Name: "db2", Replica: true}, {Name: "db3", Replica: true}},
+	}
+	for what, tt := range map[string]struct {
+		change func(*Facts)
+		want   string // in the error; none when empty
+	}{
+		"all well":           {func(*Facts) {}, ""},
+		"not verified":       {func(f *Facts) { f.From.Verified = false }, "is not verified"},
+		"another version":    {func(f *Facts) { f.From.Version = 15 }, "is of PostgreSQL 15, and the cluster runs 17"},
+		"another database":   {func(f *Facts) { f.From.System = "8" }, "adopt: {node: …, data: true}"},
+		"a moment, no WAL":   {func(f *Facts) { f.To = f.Now }, "without an archive of the WAL a backup restores the database only as it was"},
+		"a moment":           {func(f *Facts) { f.To = f.Now; f.Repository = true }, ""},
+		"the future":         {func(f *Facts) { f.To = f.Now.Add(time.Second); f.Repository = true }, "is in the future"},
+		"before the backup":  {func(f *Facts) { f.To = night; f.Repository = true }, "is before the end of the oldest backup"},
+		"no room":            {func(f *Facts) { f.Free = 1 << 20 }, "has room for 1 MB beside the database of today"},
+		"a disk beyond full": {func(f *Facts) { f.Free = -1 }, "has room for 0 MB"},
+	} {
+		f := base
+		tt.change(&f)
+		_, err := Make(f)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", what, err, tt.want)
+		}
+	}
+	p, _ := Make(base)
+	var text strings.Builder
+	for _, s := range Steps {
+		text.WriteString(p.Says(s) + "\n")
+	}
+	const want = `verify 20261126T020000Z-db2
+switch over from db1 to this machine
+restore to the end of 20261126T020000Z-db2 in /data.restored-20261126T030000Z, beside the database that goes on serving
+pause Patroni: nobody fails over meanwhile
+stop PostgreSQL on this machine: from here on nobody writes
+keep the database of today as /data.aside-20261126T030000Z; put the restored one in its place
+start it, under Patroni, as the primary: applications write again
+make db1 and db3 anew from it; what they have goes
+end the pause
+`
+	if text.String() != want {
+		t.Errorf("the plan is\n%s", text.String())
+	}
+}
+
+func TestUndoable(t *testing.T) {
+	for _, s := range Steps {
+		want := slices.Contains([]Step{StepCheck, StepSwitchover, StepCopy, StepPause, StepStop}, s)
+		if got := Undoable(s); got != want {
+			t.Errorf("%s: %t", s, got)
+		}
+	}
+}

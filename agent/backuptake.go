@@ -1,0 +1,232 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pgbake/pgbake/agent/backup"
+)
+
+// Backup takes one now, on this machine. On the primary it is refused while a replica could take it, unless here.
+func (a *Agent) Backup(ctx context.Context, here bool) (backup.Record, error) {
+	w, err := a.beginBackup("back up")
+	if err != nil {
+		return backup.Record{}, err
+	}
+	order := backup.Order(w.takers(ctx), "")
+	self := w.seed.Machine.Name
+	if !here && len(order) > 0 && !slices.Contains(order, self) {
+		return backup.Record{}, fmt.Errorf("back up: it is for %s, and not for this machine\n      hint: run it there%s", strings.Join(order, " or "), w.orHere())
+	}
+	l, err := w.lease(ctx)
+	switch {
+	case err != nil:
+		w.Say("the others do not hear of this backup now: %v", err)
+	case l.holder != "" && l.holder != self:
+		return backup.Record{}, fmt.Errorf("back up: %s takes a backup at this moment\n      hint: wait for it: `pgha backup list` there", l.holder)
+	default:
+		defer l.keep(ctx)()
+	}
+	return w.takeBackup(ctx)
+}
+
+// orHere is the other way, where there is one.
+func (w *work) orHere() string {
+	if w.inRepository() {
+		return ": pgBackRest copies from the primary"
+	}
+	return ", or here all the same: pgha backup --here"
+}
+
+// takeBackup takes a backup, notes what came of it, and only after a good one lets the oldest go.
+func (w *work) takeBackup(ctx context.Context) (backup.Record, error) {
+	unlock, err := w.lockBackups("back up")
+	if err != nil {
+		return backup.Record{}, err
+	}
+	defer unlock()
+	began := time.Now()
+	take := w.makeBackup
+	if w.inRepository() {
+		take = w.backupToRepository
+	}
+	r, err := take(ctx, began)
+	done := backup.Done{At: began, Machine: w.seed.Machine.Name, Name: r.Name, Bytes: r.Bytes}
+	if err != nil {
+		err = fmt.Errorf("back up: %w", full(err, w.inside(w.backupDir())))
+		done.Name, done.Bytes, done.Error = "", 0, brief(err)
+	}
+	if noted := w.noteBackup(done); noted != nil {
+		w.Say("%v", noted)
+	}
+	if err != nil {
+		return r, err
+	}
+	w.tell(ctx, "last", done)
+	if w.inRepository() {
+		return r, nil // pgBackRest has done it
+	}
+	return r, w.rotate(ctx)
+}
+
+// makeBackup makes one under a name of its own, and gives it the final one when it is complete and verified.
+func (w *work) makeBackup(ctx context.Context, began time.Time) (r backup.Record, err error) {
+	if err := w.sweep(ctx); err != nil {
+		return r, err
+	}
+	r, size, err := w.source(ctx)
+	if err != nil {
+		return r, err
+	}
+	dir, self := w.backupDir(), w.seed.Machine.Name
+	r.Name, r.At, r.Machine, r.Scope = backup.Name(began, self), began.UTC().Truncate(time.Second), self, w.seed.Cluster.Scope
+	if err := w.roomFor(dir, size, "a backup"); err != nil {
+		return r, err
+	}
+	if exists(filepath.Join(dir, r.Name)) {
+		return r, fmt.Errorf("%s is there already\n      hint: once more, in a second", r.Name)
+	}
+	work := filepath.Join(dir, backup.Partial(r.Name, self))
+	if err := w.Runner.Run(ctx, w.asPostgres("mkdir", "--mode=700", work)); err != nil {
+		return r, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.discard(ctx, work))
+		}
+	}()
+	w.Say("take %s, about %s, from this %s", r.Name, Size(size), r.Role)
+	if err := w.baseBackup(ctx, filepath.Join(work, "base")); err != nil {
+		return r, err
+	}
+	if r.Dumps, err = w.dump(ctx, work); err != nil {
+		return r, err
+	}
+	if r.Bytes, err = sizeOf(work); err != nil {
+		return r, err
+	}
+	r.Verified, r.Ended = true, time.Now().UTC().Truncate(time.Second)
+	if err := w.writeJSON(ctx, filepath.Join(work, "backup.json"), r); err != nil {
+		return r, err
+	}
+	if err := errors.Join(os.Rename(work, filepath.Join(dir, r.Name)), syncDir(dir)); err != nil {
+		return r, err
+	}
+	w.Say("%s is complete and verified: %s in %s", r.Name, Size(r.Bytes), r.Ended.Sub(r.At))
+	return r, nil
+}
+
+// source asks PostgreSQL what there is to back up.
+func (w *work) source(ctx context.Context) (r backup.Record, size int64, err error) {
+	rows, err := w.askSQL(ctx, socketDir, "postgres", `SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database), pg_is_in_recovery(),
+		(SELECT system_identifier FROM pg_control_system()), (SELECT timeline_id FROM pg_control_checkpoint()),
+		current_setting('server_version_num')::int / 10000, (SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global'))`)
+	if err != nil {
+		return r, 0, noAnswer(err)
+	}
+	f := strings.Split(strings.Join(rows, ""), "|")
+	if len(f) != 6 {
+		return r, 0, fmt.Errorf("PostgreSQL says %q of itself", rows)
+	}
+	if f[5] != "0" {
+		return r, 0, errors.New("the database has tablespaces outside of its directory, which the other machines cannot clone either\n      hint: ALTER DATABASE … SET TABLESPACE pg_default, then DROP TABLESPACE")
+	}
+	r.Role = "primary"
+	if f[1] == "t" {
+		r.Role = "replica"
+	}
+	r.System = f[2]
+	r.Timeline, _ = strconv.Atoi(f[3])
+	r.Version, _ = strconv.Atoi(f[4])
+	size, err = strconv.ParseInt(f[0], 10, 64)
+	return r, size, err
+}
+
+func noAnswer(err error) error {
+	return fmt.Errorf("PostgreSQL of this machine does not answer: %w\n      hint: see `pgha status` and `journalctl -u patroni`; older backups are untouched", err)
+}
+
+// roomFor refuses before anything is written what would fill the disk.
+func (w *work) roomFor(dir string, size int64, what string) error {
+	free, err := room(dir)
+	if err == nil && free < size+64<<20 { // WAL, and what changes meanwhile
+		err = fmt.Errorf("%s has room for %s, and %s needs about %s; nothing was begun\n      hint: give it more room, or remove what is not needed there", w.inside(dir), Size(max(free, 0)), what, Size(size+64<<20))
+	}
+	return err
+}
+
+// baseBackup copies the database with the WAL that makes the copy whole, and has it verified against its manifest.
+func (w *work) baseBackup(ctx context.Context, to string) error {
+	// Not --progress: nobody watches. A replica's WAL is streamed beside, so that none is missing at the end.
+	args := append([]string{w.program("pg_basebackup"), "-D", to, "--wal-method=stream", "--checkpoint=fast", "--label=pgha"}, w.on(socketDir)...)
+	if err := w.Runner.Run(ctx, w.asPostgres(args...)); err != nil {
+		return fmt.Errorf("copy the database: %w", err)
+	}
+	return w.verify(ctx, to)
+}
+
+func (w *work) verify(ctx context.Context, base string) error {
+	if err := w.Runner.Run(ctx, w.asPostgres(w.program("pg_verifybackup"), "--quiet", base)); err != nil {
+		return fmt.Errorf("verify the copy: %w", err)
+	}
+	return nil
+}
+
+// dump writes the roles and the chosen databases as SQL can read them, whatever version of PostgreSQL comes next.
+func (w *work) dump(ctx context.Context, work string) (names []string, err error) {
+	args := append([]string{w.program("pg_dumpall"), "--globals-only", "-f", filepath.Join(work, "globals.sql")}, w.on(socketDir)...)
+	if err := w.Runner.Run(ctx, w.asPostgres(args...)); err != nil {
+		return nil, fmt.Errorf("dump the roles: %w", err)
+	}
+	for _, db := range w.seed.Cluster.Backup.Dump {
+		args := append([]string{w.program("pg_dump"), "--format=custom", "-f", filepath.Join(work, db+".dump"), "-d", db}, w.on(socketDir)...)
+		if err := w.Runner.Run(ctx, w.asPostgres(args...)); err != nil {
+			return nil, fmt.Errorf("dump the database %s: %w", db, err)
+		}
+		names = append(names, db)
+	}
+	return names, nil
+}
+
+// rotate removes what is kept no longer. Each first gets another name: half a backup never looks like a whole one.
+func (w *work) rotate(ctx context.Context) error {
+	all, err := w.held(ctx)
+	if err != nil {
+		return err
+	}
+	b, dir := w.seed.Cluster.Backup, w.backupDir()
+	for _, name := range backup.Surplus(all, b.Keep, b.KeepDays, time.Now()) {
+		to := filepath.Join(dir, backup.Removing(name, w.seed.Machine.Name))
+		err := os.Rename(filepath.Join(dir, name), to)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // another machine was faster
+		}
+		if err == nil {
+			w.Say("remove %s: there are %d newer ones", name, b.Keep)
+			err = w.discard(ctx, to)
+		}
+		if err != nil {
+			return fmt.Errorf("remove the backup %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// brief is an error in one line, for a record: without hints, and of a program's lines the last.
+func brief(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	lines = slices.DeleteFunc(lines, func(l string) bool {
+		return strings.HasPrefix(strings.TrimSpace(l), "hint:") || strings.TrimSpace(l) == ""
+	})
+	if last := len(lines) - 1; last > 0 {
+		return lines[0] + ": " + strings.TrimSpace(lines[last])
+	}
+	return strings.Join(lines, "")
+}

@@ -1,0 +1,208 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/pgbake/pgbake/agent/backup"
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/run"
+)
+
+// stanzaMark tells for which repository this machine has seen that the archive is there.
+const stanzaMark = "/var/lib/pgha/repository"
+
+// inRepository tells whether pgBackRest has the backups.
+func (w *work) inRepository() bool { return w.seed.Cluster.Backup.Repository.Named() }
+
+func (w *work) pgbackrest(args ...string) run.Cmd {
+	return w.asPostgres(append([]string{"pgbackrest", "--stanza=" + w.seed.Cluster.Scope}, args...)...)
+}
+
+// needRepository refuses an archive command whose program is not there, before PostgreSQL is told of it.
+func (w *work) needRepository(context.Context) error {
+	if w.inRepository() && !exists(filepath.Join(w.Root, "/usr/bin/pgbackrest")) {
+		return errors.New("pgBackRest is not installed, and cluster.yaml names a repository for it\n      hint: apt install pgbackrest")
+	}
+	return nil
+}
+
+// openRepository makes the archive, once, on the primary. A repository that does not answer stops nothing: the WAL waits for it.
+func (w *work) openRepository(ctx context.Context) error {
+	r := w.seed.Cluster.Backup.Repository
+	mark, now := filepath.Join(w.Root, stanzaMark), fmt.Sprintf("%s %s %s%s\n", w.seed.Cluster.Scope, r.Type, r.Bucket, r.Path)
+	if had, err := os.ReadFile(mark); err == nil && string(had) == now {
+		return nil
+	}
+	if r.Type == cluster.RepositoryPath {
+		switch dir := filepath.Join(w.Root, r.Path); {
+		case exists(dir):
+		case len(w.seed.Cluster.Nodes) > 1:
+			w.Say("the repository's %s is not there: WAL is not archived until the file system that all members share is mounted; then run `pgha apply`", r.Path)
+			return nil
+		default:
+			if err := w.makeDir(dir); err != nil {
+				return err
+			}
+		}
+	}
+	m, err := w.api.member(ctx, w.seed.Machine.Address)
+	if err == nil && m.leads() {
+		w.Say("make the archive in the repository")
+		err = w.Runner.Run(ctx, w.pgbackrest("stanza-create"))
+	} else if err == nil {
+		_, err = w.repositoryInfo(ctx)
+	}
+	if err != nil {
+		w.Say("WAL is not archived yet, the next apply or backup tries again: %v", err)
+		return nil
+	}
+	return replace(mark, []byte(now), 0o644)
+}
+
+// stanza is what pgBackRest knows of this cluster: https://pgbackrest.org/command.html#command-info
+type stanza struct {
+	Name   string `json:"name"`
+	Status struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+	} `json:"status"`
+	Backup []struct {
+		Label     string `json:"label"`
+		Type      string `json:"type"`
+		Error     bool   `json:"error"`
+		Timestamp struct {
+			Start int64 `json:"start"`
+			Stop  int64 `json:"stop"`
+		} `json:"timestamp"`
+		Info struct {
+			Size int64 `json:"size"`
+		} `json:"info"`
+		Archive struct {
+			Start string `json:"start"`
+		} `json:"archive"`
+	} `json:"backup"`
+}
+
+// noBackups is pgBackRest's status of a stanza that has none yet.
+const noBackups = 2
+
+// repositoryInfo asks the repository.
+func (w *work) repositoryInfo(ctx context.Context) (stanza, error) {
+	out, err := w.Runner.Output(ctx, w.pgbackrest("info", "--output=json"))
+	if err != nil {
+		return stanza{}, fmt.Errorf("the repository does not answer: %w", err)
+	}
+	return parseInfo(out)
+}
+
+func parseInfo(out []byte) (stanza, error) {
+	var all []stanza
+	if err := json.Unmarshal(out, &all); err != nil {
+		return stanza{}, fmt.Errorf("read what pgBackRest says of the repository: %w", err)
+	}
+	if len(all) != 1 || all[0].Status.Code != 0 && all[0].Status.Code != noBackups {
+		message := "nothing of this cluster"
+		if len(all) == 1 {
+			message = all[0].Status.Message
+		}
+		return stanza{}, fmt.Errorf("the repository says: %s\n      hint: is it the one that the primary archives to, and mounted? `pgha apply` on the primary makes what is missing", message)
+	}
+	return all[0], nil
+}
+
+// held are the backups of a stanza, the oldest first.
+func (s stanza) held(scope string, version int, proof backup.Proof) (all []backup.Held) {
+	for _, b := range s.Backup {
+		h := backup.Held{Record: backup.Record{
+			Name: b.Label, Scope: scope, Role: b.Type, Version: version, Bytes: b.Info.Size, Verified: !b.Error,
+			At: time.Unix(b.Timestamp.Start, 0).UTC(), Ended: time.Unix(b.Timestamp.Stop, 0).UTC(),
+		}}
+		if len(b.Archive.Start) >= 8 {
+			timeline, _ := strconv.ParseInt(b.Archive.Start[:8], 16, 32)
+			h.Timeline = int(timeline)
+		}
+		if proof.Backup == b.Label {
+			h.Proof = proof
+		}
+		all = append(all, h)
+	}
+	return all
+}
+
+// backupToRepository takes one: a full one when there is none of its time, else what differs from it. pgBackRest verifies
+// every page as it reads it, waits for the WAL that makes it whole, and only then lets the oldest ones go.
+func (w *work) backupToRepository(ctx context.Context, began time.Time) (r backup.Record, err error) {
+	if _, err := w.askSQL(ctx, socketDir, "postgres", "SELECT 1"); err != nil {
+		return r, noAnswer(err)
+	}
+	if err := w.Runner.Run(ctx, w.pgbackrest("stanza-create")); err != nil {
+		return r, fmt.Errorf("open the repository: %w\n      hint: is it mounted, and does it answer? PostgreSQL keeps its WAL meanwhile; no backup is touched", err)
+	}
+	s, err := w.repositoryInfo(ctx)
+	if err != nil {
+		return r, err
+	}
+	b := w.seed.Cluster.Backup
+	var full time.Time
+	for _, each := range s.Backup {
+		if each.Type == "full" && !each.Error {
+			full = time.Unix(each.Timestamp.Start, 0)
+		}
+	}
+	kind := "diff"
+	if b.Repository.Full == cluster.FullDaily || full.Before(backup.Due(b.At, true, began)) {
+		kind = "full"
+	}
+	w.Say("take a backup into the repository: %s", map[string]string{"full": "all of it", "diff": "what differs from the last full one"}[kind])
+	if err := w.Runner.Run(ctx, w.pgbackrest("backup", "--type="+kind)); err != nil {
+		return r, err
+	}
+	if s, err = w.repositoryInfo(ctx); err != nil {
+		return r, err
+	}
+	all := s.held(w.seed.Cluster.Scope, w.seed.Cluster.Postgres.Version, backup.Proof{})
+	if len(all) == 0 {
+		return r, errors.New("the repository has no backup after one was taken")
+	}
+	r = all[len(all)-1].Record
+	r.Machine = w.seed.Machine.Name
+	w.Say("%s is complete: %s in %s", r.Name, Size(r.Bytes), time.Since(began).Round(time.Second))
+	return r, nil
+}
+
+// fromRepository restores a backup into an empty directory, ready to recover.
+func (w *work) fromRepository(ctx context.Context, dir, name string, options ...string) error {
+	if err := w.Runner.Run(ctx, w.asPostgres("mkdir", "--mode=700", dir)); err != nil {
+		return err
+	}
+	args := append([]string{"restore", "--pg1-path=" + dir, "--set=" + name, "--target-action=promote"}, options...)
+	return w.Runner.Run(ctx, w.pgbackrest(args...))
+}
+
+// takers are the members as they count for the election: pgBackRest copies from the primary, since it reaches no other one.
+func (w *work) takers(ctx context.Context) []backup.Member {
+	members := w.databases(ctx)
+	if w.inRepository() {
+		for i := range members {
+			members[i].Replica = false
+		}
+	}
+	return members
+}
+
+// upTo is the newest backup that was complete at a moment, else the oldest one.
+func upTo(all []backup.Held, to time.Time) (found backup.Held, ok bool) {
+	for i, h := range all {
+		if i == 0 || h.Verified && !h.Ended.After(to) {
+			found, ok = h, true
+		}
+	}
+	return found, ok
+}

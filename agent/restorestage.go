@@ -1,0 +1,219 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/pgbake/pgbake/agent/backup"
+)
+
+// stagedMark tells that a restored database is ready to take the other one's place.
+const stagedMark = "pgha.restored"
+
+func (x *restoring) base() string { return filepath.Join(x.backupDir(), x.Plan.Backup, "base") }
+
+// check verifies the backup before anything depends on it.
+func (x *restoring) check(ctx context.Context) error {
+	if x.Plan.Repository {
+		if unit, err := x.postmasterUnit(); err != nil || unit == "" {
+			return err // what is not archived yet cannot be had
+		}
+		return x.Runner.Run(ctx, x.pgbackrest("check")) // it waits until the WAL of this moment is in the archive
+	}
+	return x.verify(ctx, x.base())
+}
+
+// stage makes the restored database ready, beside the one that serves: all that takes long, and all that may fail.
+func (x *restoring) stage(ctx context.Context) (err error) {
+	dir := x.Plan.Staged
+	if exists(filepath.Join(dir, stagedMark)) {
+		return nil
+	}
+	if err := x.discard(ctx, dir); err != nil { // an earlier attempt's
+		return err
+	}
+	if x.Plan.Repository && x.Plan.To.IsZero() {
+		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=immediate"); err != nil {
+			return err
+		}
+		return x.recover(ctx, "recovery_target_timeline=current")
+	}
+	if x.Plan.Repository {
+		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=time", "--target="+x.Plan.Moment()); err != nil {
+			return err
+		}
+		return x.recover(ctx)
+	}
+	if err := x.copyOf(ctx, x.base(), dir); err != nil {
+		return err
+	}
+	return x.recover(ctx, "restore_command=/bin/false", "recovery_target_timeline=current")
+}
+
+// recover lets PostgreSQL recover the staged copy and end it as a database of its own: on a new timeline, later than any
+// that this cluster has seen, so that nothing of before can pass for it.
+func (x *restoring) recover(ctx context.Context, options ...string) error {
+	dir := x.Plan.Staged
+	live, err := x.liveTimeline(ctx)
+	if err != nil {
+		return err
+	}
+	seen, err := filepath.Glob(filepath.Join(x.Plan.Data, "pg_wal/*.history"))
+	if err != nil {
+		return err
+	}
+	for _, history := range seen {
+		if err := x.Runner.Run(ctx, x.asPostgres("cp", "--archive", "--no-clobber", history, filepath.Join(dir, "pg_wal"))); err != nil {
+			return err
+		}
+	}
+	if err := x.write(ctx, filepath.Join(dir, "recovery.signal"), nil); err != nil {
+		return err
+	}
+	// What is to be archived waits for the cluster's own command: the new timeline's history, above all.
+	s, err := x.startScratch(ctx, dir, "restore", append([]string{"archive_mode=on", "archive_command=/bin/false", "recovery_target_action=promote"}, options...)...)
+	if err != nil {
+		return err
+	}
+	said := s.said()
+	if err := s.stop(ctx); err != nil {
+		return err
+	}
+	if said != "" {
+		x.Say("PostgreSQL says:%s", said)
+	}
+	control, err := x.controlOf(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if got := timelineOf(control); got <= live || control["Database cluster state"] != "shut down" {
+		return fmt.Errorf("the restored database is on timeline %d and %q; it must be shut down, and on a later timeline than %d, which the cluster is on",
+			got, control["Database cluster state"], live)
+	}
+	for _, name := range []string{scratchLog, "pgha.hba.conf"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return x.write(ctx, filepath.Join(dir, stagedMark), nil)
+}
+
+// liveTimeline is the one that the database of today is on. After a promotion its control file says so only at the next
+// checkpoint, Patroni at once.
+func (x *restoring) liveTimeline(ctx context.Context) (int, error) {
+	control, err := x.controlOf(ctx, x.Plan.Data)
+	if err != nil {
+		return 0, err
+	}
+	live := timelineOf(control)
+	if m, err := x.api.member(ctx, x.seed.Machine.Address); err == nil {
+		live = max(live, m.Timeline)
+	}
+	return live, nil
+}
+
+// stillAhead makes sure, when nobody can fail over any more, that nobody has since the copy was made ready: then a replica
+// of the database of before could pass for one of the restored one, by the number of its timeline.
+func (x *restoring) stillAhead(ctx context.Context) error {
+	if !exists(x.Plan.Staged) {
+		return nil // it is in its place already
+	}
+	live, err := x.liveTimeline(ctx)
+	if err != nil {
+		return err
+	}
+	control, err := x.controlOf(ctx, x.Plan.Staged)
+	if err != nil || timelineOf(control) > live {
+		return err
+	}
+	if err := x.discard(ctx, x.Plan.Staged); err != nil {
+		return err
+	}
+	return errors.Join(errors.New("the cluster has failed over since the copy was made; it is made anew"), x.startOver(ctx))
+}
+
+func timelineOf(control map[string]string) int {
+	n, _ := strconv.Atoi(control["Latest checkpoint's TimeLineID"])
+	return n
+}
+
+// ownConfiguration are the files in the data directory that are this machine's, not the database's. By postmaster.opts
+// pg_ctl starts it as Patroni did.
+var ownConfiguration = []string{
+	"postgresql.conf", "postgresql.base.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf", "patroni.dynamic.json", "postmaster.opts",
+}
+
+// swap puts the restored database in the place of the other one.
+func (x *restoring) swap(ctx context.Context) error {
+	if exists(x.Plan.Data) && exists(x.Plan.Staged) {
+		if err := x.stop(ctx); err != nil { // somebody may have started it meanwhile
+			return err
+		}
+	}
+	return x.exchange(ctx)
+}
+
+// exchange gives the database of today, with everything in it, another name, and the restored one its place.
+func (x *restoring) exchange(ctx context.Context) error {
+	p := x.Plan
+	if exists(p.Staged) {
+		if !exists(filepath.Join(p.Staged, stagedMark)) {
+			return fmt.Errorf("%s is not ready to take its place: somebody has changed it\n      hint: pgha restore --give-up, and once more", p.Staged)
+		}
+		from := p.Data
+		if !exists(from) {
+			from = p.Aside // stopped between the two renames
+		}
+		for _, name := range ownConfiguration {
+			if !exists(filepath.Join(from, name)) {
+				continue
+			}
+			if err := x.Runner.Run(ctx, x.asPostgres("cp", "--archive", filepath.Join(from, name), filepath.Join(p.Staged, name))); err != nil {
+				return err
+			}
+		}
+	}
+	parent := filepath.Dir(p.Data)
+	if exists(p.Data) && exists(p.Staged) {
+		if exists(p.Aside) {
+			return fmt.Errorf("%s is there already, and is left alone", p.Aside)
+		}
+		if err := errors.Join(os.Rename(p.Data, p.Aside), syncDir(parent)); err != nil {
+			return err
+		}
+	}
+	if exists(p.Staged) {
+		if err := errors.Join(os.Rename(p.Staged, p.Data), syncDir(parent)); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(filepath.Join(p.Data, stagedMark)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Left says what remains of the database of before.
+func (r *Restore) Left() string {
+	return fmt.Sprintf("the database of before is kept in %s; when nothing of it is needed: rm -r %[1]s", r.Plan.Aside)
+}
+
+// Moment is what the database goes back to.
+func (r *Restore) Moment() string { return r.Plan.Moment() }
+
+// Done tells which steps are behind.
+func (r *Restore) Done(s backup.Step) bool {
+	for _, each := range backup.Steps {
+		if each == r.Next {
+			return false
+		}
+		if each == s {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,319 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+const backupDir = "/var/backups/pgha"
+
+// Backups as a machine takes them by itself, their proof, and the way back: on one lab, one after the other.
+func TestBackup(t *testing.T) {
+	spec := example(t, "quickstart.yaml")
+	spec = strings.Replace(spec, "scope: quickstart", "scope: backup", 1) + "backup: {directory: " + backupDir + ", keep: 2, dump: [app]}\n"
+	l := up(t, "backup", spec)
+	l.healthy(time.Minute)
+	l.sql("CREATE TABLE moments(i int PRIMARY KEY); INSERT INTO moments SELECT generate_series(1, 1000)")
+	t.Run("elected", l.elected)
+	t.Run("killed", l.killedBackup)
+	t.Run("damaged", l.damagedBackup)
+	t.Run("restored", l.restoredCluster)
+}
+
+// taken is what `pgha backup list --json` says.
+type taken struct {
+	Name, Machine, Role string
+	Verified            bool
+	Proof               struct{ Found, Error string }
+}
+
+func (l *lab) backups(machine string) (all []taken) {
+	l.Helper()
+	out, err := l.try(l.Context(), "lab", "exec", machine, "--", "pgha", "backup", "list", "--json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &all)
+	}
+	if err != nil {
+		l.Fatalf("backups of %s: %v: %s", machine, err, out)
+	}
+	return all
+}
+
+// must runs a program on a machine that has to succeed.
+func (l *lab) must(machine string, args ...string) string {
+	l.Helper()
+	out, code := l.exec(machine, args...)
+	if code != 0 {
+		l.Fatalf("%s on %s: exit code %d\n%s", strings.Join(args, " "), machine, code, out)
+	}
+	return out
+}
+
+// elected lets every member do what its timer makes it do. One of them takes the backup, and all of them hear of it.
+func (l *lab) elected(t *testing.T) {
+	l = l.on(t)
+	s := l.healthy(time.Minute)
+	for _, m := range s.Members {
+		l.eventually("the timers of "+m.Name, time.Minute, func() bool {
+			_, code := l.exec(m.Name, "systemctl", "is-active", "pgha-backup.timer", "pgha-proof.timer")
+			return code == 0
+		})
+	}
+	// What happened before today's time was the last chance: the clock of the lab is not at two o'clock.
+	l.onAll(l.members(), "systemctl", "start", "pgha-backup.service")
+	var where []string
+	for _, m := range s.Members {
+		for _, b := range l.backups(m.Name) {
+			if b.Role != "replica" || !b.Verified || b.Machine != m.Name {
+				t.Errorf("%s: %+v", m.Name, b)
+			}
+			where = append(where, m.Name)
+		}
+	}
+	if len(where) != 1 || where[0] == s.primary() {
+		t.Fatalf("backups on %v, and the primary is %s", where, s.primary())
+	}
+	for _, m := range s.Members {
+		out := l.must(m.Name, "cat", "/var/lib/pgha/backup.json")
+		var state struct {
+			Backup struct{ Machine, Error string }
+		}
+		if err := json.Unmarshal([]byte(out), &state); err != nil || state.Backup.Machine != where[0] || state.Backup.Error != "" {
+			t.Errorf("%s knows of %s: %v", m.Name, out, err)
+		}
+	}
+	dir := backupDir + "/" + l.backups(where[0])[0].Name
+	if got := l.must(where[0], "sh", "-c", "stat -c %U:%a "+dir+"; cat "+dir+"/globals.sql | grep -c 'CREATE ROLE app'; /usr/lib/postgresql/17/bin/pg_restore -l "+dir+"/app.dump | grep -c 'TABLE DATA public moments'"); got != "postgres:700\n1\n1\n" {
+		t.Errorf("in the backup: %s", got)
+	}
+	l.onAll(l.members(), "systemctl", "start", "pgha-proof.service")
+	for _, m := range s.Members {
+		if out := l.must(m.Name, "cat", "/var/lib/pgha/backup.json"); !strings.Contains(out, "1000 rows") {
+			t.Errorf("%s does not know of the proof: %s", m.Name, out)
+		}
+	}
+}
+
+func (l *lab) members() (names []string) {
+	l.Helper()
+	s, err := l.status()
+	if err != nil {
+		l.Fatal(err)
+	}
+	for _, m := range s.Members {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// killedBackup kills one half-way. Nothing is left under a final name, and the next run clears up what is its own.
+func (l *lab) killedBackup(t *testing.T) {
+	l = l.on(t)
+	m := l.healthy(time.Minute).replicas()[0]
+	before := len(l.backups(m))
+	l.must(m, "sh", "-c", "mkdir -m 700 "+backupDir+"/.partial-20200101T000000Z-elsewhere.elsewhere")
+	l.must(m, "sh", "-c", `pgha backup >/dev/null 2>&1 & p=$!; until ls -d `+backupDir+`/.partial-*.`+m+` >/dev/null 2>&1; do sleep 0.05; done; kill -9 $p; ls -d `+backupDir+`/.partial-*.`+m)
+	if got := l.backups(m); len(got) != before {
+		t.Errorf("half a backup counts: %+v", got)
+	}
+	for range 3 { // beside the one of before: more than are kept
+		l.must(m, "pgha", "backup")
+	}
+	if got := l.backups(m); len(got) != 2 {
+		t.Errorf("two are to be kept: %+v", got)
+	}
+	if out := l.must(m, "ls", "-A", backupDir); !strings.Contains(out, ".partial-20200101T000000Z-elsewhere.elsewhere") || strings.Contains(out, "."+m+"\n") {
+		t.Errorf("left over, and another machine's: %s", out)
+	}
+	// No room: one message, and nothing is lost.
+	l.must(m, "sh", "-c", "mount -t tmpfs -o size=1M,mode=700,uid=$(id -u postgres) none "+backupDir)
+	if out, code := l.exec(m, "pgha", "backup"); code != 1 || !strings.Contains(out, "nothing was begun") || !strings.Contains(out, "hint: give it more room") {
+		t.Errorf("no room: exit code %d\n%s", code, out)
+	}
+	l.must(m, "umount", backupDir)
+	if got := l.backups(m); len(got) != 2 {
+		t.Errorf("two were there: %+v", got)
+	}
+}
+
+// damagedBackup turns one byte of the newest backup round. The proof finds it, says so, and it counts no more.
+func (l *lab) damagedBackup(t *testing.T) {
+	l = l.on(t)
+	m := l.healthy(time.Minute).replicas()[0]
+	all := l.backups(m)
+	newest := all[len(all)-1].Name
+	l.must(m, "sh", "-c", "f=$(ls -S "+backupDir+"/"+newest+"/base/base/1/* | head -n 1); printf '\\377\\376\\375' | dd of=$f bs=1 seek=9000 conv=notrunc status=none")
+	if out, code := l.exec(m, "pgha", "backup", "prove"); code != 1 || !strings.Contains(out, "checksum mismatch") {
+		t.Errorf("a damaged backup: exit code %d\n%s", code, out)
+	}
+	if out := l.must(m, "pgha", "backup", "list"); !strings.Contains(out, "FAILED") || !strings.Contains(out, "the last proof failed") {
+		t.Errorf("the list does not say so:\n%s", out)
+	}
+	if out := l.must(m, "cat", "/var/lib/pgha/backup.json"); !strings.Contains(out, "checksum mismatch") {
+		t.Errorf("the record does not say so:\n%s", out)
+	}
+}
+
+// restoredCluster takes the whole cluster back to a backup that lies on a replica, and kills the restore on its way.
+func (l *lab) restoredCluster(t *testing.T) {
+	l = l.on(t)
+	before := l.healthy(time.Minute)
+	m := before.replicas()[0]
+	l.must(m, "pgha", "backup")
+	l.sql("DROP TABLE moments; CREATE TABLE later()")
+	plan := l.must(m, "pgha", "restore")
+	for _, want := range []string{"switch over from " + before.primary(), "keep the database of today as /var/lib/postgresql/17/main.aside-", "Nothing was done"} {
+		if !strings.Contains(plan, want) {
+			t.Errorf("the plan does not say %q:\n%s", want, plan)
+		}
+	}
+	if got := l.sql("SELECT to_regclass('later')"); got != "later" {
+		t.Fatalf("the plan has done something: %q", got)
+	}
+	began := time.Now()
+	l.must(m, "sh", "-c", `pgha restore --yes >/dev/null 2>&1 & p=$!; until grep -q '"next": "stop"' /var/lib/pgha/restore.json 2>/dev/null; do kill -0 $p; sleep 0.05; done; kill -9 $p`)
+	if out := l.must(m, "pgha", "restore"); !strings.Contains(out, "done 4. pause Patroni") || !strings.Contains(out, "next 5. stop PostgreSQL") || !strings.Contains(out, "pgha restore --give-up") {
+		t.Errorf("where it stands:\n%s", out)
+	}
+	t.Logf("%s", l.must(m, "pgha", "restore", "--yes"))
+	after := l.healthy(2 * time.Minute)
+	t.Logf("back after %.1f s", time.Since(began).Seconds())
+	if got := l.sql("SELECT count(*), to_regclass('later') FROM moments"); got != "1000|" {
+		t.Errorf("the database has %s", got)
+	}
+	if after.primary() != m {
+		t.Errorf("the primary is %s, and %s was restored", after.primary(), m)
+	}
+	for _, each := range after.Members {
+		if each.Timeline != after.Members[0].Timeline || each.Timeline < 3 {
+			t.Errorf("%s is on timeline %d", each.Name, each.Timeline)
+		}
+		if got := l.must(each.Name, "runuser", "-u", "postgres", "--", "psql", "-XAtc", "SELECT count(*) FROM moments", "app"); got != "1000\n" {
+			t.Errorf("%s has %s", each.Name, got)
+		}
+	}
+	if out := l.must(m, "sh", "-c", "ls -d /var/lib/postgresql/17/*; cat /proc/$(head -n 1 /var/lib/postgresql/17/main/postmaster.pid)/cgroup; ls /var/lib/pgha"); !strings.Contains(out, "main.aside-") || strings.Contains(out, "restored") ||
+		!strings.Contains(out, "patroni.service") || strings.Contains(out, "restore.json") {
+		t.Errorf("left on %s:\n%s", m, out)
+	}
+	l.must(m, "pgha", "backup", "--here")
+	t.Run("apply twice", l.applyTwice)
+
+	// A database that is down: one message, what was there stays, and the others hear nothing wrong.
+	down := after.replicas()[0]
+	l.must(down, "systemctl", "stop", "patroni.service")
+	if out, code := l.exec(down, "pgha", "backup", "--here"); code != 1 || strings.Count(out, "hint:") != 1 || !strings.Contains(out, "PostgreSQL of this machine does not answer") {
+		t.Errorf("with PostgreSQL down: exit code %d\n%s", code, out)
+	}
+	if out := l.must(down, "ls", "-A", backupDir); strings.Contains(out, "."+down+"\n") {
+		t.Errorf("left over: %s", out)
+	}
+	if out := l.must(down, "cat", "/var/lib/pgha/backup.json"); !strings.Contains(out, "does not answer") {
+		t.Errorf("the record does not say so: %s", out)
+	}
+}
+
+// TestPointInTime archives WAL into a repository, and goes back to a moment between two rows. One member is enough: what a
+// restore does with the others is TestBackup's.
+func TestPointInTime(t *testing.T) {
+	const spec = `scope: moment
+network: 10.21.0.0/24
+nodes:
+  - {name: db1, address: 10.21.0.11}
+postgres:
+  databases:
+    - {name: app, owner: app}
+  users:
+    - name: app
+backup:
+  repository: {type: path, path: /srv/pgbackrest}
+`
+	l := up(t, "moment", spec)
+	l.healthy(time.Minute)
+	psql := func(query string) string {
+		t.Helper()
+		return strings.TrimSpace(l.must("db1", "runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", "app", "-c", query))
+	}
+	l.eventually("the timers", time.Minute, func() bool {
+		_, code := l.exec("db1", "systemctl", "is-active", "pgha-backup.timer", "pgha-proof.timer")
+		return code == 0
+	})
+	psql("CREATE TABLE moments(i int)")
+	l.must("db1", "systemctl", "start", "pgha-backup.service")
+	if all := l.backups("db1"); len(all) != 1 || all[0].Role != "full" || !all[0].Verified {
+		t.Fatalf("in the repository: %+v", all)
+	}
+	psql("INSERT INTO moments VALUES (1)")
+	moment := psql("SELECT clock_timestamp()")
+	l.eventually("another second", 10*time.Second, func() bool { return psql("SELECT clock_timestamp() > '"+moment+"'::timestamptz + '1 s'") == "t" })
+	psql("INSERT INTO moments VALUES (2)")
+
+	l.must("db1", "pgha", "backup")
+	if all := l.backups("db1"); len(all) != 2 || all[1].Role != "diff" {
+		t.Errorf("the second backup: %+v", all)
+	}
+	l.must("db1", "systemctl", "start", "pgha-proof.service")
+	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "2 rows; every table and index checked") {
+		t.Errorf("the proof: %s", out)
+	}
+	for to, want := range map[string]string{"2020-01-01 00:00:00+00": "is before the end of the oldest backup", "2999-01-01 00:00:00+00": "is in the future", "tomorrow": "is no moment"} {
+		if out, code := l.exec("db1", "pgha", "restore", "--to", to); code != 1 || !strings.Contains(out, want) {
+			t.Errorf("--to %s: exit code %d\n%s", to, code, out)
+		}
+	}
+	if out := l.must("db1", "pgha", "restore", "--to", moment); !strings.Contains(out, "Nothing was done") || !strings.Contains(out, l.backups("db1")[0].Name) {
+		t.Errorf("the plan:\n%s", out)
+	}
+	t.Logf("%s", l.must("db1", "pgha", "restore", "--to", moment, "--yes"))
+	l.healthy(time.Minute)
+	if got := psql("SELECT string_agg(i::text, ' ') FROM moments"); got != "1" {
+		t.Errorf("at %s there were the rows %s", moment, got)
+	}
+	// The archive goes on, on the new timeline: from it, too, the way back is open.
+	psql("INSERT INTO moments VALUES (3)")
+	l.must("db1", "pgha", "backup")
+	l.must("db1", "pgha", "backup", "prove")
+	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "2 rows; every") {
+		t.Errorf("the proof on the new timeline: %s", out)
+	}
+	t.Run("sftp", l.sftpRepository)
+	// A repository that is gone: one message, and PostgreSQL serves.
+	l.must("db1", "systemctl", "stop", "ssh.service")
+	if out, code := l.exec("db1", "pgha", "backup"); code != 1 || !strings.Contains(out, "open the repository") {
+		t.Errorf("without a repository: exit code %d\n%s", code, out)
+	}
+	psql("INSERT INTO moments VALUES (4)")
+}
+
+// sftpRepository moves the repository to an sftp server, which is the machine's own here, by a changed specification. An S3
+// store is not to be had: that pgBackRest understands its file is all that is seen.
+func (l *lab) sftpRepository(t *testing.T) {
+	l = l.on(t)
+	const serve = `useradd -m keeper && install -d -o keeper /srv/sftp && install -d -m 700 -o keeper ~keeper/.ssh &&
+ssh-keygen -q -t ed25519 -N '' -f /root/key && install -m 600 -o keeper /root/key.pub ~keeper/.ssh/authorized_keys && systemctl start ssh.service &&
+host=$(cut -d ' ' -f 1,2 /etc/ssh/ssh_host_ed25519_key.pub) &&
+sed -i "s|repository: .*|repository: {type: sftp, path: /srv/sftp, host: 10.21.0.11, user: keeper, host_key: $host}|" /etc/pgha/cluster.yaml &&
+{ echo 'repository_ssh_key: |'; sed 's/^/  /' /root/key; } >>/etc/pgha/secrets.yaml && rm /root/key`
+	l.must("db1", "sh", "-c", serve)
+	l.must("db1", "pgha", "apply")
+	l.must("db1", "pgha", "backup")
+	if all := l.backups("db1"); len(all) != 1 || all[0].Role != "full" {
+		t.Errorf("on the server: %+v", all)
+	}
+	l.must("db1", "pgha", "backup", "prove")
+	l.must("db1", "test", "-d", "/srv/sftp/archive/moment")
+
+	conf, err := os.ReadFile("../../render/testdata/golden/repository/db1/etc/pgbackrest/pgbackrest.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.must("db1", "sh", "-c", "echo "+base64.StdEncoding.EncodeToString(conf)+" | base64 -d >/tmp/s3.conf")
+	out, _ := l.exec("db1", "pgbackrest", "--config=/tmp/s3.conf", "--stanza=archive", "--io-timeout=1", "info")
+	if !strings.Contains(out, "unable to get address for 's3.example.org'") || strings.Contains(out, "WARN") {
+		t.Errorf("pgBackRest says of the file for S3:\n%s", out)
+	}
+}
