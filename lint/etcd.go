@@ -111,6 +111,32 @@ func notInCluster(l *look) {
 	}
 }
 
+// otherCluster compares with the files before. A member that has joined later has a longer list, and says so.
+func otherCluster(l *look) {
+	for _, f := range l.of(Etcd, EtcdYAML) {
+		if f == l.file {
+			return
+		}
+		state, _ := l.etcd("initial-cluster-state")
+		if other, _ := f.etcd("initial-cluster-state"); state.value() == "existing" || other.value() == "existing" {
+			continue
+		}
+		for _, name := range []string{"initial-cluster", "initial-cluster-token"} {
+			mine, ok := l.etcd(name)
+			if theirs, also := f.etcd(name); ok && also && !slices.Equal(members(mine), members(theirs)) {
+				l.say(mine.valueAt(), "%s is another one than in %s", mine.key, f.name)
+				return
+			}
+		}
+	}
+}
+
+func members(e entry) []string {
+	all := strings.Split(strings.ReplaceAll(e.value(), " ", ""), ",")
+	slices.Sort(all)
+	return all
+}
+
 // otherEtcd compares Patroni's endpoints with what etcd's members advertise.
 func otherEtcd(l *look) {
 	advertised := map[string]string{} // scheme by host:port

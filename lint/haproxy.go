@@ -130,14 +130,42 @@ func otherPort(l *look) {
 
 func plainCheck(l *look) {
 	for _, f := range l.of(Patroni) {
-		if _, tls := f.get("restapi", "certfile"); !tls {
+		_, tls := f.get("restapi", "certfile")
+		if _, api := f.get("", "restapi"); !api {
 			continue
 		}
 		for _, b := range l.checked {
-			if _, ok := b.option(b.servers[0], "check-ssl"); !ok {
+			switch _, ssl := b.option(b.servers[0], "check-ssl"); {
+			case tls && !ssl:
 				l.say(b.servers[0].at, "the check is in plain text, and the REST API of %s is not", f.name)
 				return
+			case !tls && ssl:
+				l.say(b.servers[0].at, "the check is by TLS, and the REST API of %s is in plain text", f.name)
+				return
 			}
+		}
+	}
+}
+
+// asksNobody: several servers of PostgreSQL's port, and no check that tells a primary from a replica.
+func asksNobody(l *look) {
+	defaults, seen := l.defaults(), map[string]bool{}
+	for _, section := range l.named("section") {
+		name := section.value()
+		if seen[name] || !strings.HasPrefix(name, "backend") && !strings.HasPrefix(name, "listen") {
+			continue
+		}
+		seen[name] = true
+		if _, asks := l.checkURI(name, defaults); asks {
+			continue
+		}
+		entries := l.in(name)
+		postgres := slices.ContainsFunc(entries, func(e entry) bool { return e.key == "option" && e.value() == "pgsql-check" })
+		servers := slices.DeleteFunc(slices.Clone(entries), func(e entry) bool {
+			return e.key != "server" || len(e.words) < 2 || !postgres && !strings.HasSuffix(e.words[1].text, ":5432")
+		})
+		if len(servers) > 1 {
+			l.say(servers[0].at, "%s does not ask which server is the primary", name)
 		}
 	}
 }

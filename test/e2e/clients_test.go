@@ -109,27 +109,37 @@ func (c clients) queries(t *testing.T) {
 // jdbc takes the strings to PostgreSQL's own driver, by a program that only has JDBC.
 func (c clients) jdbc(t *testing.T) {
 	c = c.on(t)
-	const jars = "/usr/share/java/"
-	for _, jar := range []string{"postgresql.jar", "sqlline.jar", "jline.jar"} {
-		if _, err := os.Stat(jars + jar); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatal(err)
-			}
-			t.Skipf("%v: apt-get install libpostgresql-jdbc-java sqlline", err)
-		}
-	}
+	c.needJava()
 	for flag, want := range map[string]string{"--read-only=false": "'app','f'", "--read-only": "'app','t'"} {
-		url := strings.TrimSpace(c.pgbake("-o", filepath.Dir(c.dir), "connect", "--print", "jdbc", flag))
-		cmd := exec.CommandContext(t.Context(), "nsenter", "--net=/run/netns/pgbake-"+c.scope, "--", "java", "-cp", jars+"postgresql.jar:"+jars+"sqlline.jar:"+jars+"jline.jar",
-			"sqlline.SqlLine", "--silent=true", "--fastConnect=true", "--outputformat=csv")
-		cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
-		cmd.Stdin = strings.NewReader("!connect \"" + url + "\" app " + c.password("app") + " org.postgresql.Driver\n" +
-			"SELECT current_user AS u, pg_is_in_recovery()::text::char AS r;\n!quit\n")
-		out, err := cmd.CombinedOutput()
-		if err != nil || !strings.Contains(string(out), want) {
-			t.Errorf("%s: %v: %s", url, err, out)
+		if out, err := c.java(flag); err != nil || !strings.Contains(out, want) {
+			t.Errorf("%s: %v: %s", flag, err, out)
 		}
 	}
+}
+
+var jars = []string{"/usr/share/java/postgresql.jar", "/usr/share/java/sqlline.jar", "/usr/share/java/jline.jar"}
+
+func (c clients) needJava() {
+	for _, jar := range jars {
+		if _, err := os.Stat(jar); err != nil {
+			if os.Getenv("CI") == "true" {
+				c.Fatal(err)
+			}
+			c.Skipf("%v: apt-get install default-jre-headless libpostgresql-jdbc-java sqlline", err)
+		}
+	}
+}
+
+// java asks who it is and whether that is a replica, by JDBC.
+func (c clients) java(flag string) (string, error) {
+	url := strings.TrimSpace(c.pgbake("-o", filepath.Dir(c.dir), "connect", "--print", "jdbc", flag))
+	cmd := exec.CommandContext(c.Context(), "nsenter", "--net=/run/netns/pgbake-"+c.scope, "--", "java", "-cp", strings.Join(jars, ":"),
+		"sqlline.SqlLine", "--silent=true", "--fastConnect=true", "--outputformat=csv")
+	cmd.Env = append(os.Environ(), "HOME="+c.TempDir())
+	cmd.Stdin = strings.NewReader("!connect \"" + url + "\" app " + c.password("app") + " org.postgresql.Driver\n" +
+		"SELECT current_user AS u, pg_is_in_recovery()::text::char AS r;\n!quit\n")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 // withoutProxy cuts the proxy's power, then the primary's. An application that knows nothing but its service connects
@@ -160,5 +170,9 @@ func (c clients) withoutProxy(t *testing.T) {
 	}
 	if got, err := c.psql("service=app.ro", "-c", "SELECT count(*) FROM kept"); err != nil || got != "2" {
 		t.Errorf("read-only: %s rows, want 2: %v", got, err)
+	}
+	c.needJava()
+	if out, err := c.java("--read-only=false"); err != nil || !strings.Contains(out, "'app','f'") {
+		t.Errorf("JDBC: %v: %s", err, out)
 	}
 }
