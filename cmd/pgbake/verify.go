@@ -151,7 +151,7 @@ func writeWhole(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())                                                //nolint:errcheck // it has another name where all went well
+	defer os.Remove(f.Name()) //nolint:errcheck // it has another name where all went well
 	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}
