@@ -102,27 +102,47 @@ func readWrite(ctx context.Context, v *Verifier, f *finding) {
 	}
 }
 
-// readOnly opens as many sessions as there are replicas, all at the same time, so that each gets its own.
+// settleTime is how long a proxy may take to see a replica that has only just come: after a boot, or a switch.
+const settleTime = 10 * time.Second
+
 func readOnly(ctx context.Context, v *Verifier, f *finding) {
 	doors := v.proxies(v.Cluster.Ports.ReadOnly)
-	want := len(v.Cluster.Nodes) - 1
 	switch {
 	case len(doors) == 0:
 		f.skip("there is no proxy: clients look for a replica themselves (target_session_attrs=prefer-standby)")
 		return
-	case want == 0:
+	case len(v.Cluster.Nodes) == 1:
 		f.skip("a lone member has no replica")
 		return
 	}
+	for end := time.Now().Add(settleTime); ; {
+		now := finding{}
+		early := v.read(ctx, doors, &now)
+		if !early || time.Now().After(end) || ctx.Err() != nil {
+			*f = now
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// read opens as many sessions at each door as there are replicas, all at the same time, so that each gets its own. It
+// tells whether one of them has reached the primary, which may be for want of a replica that was there a moment later.
+func (v *Verifier) read(ctx context.Context, doors []door, f *finding) (early bool) {
+	sessions := len(v.Cluster.Nodes) - 1
 	for _, d := range doors {
-		answers, errs := make([]answer, want), make([]error, want)
-		together(want, func(i int) { answers[i], errs[i] = v.who(ctx, d) })
+		answers, errs := make([]answer, sessions), make([]error, sessions)
+		together(sessions, func(i int) { answers[i], errs[i] = v.who(ctx, d) })
 		var reached []string
 		for i, a := range answers {
 			switch {
 			case errs[i] != nil:
 				f.bad("%s: %s", d, why(errs[i]))
 			case !a.recovery:
+				early = true
 				f.bad("%s leads to %s, the primary: no replica is near enough to it", d, a.member)
 			default:
 				reached = append(reached, a.member)
@@ -132,6 +152,7 @@ func readOnly(ctx context.Context, v *Verifier, f *finding) {
 			f.good("%s leads to %s", d, strings.Join(slices.Compact(reached), ", "))
 		}
 	}
+	return early
 }
 
 func names(doors []door) (all []string) {
