@@ -187,11 +187,11 @@ func (f *follower) tell(ctx context.Context, s *doorState) {
 
 // routes are where this proxy leads, or why HAProxy does not say so.
 func routes(ctx context.Context, c *cluster.Cluster) (r *monitor.Routes, why string) {
-	writers, err := serversUp(ctx, haproxySocket, readWrite)
+	writers, err := serversUp(ctx, readWrite)
 	if err != nil {
 		return nil, cause(err)
 	}
-	readers, err := serversUp(ctx, haproxySocket, readOnly)
+	readers, err := serversUp(ctx, readOnly)
 	if err != nil {
 		return nil, cause(err)
 	}

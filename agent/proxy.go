@@ -31,11 +31,11 @@ func (w *work) startKeepalived(ctx context.Context) error {
 func (w *work) awaitPrimary(ctx context.Context) error {
 	err := w.await(ctx, "a primary", condition{
 		holds: func(ctx context.Context) bool {
-			up, err := serversUp(ctx, haproxySocket, readWrite)
+			up, err := serversUp(ctx, readWrite)
 			return err == nil && len(up) == 1
 		},
 		why: func(ctx context.Context) string {
-			if _, err := serversUp(ctx, haproxySocket, readWrite); err != nil {
+			if _, err := serversUp(ctx, readWrite); err != nil {
 				return "HAProxy does not answer yet; see `journalctl -u haproxy`"
 			}
 			if silent := w.silent(ctx, w.api.patroniAnswers); silent != "" {
@@ -55,11 +55,11 @@ func (w *work) awaitPrimary(ctx context.Context) error {
 }
 
 // serversUp names the servers of a backend that take traffic.
-func serversUp(ctx context.Context, socket, backend string) ([]string, error) {
+func serversUp(ctx context.Context, backend string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", socket)
+	conn, err := d.DialContext(ctx, "unix", haproxySocket)
 	if err != nil {
 		return nil, err
 	}

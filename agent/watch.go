@@ -115,7 +115,7 @@ func (m *watcher) see(ctx context.Context) view {
 	report := m.report(ctx)
 	report.Every, report.Run, report.CPU, report.Mute = m.every.Seconds(), m.run, used().Seconds()/float64(m.run), m.mute()
 	if body, err := json.Marshal(report); err == nil {
-		_ = os.MkdirAll(filepath.Join(m.Root, filepath.Dir(reportFile)), 0o755) //nolint:gosec // holds no secret
+		_ = os.MkdirAll(filepath.Join(m.Root, filepath.Dir(reportFile)), 0o755)   //nolint:gosec // holds no secret
 		_ = replace(filepath.Join(m.Root, reportFile), append(body, '\n'), 0o644) // whoever asks says that there is none
 	}
 	v := m.look(ctx, m.seed, m.api)
