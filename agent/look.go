@@ -26,6 +26,9 @@ const (
 	backupFile = "/var/lib/pgha/backup.json"
 )
 
+// tellTime is how long the full answer waits for etcd or HAProxy: less than who asks waits for it.
+const tellTime = 1500 * time.Millisecond
+
 // view is one look: what is judged, and what only `pgha status` shows.
 type view struct {
 	*monitor.Seen
@@ -166,6 +169,8 @@ func cause(err error) string {
 // tell adds to what the door says of this machine what its monitor knows, and how etcd is, or where HAProxy leads, now.
 func (f *follower) tell(ctx context.Context, s *doorState) {
 	s.Now = time.Now()
+	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
 	var report monitor.Report
 	if readJSON(f.Root, reportFile, &report) {
 		s.Report, s.Age = &report, max(0, s.Now.Sub(report.At)).Seconds()
