@@ -150,16 +150,16 @@ func (a *api) doorURL(addr netip.Addr, path string) string {
 }
 
 func (a *api) doorState(ctx context.Context, addr netip.Addr) (doorState, error) {
-	return a.stateAt(ctx, a.doorURL(addr, statePath))
+	return a.stateAt(ctx, a.peers, a.doorURL(addr, statePath))
 }
 
 // fullState is the full answer.
 func (a *api) fullState(ctx context.Context, addr netip.Addr) (doorState, error) {
-	return a.stateAt(ctx, a.doorURL(addr, statePath+"?"+fullQuery))
+	return a.stateAt(ctx, a.client, a.doorURL(addr, statePath+"?"+fullQuery))
 }
 
-func (a *api) stateAt(ctx context.Context, at string) (s doorState, err error) {
-	body, err := a.ask(ctx, a.peers, http.MethodGet, at, nil)
+func (a *api) stateAt(ctx context.Context, client *http.Client, at string) (s doorState, err error) {
+	body, err := a.ask(ctx, client, http.MethodGet, at, nil)
 	if err != nil {
 		return s, err
 	}

@@ -22,6 +22,9 @@ const (
 	monitorFile = "/var/lib/pgha/monitor.json"
 )
 
+// tellTime is how long the full answer waits for etcd or HAProxy: less than who asks waits for it.
+const tellTime = 1500 * time.Millisecond
+
 // view is one look: what is judged, and what only `pgha status` shows.
 type view struct {
 	*monitor.Seen
@@ -177,6 +180,8 @@ func cause(err error) string {
 // tell adds to what the door says of this machine what its monitor knows, and how etcd is, or where HAProxy leads, now.
 func (f *follower) tell(ctx context.Context, s *doorState) {
 	s.Now = time.Now()
+	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
 	var report monitor.Report
 	if readNote(f.Root, reportFile, &report) {
 		s.Report, s.Age = &report, max(0, s.Now.Sub(report.At)).Seconds()
@@ -198,11 +203,11 @@ func (f *follower) tell(ctx context.Context, s *doorState) {
 
 // routes are where this proxy leads, or why HAProxy does not say so.
 func routes(ctx context.Context, c *cluster.Cluster) (r *monitor.Routes, why string) {
-	writers, err := serversUp(ctx, haproxySocket, readWrite)
+	writers, err := serversUp(ctx, readWrite)
 	if err != nil {
 		return nil, cause(err)
 	}
-	readers, err := serversUp(ctx, haproxySocket, readOnly)
+	readers, err := serversUp(ctx, readOnly)
 	if err != nil {
 		return nil, cause(err)
 	}

@@ -59,15 +59,15 @@ func (w *work) awaitPrimary(ctx context.Context) error {
 
 // writersGoTo names the servers that the read-write port leads to.
 func writersGoTo(ctx context.Context) ([]string, error) {
-	return serversUp(ctx, haproxySocket, readWrite)
+	return serversUp(ctx, readWrite)
 }
 
 // serversUp names the servers of a backend that take traffic.
-func serversUp(ctx context.Context, socket, backend string) ([]string, error) {
+func serversUp(ctx context.Context, backend string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", socket)
+	conn, err := d.DialContext(ctx, "unix", haproxySocket)
 	if err != nil {
 		return nil, err
 	}

@@ -63,8 +63,8 @@ func (m *watcher) disks(now time.Time) (list []monitor.Disk) {
 			continue
 		}
 		seen[who.Dev] = true
-		size := int64(s.Bsize) //nolint:unconvert // 32 bits on other machines
-		d := monitor.Disk{Path: path, Free: int64(s.Bavail) * size}
+		size := int64(s.Bsize)
+		d := monitor.Disk{Path: path, Free: int64(s.Bavail) * size} //nolint:gosec // a disk's size
 		// As df has it: what only root may use counts as neither free nor used.
 		d.Total = int64(s.Blocks-s.Bfree)*size + d.Free //nolint:gosec // a disk's size
 		d.Hours = m.fill(path, monitor.Sample{At: now, Free: d.Free})

@@ -113,7 +113,7 @@ func TestAHangingReceiver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer l.Close()         //nolint:errcheck // ends with the test
 	at := l.Addr().String() // the kernel takes connections, nobody answers
 	late := filepath.Join(t.TempDir(), "late")
 	for _, a := range []cluster.Alerts{
@@ -159,7 +159,7 @@ func relay(t *testing.T, refuse string) (at string, told func() string) {
 		if err != nil {
 			return
 		}
-		defer conn.Close()
+		defer conn.Close() //nolint:errcheck // ends with the test
 		var got strings.Builder
 		in := bufio.NewReader(conn)
 		say := func(s string) { _, _ = io.WriteString(conn, s+"\r\n") }

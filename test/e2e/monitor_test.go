@@ -19,6 +19,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         with open("/run/heard.webhook", "ab") as f: f.write(body)
         self.send_response(200); self.end_headers()
+    def log_message(self, *_): pass # the path is a secret
 http.server.HTTPServer(("127.0.0.1", 9999), Hook).serve_forever()
 `
 
