@@ -127,6 +127,11 @@ func TestJudge(t *testing.T) {
 		}},
 		{"no backup was ever taken", func(s *Seen) { s.Backups = true }},
 		{"the first backup is yet to come", func(s *Seen) { s.Backups, s.Since = true, noon.Add(-time.Hour) }},
+		{"a note of nothing", func(s *Seen) {
+			backedUp(s, 0, "", 0, "")
+			s.Machines[1].Backup = &Backups{Backup: s.Newest().Backup}
+			s.Machines[1].Backup.Backup.At = time.Time{}
+		}},
 		{"the backup is old", func(s *Seen) { backedUp(s, 50*time.Hour, "", time.Hour, "") }},
 		{"the backup failed", func(s *Seen) { backedUp(s, time.Hour, "pg_basebackup: no space left on device", time.Hour, "") }},
 		{"the backup cannot be restored", func(s *Seen) { backedUp(s, time.Hour, "", time.Hour, "amcheck: corrupt index") }},

@@ -232,17 +232,17 @@ func (s *Seen) Lag(m Machine) (bytes int64, behind time.Duration, ok bool) {
 	return bytes, behind, true
 }
 
-// Newest is the newest note of a backup and of a proof on any machine.
+// Newest is the newest note of a backup and of a proof on any machine. A note without a time is none.
 func (s *Seen) Newest() Backups {
 	var n Backups
 	for _, m := range s.Machines {
 		if m.Backup == nil {
 			continue
 		}
-		if b := m.Backup.Backup; b != nil && (n.Backup == nil || b.At.After(n.Backup.At)) {
+		if b := m.Backup.Backup; b != nil && !b.At.IsZero() && (n.Backup == nil || b.At.After(n.Backup.At)) {
 			n.Backup = b
 		}
-		if p := m.Backup.Proof; p != nil && (n.Proof == nil || p.At.After(n.Proof.At)) {
+		if p := m.Backup.Proof; p != nil && !p.At.IsZero() && (n.Proof == nil || p.At.After(n.Proof.At)) {
 			n.Proof = p
 		}
 	}
