@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -102,20 +103,41 @@ func (v *Verifier) connectWith(ctx context.Context, to door, as login, encryptio
 	return conn, nil
 }
 
-// primary logs in where applications write: the first entry whose session takes writes.
+// primary logs in where applications write: at all entries at the same time, for a dead one says nothing for long. The first
+// session that takes writes is it.
 func (v *Verifier) primary(ctx context.Context) (*pgx.Conn, error) {
-	var errs []error
-	for _, d := range v.entries() {
-		conn, err := v.connect(ctx, d, v.login)
-		if err == nil {
-			if err = pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn.PgConn()); err == nil {
-				return conn, nil
+	doors := v.entries()
+	conns, errs := make(chan *pgx.Conn, len(doors)), make([]error, len(doors))
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	for i, d := range doors {
+		wg.Go(func() {
+			conn, err := v.connect(ctx, d, v.login)
+			if err == nil {
+				if err = pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn.PgConn()); err == nil {
+					conns <- conn
+					return
+				}
+				hangUp(conn)
 			}
-			hangUp(conn)
-		}
-		errs = append(errs, fmt.Errorf("%s: %s", d, why(err)))
+			errs[i] = fmt.Errorf("%s: %s", d, why(err))
+		})
 	}
-	return nil, errors.Join(errs...)
+	go func() {
+		wg.Wait()
+		close(conns)
+	}()
+	conn, ok := <-conns
+	cancel()
+	if !ok {
+		return nil, errors.Join(errs...)
+	}
+	go func() {
+		for late := range conns {
+			hangUp(late)
+		}
+	}()
+	return conn, nil
 }
 
 // ask connects, asks one question with one row for an answer, and hangs up.
