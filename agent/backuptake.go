@@ -86,12 +86,12 @@ func (w *work) makeBackup(ctx context.Context, began time.Time) (r backup.Record
 		return r, err
 	}
 	dir, self := w.backupDir(), w.seed.Machine.Name
+	for exists(filepath.Join(dir, backup.Name(began, self))) { // the one before was made within the same second
+		began = began.Add(time.Second)
+	}
 	r.Name, r.At, r.Machine, r.Scope = backup.Name(began, self), began.UTC().Truncate(time.Second), self, w.seed.Cluster.Scope
 	if err := w.roomFor(dir, size, "a backup"); err != nil {
 		return r, err
-	}
-	if exists(filepath.Join(dir, r.Name)) {
-		return r, fmt.Errorf("%s is there already\n      hint: once more, in a second", r.Name)
 	}
 	work := filepath.Join(dir, backup.Partial(r.Name, self))
 	if err := w.Runner.Run(ctx, w.asPostgres("mkdir", "--mode=700", work)); err != nil {
