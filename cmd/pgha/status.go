@@ -136,9 +136,9 @@ func members(w io.Writer, s *agent.Status) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "MEMBER\tADDRESS\tROLE\tSTATE\tTL\tETCD\tLAG\tDISK")
 	for _, m := range s.Members {
-		role, state := m.Role, m.State
+		role, state, timeline := m.Role, m.State, fmt.Sprint(m.Timeline)
 		if m.Error != "" {
-			role, state = "?", "no answer"
+			role, state, timeline = "?", "no answer", "-"
 		}
 		if m.PendingRestart {
 			state += ", restart pending"
@@ -154,7 +154,7 @@ func members(w io.Writer, s *agent.Status) error {
 		if m.LagBytes != nil {
 			lag = monitor.Bytes(*m.LagBytes) + ", " + fmt.Sprintf("%.1f s", *m.LagSeconds)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", m.Name, m.Address, role, state, m.Timeline, etcd, lag, disk(m.Disks))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.Name, m.Address, role, state, timeline, etcd, lag, disk(m.Disks))
 	}
 	return t.Flush()
 }
@@ -187,7 +187,10 @@ func proxies(w io.Writer, s *agent.Status) error {
 		case writers == "":
 			writers = "nowhere"
 		}
-		if readers == "" {
+		switch {
+		case readers == "" && writers == "nowhere":
+			readers = writers
+		case readers == "":
 			readers = "the primary"
 		}
 		name := p.Name
