@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pgbake/pgbake/agent/monitor"
 	"github.com/pgbake/pgbake/cluster"
 )
 
@@ -25,7 +26,7 @@ const (
 	trustFile = "/var/lib/pgha/certificates.json"
 	// warnBefore is how long before a certificate's end people are told.
 	warnBefore = 30 * 24 * time.Hour
-	renewHint  = "\n      hint: where pgbake was run: `pgbake seed`, which renews it for the key that the machine has; then, on any member: pgha spec accept generation.json"
+	renewHint  = "\n      hint: " + monitor.RenewHint
 )
 
 // trust looks at what the seed's certificates are worth, whatever time it is.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,7 +47,6 @@ type Status struct {
 	Backup  *monitor.Backups `json:"backup,omitempty"`
 	// Problems are what is wrong at this moment, as the monitor judges it.
 	Problems []monitor.Problem `json:"problems"`
-	verdict  *monitor.Verdict
 }
 
 // MemberStatus is one database machine, as it answers for itself.
@@ -113,8 +113,7 @@ func (a *Agent) Status(ctx context.Context) *Status {
 	}
 	v := a.look(ctx, seed, api)
 	v.Since = a.watchedSince(v.At)
-	s.verdict = monitor.Judge(v.Seen)
-	s.Problems = append(s.Problems, s.verdict.Problems...)
+	s.Problems = append(s.Problems, monitor.Judge(v.Seen).Problems...)
 	s.fill(v)
 	s.judge(seed)
 	a.addJoining(ctx, api, seed, s)
@@ -178,9 +177,7 @@ func (s *Status) member(v view, m monitor.Machine, d doorState, raw member, disk
 		seconds := behind.Seconds()
 		n.LagBytes, n.LagSeconds = &bytes, &seconds
 	}
-	for _, name := range v.Confirm {
-		n.Confirms = n.Confirms || name == m.Name
-	}
+	n.Confirms = slices.Contains(v.Confirm, m.Name)
 	return n
 }
 
@@ -244,7 +241,7 @@ func (s *Status) Generations() (differ []MemberStatus) {
 // are to be confirmed by a replica, one confirms them (without it a failover would not happen), and nothing else is wrong
 // that hurries.
 func (s *Status) Healthy() bool {
-	if s.verdict == nil || s.verdict.Critical() || s.Seed != "" || s.Synchronous && len(s.Confirm) == 0 {
+	if s.Seed != "" || s.Synchronous && len(s.Confirm) == 0 || slices.ContainsFunc(s.Problems, monitor.Problem.Hurries) {
 		return false
 	}
 	for _, t := range s.Certificates {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ func (a *Agent) ShowMonitor(ctx context.Context, w io.Writer) (critical bool, er
 	for _, r := range receivers {
 		fmt.Fprintf(w, "  to %s (%s)\n", r.Name, r.To)
 	}
-	return verdict.Critical(), nil
+	return slices.ContainsFunc(verdict.Problems, monitor.Problem.Hurries), nil
 }
 
 // Answer is what a receiver said to a test.

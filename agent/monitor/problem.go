@@ -118,12 +118,5 @@ func (v *Verdict) all(kind string, s Severity, looks int, hint, format string, a
 	v.say(kind, "", s, looks, fmt.Sprintf(format, args...), hint)
 }
 
-// Critical tells whether any of the problems hurries.
-func (v *Verdict) Critical() bool {
-	for _, p := range v.Problems {
-		if p.Severity == Critical {
-			return true
-		}
-	}
-	return false
-}
+// Hurries tells whether it is for now.
+func (p Problem) Hurries() bool { return p.Severity == Critical }
