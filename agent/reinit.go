@@ -127,5 +127,5 @@ func (w *work) copied(ctx context.Context, primary, replica netip.Addr) string {
 		return f[0]
 	}
 	// In steps of five percent: each is a line.
-	return fmt.Sprintf("%d %% of %.1f GiB copied", min(100, int(sent/total*20)*5), total/(1<<30))
+	return fmt.Sprintf("%d %% of %.0f MiB copied", min(100, int(sent/total*20)*5), total/(1<<20))
 }

@@ -183,7 +183,12 @@ func list(names []string) string {
 func short(err error) string {
 	var failed *run.Error
 	if errors.As(err, &failed) && failed.Tail != "" {
-		return strings.TrimSpace(failed.Tail[strings.LastIndexByte(failed.Tail, '\n')+1:])
+		lines := strings.Split(strings.TrimSpace(failed.Tail), "\n")
+		// psql's question is no answer.
+		lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), "Is the server running") })
+		if len(lines) > 0 {
+			return strings.TrimSpace(lines[len(lines)-1])
+		}
 	}
 	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
 		err = next

@@ -16,6 +16,19 @@ func (l *Look) on(name, command string) string {
 	return "on " + name + ": " + command
 }
 
+// onMember is a command that only a member can run: from a proxy, the first that answers.
+func (l *Look) onMember(command string) string {
+	if !l.Proxy || l.Cluster == nil {
+		return command
+	}
+	for _, m := range l.Cluster.Members {
+		if m.Silent == "" {
+			return l.on(m.Name, command)
+		}
+	}
+	return "on a member: " + command
+}
+
 const etcdctl = "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/patroni/tls/ca.crt --cert=/etc/patroni/tls/etcd-client.crt --key=/etc/patroni/tls/etcd-client.key "
 
 func etcd(l *Look) (found []Finding) {
@@ -71,7 +84,7 @@ func etcd(l *Look) (found []Finding) {
 	for _, name := range e.Unknown {
 		found = append(found, Finding{
 			What: "etcd has a member that cluster.yaml does not list: " + name, Why: "it counts for the quorum, whether it lives or not",
-			Mend: []string{"pgha member remove " + name},
+			Mend: []string{l.onMember("pgha member remove " + name)},
 		})
 	}
 	return found
@@ -85,11 +98,11 @@ func maintenance(l *Look) []Finding {
 	why := "Patroni replaces no primary and starts no PostgreSQL while it is paused"
 	switch {
 	case c.Forgotten:
-		return []Finding{{What: fmt.Sprintf("a maintenance was forgotten: %s began it, and it should have ended at %s", c.MaintenanceBy, c.Until.UTC().Format("2006-01-02 15:04 UTC")), Why: why, Mend: []string{"pgha maintenance off"}}}
+		return []Finding{{What: fmt.Sprintf("a maintenance was forgotten: %s began it, and it should have ended at %s", c.MaintenanceBy, c.Until.UTC().Format("2006-01-02 15:04 UTC")), Why: why, Mend: []string{l.onMember("pgha maintenance off")}}}
 	case c.Paused && !c.Announced:
-		return []Finding{{What: "Patroni is paused, and nobody said for how long", Why: why + "; somebody ran patronictl pause", Mend: []string{"pgha maintenance off"}}}
+		return []Finding{{What: "Patroni is paused, and nobody said for how long", Why: why + "; somebody ran patronictl pause", Mend: []string{l.onMember("pgha maintenance off")}}}
 	case c.Announced && !c.Paused && slices.ContainsFunc(c.Members, func(m Member) bool { return m.Silent == "" }):
-		return []Finding{{What: "a maintenance is announced by " + c.MaintenanceBy + ", and Patroni is not paused", Why: "somebody ran patronictl resume, or the pause did not reach it", Mend: []string{"pgha maintenance off"}}}
+		return []Finding{{What: "a maintenance is announced by " + c.MaintenanceBy + ", and Patroni is not paused", Why: "somebody ran patronictl resume, or the pause did not reach it", Mend: []string{l.onMember("pgha maintenance off")}}}
 	}
 	return nil
 }
@@ -129,7 +142,7 @@ func leader(l *Look) []Finding {
 		}
 		for _, name := range lead {
 			if name != c.Holder {
-				f.Mend = append(f.Mend, l.on(name, "systemctl stop patroni"), "pgha reinit "+name+"    # started again, and once somebody has looked at what only it has")
+				f.Mend = append(f.Mend, l.on(name, "systemctl stop patroni"), l.onMember("pgha reinit "+name+"    # started again, and once somebody has looked at what only it has"))
 			}
 		}
 		if c.Holder == "" {
@@ -139,7 +152,7 @@ func leader(l *Look) []Finding {
 	case asked > 0 && quorum == 0:
 		return []Finding{{What: "no member leads", Why: "etcd has no quorum (above): without it Patroni cannot know that it is alone", Mend: []string{"pgha doctor    # once etcd is back"}}}
 	case c.Paused:
-		return []Finding{{What: "no member leads", Why: "Patroni is paused, and replaces none", Mend: []string{"pgha maintenance off"}}}
+		return []Finding{{What: "no member leads", Why: "Patroni is paused, and replaces none", Mend: []string{l.onMember("pgha maintenance off")}}}
 	case len(systems) > 1:
 		return []Finding{{What: "no member leads", Why: "the members have databases of different clusters: their system identifiers differ", Mend: []string{"pgha status", "pgha member set-aside postgres    # on the one whose data is not the cluster's"}}}
 	}
@@ -184,13 +197,13 @@ func replicas(l *Look) (found []Finding) {
 			f.Mend = []string{l.on(m.Name, "pgha member set-aside postgres")}
 		case !m.Runs && strings.Contains(m.State, "failed") || m.State == "crashed":
 			f.What, f.Why = fmt.Sprintf("PostgreSQL of %s does not start: %q", m.Name, m.State), "the reason is in its log; where its data is broken a new copy mends it"
-			f.Mend = []string{l.on(m.Name, "journalctl -b -n 30 -u patroni"), "pgha reinit " + m.Name}
+			f.Mend = []string{l.on(m.Name, "journalctl -b -n 30 -u patroni"), l.onMember("pgha reinit " + m.Name)}
 		case !m.Runs:
 			f.What, f.Why = fmt.Sprintf("PostgreSQL of %s is %q", m.Name, m.State), "Patroni is at work on it, or waits for a primary"
 			f.Mend = []string{l.on(m.Name, "journalctl -b -n 30 -u patroni")}
 		case m.Streams != "" && system != "":
 			f.What, f.Why = m.Streams, "the primary may have no WAL any more that it needs, or its history has parted from the primary's"
-			f.Mend = []string{l.on(m.Name, "systemctl restart patroni"), "pgha reinit " + m.Name + "    # when that does not help"}
+			f.Mend = []string{l.on(m.Name, "systemctl restart patroni"), l.onMember("pgha reinit " + m.Name + "    # when that does not help")}
 		case m.Stopped:
 			f.What, f.Why = m.Name+" does not replay what it receives", "somebody paused its replay: what is read there grows older, and its disk fills"
 			f.Mend = []string{l.on(m.Name, "runuser -u postgres -- psql -c 'SELECT pg_wal_replay_resume()'")}
@@ -233,7 +246,7 @@ func pending(l *Look) []Finding {
 	if len(names) == 0 {
 		return nil
 	}
-	return []Finding{{What: "a changed parameter waits for a restart of PostgreSQL on " + strings.Join(names, ", "), Why: "until then the old value counts", Mend: []string{"pgha restart --pending"}}}
+	return []Finding{{What: "a changed parameter waits for a restart of PostgreSQL on " + strings.Join(names, ", "), Why: "until then the old value counts", Mend: []string{l.onMember("pgha restart --pending")}}}
 }
 
 func proxy(l *Look) []Finding {
@@ -249,6 +262,8 @@ func proxy(l *Look) []Finding {
 		}
 	}
 	switch {
+	case slices.ContainsFunc(l.Units, func(u Unit) bool { return u.Name == "haproxy.service" && u.Active != "active" }):
+		return nil // named already
 	case l.HAProxy != "":
 		return []Finding{{What: "HAProxy does not answer", Why: l.HAProxy, Mend: []string{"systemctl restart haproxy"}}}
 	case len(l.Serves) > 1:

@@ -17,7 +17,7 @@ func settings(l *Look) (found []Finding) {
 		found = append(found, Finding{
 			What: fmt.Sprintf("Patroni's %s is %s, and should be %s", s.Path, s.Is, s.Want),
 			Why:  "somebody changed it by patronictl or Patroni's API; what should stay belongs into cluster.yaml",
-			Mend: []string{"runuser -u postgres -- patronictl -c /etc/patroni/config.yml edit-config --force --quiet " + option + " '" + set + "'"},
+			Mend: []string{l.onMember("runuser -u postgres -- patronictl -c /etc/patroni/config.yml edit-config --force --quiet " + option + " '" + set + "'")},
 		})
 	}
 	return found
@@ -70,7 +70,7 @@ func access(l *Look) (found []Finding) {
 	for _, line := range d.Trust {
 		found = append(found, Finding{
 			What: fmt.Sprintf("line %d of %s lets people in without a password", line, d.HBA), Why: "it says trust, which pgha never writes",
-			Mend: []string{fmt.Sprintf("sed -i '%dd' %s", line, d.HBA), reload},
+			Mend: []string{fmt.Sprintf("sed -i '%d{/trust/d}' %s", line, d.HBA), reload},
 		})
 	}
 	for _, e := range d.HBAErrors {

@@ -27,6 +27,9 @@ type Check struct {
 
 // Checks is THE TABLE: every check, in the order in which one would mend what they find: what is above may be the cause of what
 // is below. A check says nothing of what could not be seen; that it could not be seen is a finding of its own.
+//
+// The manual's four troubles are in it: "Patroni does not start" (seed to apply, etcd), "a replica lags" (replicas, slots),
+// "HAProxy finds no primary" (proxy, leader) and "split brain" (leader, which never says to promote by force).
 var Checks = []Check{
 	{"seed", "what the machine was told: cluster.yaml, its name, its secrets and certificates", seed},
 	{"clock", "this machine's clock, against the other machines'", clock},
