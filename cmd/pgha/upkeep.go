@@ -159,7 +159,7 @@ func upkeep(w io.Writer, s *agent.Status) {
 		why = " (" + m.Why + ")"
 	}
 	switch {
-	case m.Forgotten(time.Now()):
+	case m.Forgotten(s.At):
 		fmt.Fprintf(w, "\nmaintenance was forgotten: %s began it%s, and it should have ended on %s; to end it: pgha maintenance off\n", m.By, why, clock(m.Until))
 	case !s.Paused:
 		fmt.Fprintf(w, "\nmaintenance is announced by %s%s, and Patroni is not paused; once more: pgha maintenance on, or off\n", m.By, why)
