@@ -79,6 +79,7 @@ SHOW work_mem; SHOW shared_preload_libraries; SHOW log_line_prefix; SHOW max_con
 
 // The manual's own case: node 1 has a cluster of Debian's tools, years older than ours. It boots last.
 func TestAdopt(t *testing.T) {
+	beside(t)
 	l := open(t, "adopt", adopting(t))
 	l.atOnce()
 	l.newDisks(l.machines...)

@@ -52,6 +52,7 @@ EOF
 
 // A primary elsewhere is copied by streaming while it serves, and handed over.
 func TestAdoptRemote(t *testing.T) {
+	beside(t)
 	certificate, key := selfSigned(t, theirs)
 	spec := quickstart(t, "elsewhere", 13) + "adopt:\n  remote:\n    host: " + theirs + "\n    ca: |\n      " +
 		strings.ReplaceAll(strings.TrimSpace(certificate), "\n", "\n      ") + "\n"

@@ -13,6 +13,7 @@ const backupDir = "/var/backups/pgha"
 
 // Backups as a machine takes them by itself, their proof, and the way back: on one lab, one after the other.
 func TestBackup(t *testing.T) {
+	beside(t)
 	spec := example(t, "quickstart.yaml")
 	spec = strings.Replace(spec, "scope: quickstart", "scope: backup", 1) + "backup: {directory: " + backupDir + ", keep: 2, dump: [app]}\n"
 	l := up(t, "backup", spec)
@@ -220,6 +221,7 @@ func (l *lab) restoredCluster(t *testing.T) {
 // TestPointInTime archives WAL into a repository, and goes back to a moment between two rows. One member is enough: what a
 // restore does with the others is TestBackup's.
 func TestPointInTime(t *testing.T) {
+	beside(t)
 	const spec = `scope: moment
 network: 10.21.0.0/24
 nodes:

@@ -13,6 +13,7 @@ import (
 // What pgbake connect writes is used for real, by the programs it is for; then the proxy loses its power, then the
 // primary too, and the same strings go on.
 func TestClients(t *testing.T) {
+	beside(t)
 	spec := replaceOnce(t, example(t, "quickstart.yaml"), "scope: quickstart", "scope: clients")
 	spec = replaceOnce(t, spec, "    - {name: app, owner: app}", "    - {name: app, owner: app}\n    - {name: stock, owner: app}")
 	l := up(t, "clients", spec+"    - name: reader\nfailover: fast\n")

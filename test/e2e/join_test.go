@@ -13,6 +13,7 @@ import (
 
 // Machines without data, in every order, with their power cut on the way. Each part begins with new disks for all.
 func TestJoin(t *testing.T) {
+	beside(t)
 	l := up(t, "join", quickstart(t, "join", 13))
 	l.healthy(time.Minute)
 	t.Run("one after another", l.oneAfterAnother)

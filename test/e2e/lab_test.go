@@ -33,6 +33,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// beside lets a test run beside another such one, after all the others: its lab waits more than it works, and no promise
+// about durations is looked at.
+func beside(t *testing.T) {
+	t.Helper()
+	needMachines(t)
+	t.Parallel()
+}
+
 // lab is a cluster that `pgbake lab up` has booted, and the user who looks at it.
 type lab struct {
 	*testing.T

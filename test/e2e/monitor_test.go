@@ -31,6 +31,7 @@ type notice struct {
 
 // The monitor sees what is wrong, and tells each alert once, whichever machine tells it; status says the same on any machine.
 func TestMonitor(t *testing.T) {
+	beside(t)
 	const token = "T0000000/hunter2hunter2"
 	l := open(t, "watched", `scope: watched
 network: 10.61.0.0/24

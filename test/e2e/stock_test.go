@@ -18,6 +18,7 @@ import (
 // TestStock gives the same user-data to plain Debian 12 machines with cloud-init and without pgbake's packages, which
 // they install from a repository that pgbake made. It comes up later than they do.
 func TestStock(t *testing.T) {
+	beside(t)
 	needMachines(t)
 	dir := t.TempDir()
 	if _, talk, err := pgbakeIn(t.Context(), dir, "package", "--arch", runtime.GOARCH, "--repository", "apt"); err != nil {

@@ -12,6 +12,7 @@ import (
 
 // What is done to a cluster that works, while an application writes; then what is broken on purpose is named and mended.
 func TestUpkeep(t *testing.T) {
+	beside(t)
 	l := up(t, "upkeep", quickstart(t, "upkeep", 13))
 	l.healthy(time.Minute)
 	l.nothingFound("db1", "proxy1")

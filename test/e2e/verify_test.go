@@ -12,6 +12,7 @@ import (
 
 // TestVerify is a cluster that is checked from outside, fails on request, and is run by its runbook.
 func TestVerify(t *testing.T) {
+	beside(t)
 	spec := strings.Replace(example(t, "quickstart.yaml"), "scope: quickstart\n", "scope: verify\nfailover: fast\n", 1)
 	l := up(t, "verify", spec)
 	l.healthy(time.Minute)
