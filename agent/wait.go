@@ -116,8 +116,9 @@ func processorTime() time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// lockTime is how long a lock is waited for: a killed apply may still be on its way out.
-const lockTime = 2 * time.Second
+// lockTime is how long a lock is waited for: a killed apply may still be on its way out, and that of a boot, or of a newer
+// specification, be about to end. lockQuiet is how long without a word.
+const lockTime, lockQuiet = 30 * time.Second, 2 * time.Second
 
 // lock makes sure that one apply runs at a time on a machine; the lock ends with the process.
 func (a *Agent) lock(ctx context.Context) (unlock func(), err error) {
@@ -131,6 +132,7 @@ func (a *Agent) lock(ctx context.Context) (unlock func(), err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lockTime)
 	defer cancel()
+	began, said := time.Now(), false
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		switch {
@@ -138,6 +140,10 @@ func (a *Agent) lock(ctx context.Context) (unlock func(), err error) {
 			return func() { _ = f.Close() }, nil
 		case !errors.Is(err, syscall.EWOULDBLOCK):
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+		}
+		if !said && time.Since(began) > lockQuiet {
+			a.Say("waiting for another `pgha apply` on this machine to end")
+			said = true
 		}
 		select {
 		case <-ctx.Done():
