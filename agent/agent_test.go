@@ -190,20 +190,29 @@ func TestPathsAsTheMachineHasThem(t *testing.T) {
 }
 
 func TestOneApplyAtATime(t *testing.T) {
-	a := Agent{Root: t.TempDir()}
+	said := make(chan string, 1)
+	a := Agent{Root: t.TempDir(), Say: func(format string, _ ...any) { said <- format }}
 	unlock, err := a.lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.lock(t.Context()); err == nil || !strings.Contains(err.Error(), "another `pgha apply`") {
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := a.lock(short); err == nil || !strings.Contains(err.Error(), "another `pgha apply`") {
 		t.Errorf("got %v", err)
 	}
-	unlock()
-	if unlock, err = a.lock(t.Context()); err != nil {
-		t.Error(err)
-	} else {
+	// Whoever waits says so, and gets it when the other one has ended.
+	go func() {
+		if got := <-said; !strings.Contains(got, "waiting for another `pgha apply`") {
+			t.Errorf("it says %q", got)
+		}
 		unlock()
+	}()
+	again, err := a.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
+	again()
 }
 
 // need skips where a tool is missing, and fails where CI promised it.
