@@ -63,10 +63,9 @@ func (m *watcher) disks(now time.Time) (list []monitor.Disk) {
 			continue
 		}
 		seen[who.Dev] = true
-		size := int64(s.Bsize)
-		d := monitor.Disk{Path: path, Free: int64(s.Bavail) * size} //nolint:gosec // a disk's size
+		d := monitor.Disk{Path: path, Free: int64(s.Bavail) * s.Bsize} //nolint:gosec // a disk's size
 		// As df has it: what only root may use counts as neither free nor used.
-		d.Total = int64(s.Blocks-s.Bfree)*size + d.Free //nolint:gosec // a disk's size
+		d.Total = int64(s.Blocks-s.Bfree)*s.Bsize + d.Free //nolint:gosec // a disk's size
 		d.Hours = m.fill(path, monitor.Sample{At: now, Free: d.Free})
 		list = append(list, d)
 	}

@@ -142,7 +142,7 @@ func (m *watcher) see(ctx context.Context) view {
 // holds tells whether this machine is still on its way up.
 func (m *watcher) holds() bool {
 	state, ok := ReadState(m.Root)
-	return time.Since(m.started) < holdAlerts && !(ok && state.Step == "done")
+	return time.Since(m.started) < holdAlerts && (!ok || state.Step != "done")
 }
 
 // say tells the journal of what has changed on this machine's word.

@@ -36,7 +36,7 @@ if [ -z "$found" ] || "$found" version | grep -qE ' go1\.(1?[0-9]|20)(\.| )'; th
 fi
 
 # promtool alone, into bin/: Debian's package would start a Prometheus here.
-promtool() {
+fetch_promtool() {
 	bin=$(dirname "$0")/../bin
 	if [ -x "$bin/promtool" ] || command -v promtool >/dev/null; then return; fi
 	mkdir -p "$bin"
@@ -44,14 +44,14 @@ promtool() {
 	chmod 755 "$tmp"
 	(
 		cd "$tmp"
-		apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }
+		apt-get -o APT::Sandbox::User=root download -qq prometheus || { apt-get update -qq && apt-get -o APT::Sandbox::User=root download -qq prometheus; }
 		dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool >promtool
 		chmod 755 promtool
 	)
 	mv "$tmp/promtool" "$bin/promtool"
 	rm -r "$tmp"
 }
-if [ "$want" = test ]; then promtool; fi
+if [ "$want" = test ]; then fetch_promtool; fi
 
 [ -n "$missing$golang" ] || exit 0
 if [ "$(id -u)" != 0 ]; then
