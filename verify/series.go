@@ -114,31 +114,47 @@ func (s *series) back(ctx context.Context, t *Trial) error {
 
 // whole waits until the cluster could stand a failure: everybody is there (but the one that is down), and a replica
 // confirms writes. It returns who leads.
+//
+// Patroni first lets PostgreSQL wait for a replica, and only some of its loops later writes into etcd that this one may take
+// over. A primary that crashes between the two is not replaced, and rightly. A client sees only the first: it must hold for a while.
 func (s *series) whole(ctx context.Context, withoutDown bool) (lead string, err error) {
+	calm := 4 * time.Duration(s.v.Cluster.Timers().LoopWait) * time.Second
+	var since time.Time
 	why := ""
 	err = s.wait(ctx, "the cluster to be whole", func() bool {
-		lead = s.w.leader()
-		away := s.w.away(s.v.members())
-		if lead == "" {
-			why = "no primary"
+		now := s.w.leader()
+		if now != lead {
+			lead, since = now, time.Time{}
+		}
+		if why = s.lacks(ctx, lead, withoutDown); why != "" {
+			since = time.Time{}
 			return false
 		}
-		if withoutDown {
-			return true
+		if since.IsZero() {
+			since = time.Now()
 		}
-		if len(away) > 0 {
-			why = strings.Join(away, ", ") + " away"
-			return false
-		}
-		f := finding{}
-		durability(ctx, s.v, &f)
-		why = strings.Join(f.wrong, "; ")
-		return why == ""
+		return withoutDown || time.Since(since) >= calm
 	})
 	if err != nil && why != "" {
 		err = fmt.Errorf("%w: %s", err, why)
 	}
 	return lead, err
+}
+
+// lacks says what keeps the cluster from being whole; empty when it is.
+func (s *series) lacks(ctx context.Context, lead string, withoutDown bool) string {
+	if lead == "" {
+		return "no primary"
+	}
+	if withoutDown {
+		return ""
+	}
+	if away := s.w.away(s.v.members()); len(away) > 0 {
+		return strings.Join(away, ", ") + " away"
+	}
+	f := finding{}
+	durability(ctx, s.v, &f)
+	return strings.Join(f.wrong, "; ")
 }
 
 // rows waits until enough were acknowledged since a moment.

@@ -141,8 +141,9 @@ func (p *play) lead(member string) {
 	})
 }
 
-// retried are commands that a person would give once more: what they ask for, or wait for, is on its way.
-var retried = []string{"pgha status", "pgha member remove", "pgbake verify", "du "}
+// retried are commands that a person would give once more: what they ask for, or wait for, is on its way. After a boot the
+// machine's own apply may be at work still.
+var retried = []string{"pgha status", "pgha apply", "pgha member remove", "pgbake verify", "du "}
 
 // enter runs one line where its prompt says.
 func (p *play) enter(where, command string) {
@@ -178,7 +179,7 @@ func (p *play) enter(where, command string) {
 		return
 	}
 	if slices.ContainsFunc(retried, func(r string) bool { return strings.HasPrefix(command, r) }) {
-		for end := time.Now().Add(time.Minute); code != want && time.Now().Before(end); out, code = run() {
+		for end := time.Now().Add(2 * time.Minute); code != want && time.Now().Before(end); out, code = run() {
 			select {
 			case <-p.Context().Done():
 			case <-time.After(500 * time.Millisecond):
