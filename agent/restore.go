@@ -84,7 +84,7 @@ func (w *work) mayLead(ctx context.Context, p backup.Plan) error {
 	if len(names) == 0 {
 		return errors.New("no replica is synchronous now, and none could take over in order\n      hint: wait until `pgha status` is healthy")
 	}
-	return fmt.Errorf("Patroni does not switch over to %s, which is not the synchronous replica\n      hint: copy %s to the same place on %s, as user postgres, and run it there",
+	return fmt.Errorf("a switchover to %s is refused by Patroni: it is not the synchronous replica\n      hint: copy %s to the same place on %s, as user postgres, and run it there",
 		p.Machine, w.inside(filepath.Join(w.backupDir(), p.Backup)), strings.Join(names, " or "))
 }
 

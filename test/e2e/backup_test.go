@@ -165,7 +165,12 @@ func (l *lab) restoredCluster(t *testing.T) {
 	m := before.replicas()[0]
 	l.must(m, "pgha", "backup")
 	l.sql("DROP TABLE moments; CREATE TABLE later()")
-	plan := l.must(m, "pgha", "restore")
+	var plan string
+	l.eventually("a plan, which wants "+m+" to be synchronous", time.Minute, func() bool {
+		out, code := l.exec(m, "pgha", "restore")
+		plan = out
+		return code == 0
+	})
 	for _, want := range []string{"switch over from " + before.primary(), "keep the database of today as /var/lib/postgresql/17/main.aside-", "Nothing was done"} {
 		if !strings.Contains(plan, want) {
 			t.Errorf("the plan does not say %q:\n%s", want, plan)
