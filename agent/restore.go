@@ -62,10 +62,30 @@ func (a *Agent) PlanRestore(ctx context.Context, name string, to time.Time) (*Re
 		return nil, err
 	}
 	p, err := backup.Make(f)
+	if err == nil {
+		err = w.mayLead(ctx, p)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
 	return &Restore{Plan: p, Next: backup.Steps[0]}, nil
+}
+
+// mayLead refuses early what Patroni would refuse later: to switch over to a replica that commits do not wait for.
+func (w *work) mayLead(ctx context.Context, p backup.Plan) error {
+	leader, _ := w.primary(ctx)
+	if w.seed.Cluster.SynchronousMode() == "false" || !leader.IsValid() || leader == w.seed.Machine.Address {
+		return nil
+	}
+	names, err := w.api.confirming(ctx, leader)
+	if err != nil || slices.Contains(names, p.Machine) {
+		return err
+	}
+	if len(names) == 0 {
+		return errors.New("no replica is synchronous now, and none could take over in order\n      hint: wait until `pgha status` is healthy")
+	}
+	return fmt.Errorf("a switchover to %s is refused by Patroni: it is not the synchronous replica\n      hint: copy %s to the same place on %s, as user postgres, and run it there",
+		p.Machine, w.inside(filepath.Join(w.backupDir(), p.Backup)), strings.Join(names, " or "))
 }
 
 // chooseBackup finds what is restored, and how big it is.

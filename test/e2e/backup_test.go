@@ -117,7 +117,7 @@ func (l *lab) killedBackup(t *testing.T) {
 	m := l.healthy(time.Minute).replicas()[0]
 	before := len(l.backups(m))
 	l.must(m, "sh", "-c", "mkdir -m 700 "+backupDir+"/.partial-20200101T000000Z-elsewhere.elsewhere")
-	l.must(m, "sh", "-c", `pgha backup >/dev/null 2>&1 & p=$!; until ls -d `+backupDir+`/.partial-*.`+m+` >/dev/null 2>&1; do sleep 0.05; done; kill -9 $p; ls -d `+backupDir+`/.partial-*.`+m)
+	l.must(m, "sh", "-c", `pgha backup >/dev/null 2>&1 & p=$!; until ls -d `+backupDir+`/.partial-*.`+m+` >/dev/null 2>&1; do kill -0 $p || exit 1; sleep 0.05; done; kill -9 $p; ls -d `+backupDir+`/.partial-*.`+m)
 	if got := l.backups(m); len(got) != before {
 		t.Errorf("half a backup counts: %+v", got)
 	}
@@ -166,7 +166,12 @@ func (l *lab) restoredCluster(t *testing.T) {
 	m := before.replicas()[0]
 	l.must(m, "pgha", "backup")
 	l.sql("DROP TABLE moments; CREATE TABLE later()")
-	plan := l.must(m, "pgha", "restore")
+	var plan string
+	l.eventually("a plan, which wants "+m+" to be synchronous", time.Minute, func() bool {
+		out, code := l.exec(m, "pgha", "restore")
+		plan = out
+		return code == 0
+	})
 	for _, want := range []string{"switch over from " + before.primary(), "keep the database of today as /var/lib/postgresql/17/main.aside-", "Nothing was done"} {
 		if !strings.Contains(plan, want) {
 			t.Errorf("the plan does not say %q:\n%s", want, plan)
@@ -176,7 +181,7 @@ func (l *lab) restoredCluster(t *testing.T) {
 		t.Fatalf("the plan has done something: %q", got)
 	}
 	began := time.Now()
-	l.must(m, "sh", "-c", `pgha restore --yes >/dev/null 2>&1 & p=$!; until grep -q '"next": "stop"' /var/lib/pgha/restore.json 2>/dev/null; do kill -0 $p; sleep 0.05; done; kill -9 $p`)
+	l.must(m, "sh", "-c", `pgha restore --yes >/dev/null 2>&1 & p=$!; until grep -q '"next": "stop"' /var/lib/pgha/restore.json 2>/dev/null; do kill -0 $p || exit 1; sleep 0.05; done; kill -9 $p`)
 	if out := l.must(m, "pgha", "restore"); !strings.Contains(out, "done 4. pause Patroni") || !strings.Contains(out, "next 5. stop PostgreSQL") || !strings.Contains(out, "pgha restore --give-up") {
 		t.Errorf("where it stands:\n%s", out)
 	}
