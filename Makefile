@@ -26,7 +26,8 @@ build: setup-build ## bin/pgbake, with the agent for amd64 and arm64 inside
 
 test: setup-test build lint ## all the set-up, then all tests, those on machines included (root)
 	go test -short ./...
-	CI=true go test -p 1 -count 1 -timeout 55m ./cloudinit ./lab ./builders/... ./test/...
+	CI=true go test -p 2 -count 1 -timeout 30m ./cloudinit ./lab ./builders/... $$(go list ./test/... | grep -v e2e)
+	CI=true go test -count 1 -timeout 55m ./test/e2e
 
 release: build ## dist/release: static binaries, packages, checksums
 	test/release.sh $(VERSION)

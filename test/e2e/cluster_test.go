@@ -11,6 +11,7 @@ import (
 
 // The manual's own cluster: Debian 12, PostgreSQL 17 from PGDG, of which tests have a small signed stand-in.
 func TestGlobal(t *testing.T) {
+	beside(t)
 	spec := example(t, "global.yaml")
 	if dir := pgdg(t); dir != "" {
 		key, err := os.ReadFile(filepath.Join(dir, "stand-in.asc"))
@@ -25,12 +26,14 @@ func TestGlobal(t *testing.T) {
 
 // Debian's own archive only: PostgreSQL 15 and Patroni 3.0.2.
 func TestQuickstartDebian12(t *testing.T) {
-	theMainJob(t, "quickstart", example(t, "quickstart.yaml")+"debian: 12\n", application{user: "app", database: "app"})
+	beside(t)
+	theMainJob(t, "quick12", quickstart(t, "quick12", 12), application{user: "app", database: "app"})
 }
 
 // Debian's own archive only: PostgreSQL 17 and Patroni 4.0.7.
 func TestQuickstartDebian13(t *testing.T) {
-	theMainJob(t, "quickstart", example(t, "quickstart.yaml"), application{user: "app", database: "app"})
+	beside(t)
+	theMainJob(t, "quick13", quickstart(t, "quick13", 13), application{user: "app", database: "app"})
 }
 
 type application struct{ user, database string }
