@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 LINT    := bin/golangci-lint
 SPEC    ?= examples/quickstart.yaml
 
-.PHONY: help demo build test quick bench bench-images release lint vuln golden clean setup-%
+.PHONY: help demo build test test-qemu quick bench bench-images release lint vuln golden clean setup-%
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test: setup-test build lint ## all the set-up, then all tests, those on machines
 	go test -short ./...
 	CI=true go test -p 2 -count 1 -timeout 30m ./cloudinit ./lab ./builders/... $$(go list ./test/... | grep -v e2e)
 	CI=true go test -count 1 -timeout 55m ./test/e2e
+
+test-qemu: setup-test build ## the whole cluster in QEMU: ten minutes where KVM does not work (root)
+	CI=true PGBAKE_QEMU=1 go test -count 1 -timeout 30m ./test/e2e -run '^TestQEMU$$'
 
 release: build ## dist/release: static binaries, packages, checksums
 	test/release.sh $(VERSION)

@@ -38,6 +38,9 @@ postgres:
 // The manual's set-up in QEMU, from images and ISO seeds: kernels and disks of their own.
 func TestQEMU(t *testing.T) {
 	needMachines(t)
+	if os.Getenv("PGBAKE_QEMU") == "" {
+		t.Skip("four translated machines take ten minutes of two processors: make test-qemu; TestQEMULone boots two")
+	}
 	l := up(t, "virtual", virtual("virtual", 3), "--kind", "qemu")
 	l.healthy(virtualTime)
 	t.Run("data disk", l.dataDisk)
