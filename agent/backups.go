@@ -157,14 +157,21 @@ func (w *work) discard(ctx context.Context, dir string) error {
 	if exists(filepath.Join(dir, "postmaster.pid")) {
 		_ = w.Runner.Run(ctx, w.asPostgres(w.program("pg_ctl"), "stop", "-D", dir, "-m", "immediate", "-s", "-w")) // when it does not run, all is well
 	}
-	var gone error
-	for range 3 { // a file that is made while the directory is emptied keeps it
-		if gone = os.RemoveAll(dir); gone == nil {
+	end := time.Now().Add(discardTime)
+	for {
+		gone := os.RemoveAll(dir)
+		switch {
+		case gone == nil:
 			return nil
+		case !errors.Is(gone, syscall.ENOTEMPTY) || time.Now().After(end): // a file that is made meanwhile keeps its directory
+			return fmt.Errorf("remove %s: %w", w.inside(dir), gone)
 		}
+		time.Sleep(poll / 4)
 	}
-	return fmt.Errorf("remove %s: %w", w.inside(dir), gone)
 }
+
+// discardTime is how long a program that was left writing may need to notice that its directory is gone.
+const discardTime = 10 * time.Second
 
 // asPostgres runs a program as PostgreSQL's user, who needs no password on the socket. Not runuser: its PAM session wants
 // more rights than the unit has.
