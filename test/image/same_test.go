@@ -64,6 +64,7 @@ func files(t *testing.T, dir string) map[string]string {
 // ordinary makes a user of this host with ids for a root's users, until the test ends.
 func ordinary(t *testing.T, name string, args ...string) *user.User {
 	t.Helper()
+	_ = exec.Command("userdel", name).Run() // what is left of a test that was killed
 	tool(t, "useradd", append(args, "--no-create-home", "--home-dir", filepath.Join(place, name), name)...)
 	t.Cleanup(func() { tool(t, "userdel", name) })
 	u, err := user.Lookup(name)

@@ -91,8 +91,11 @@ func TestChronyReadsItsConfiguration(t *testing.T) {
 				}
 				return err
 			})
-			if out := s.run("root", "ss", "-Hlun"); out != "" {
-				t.Errorf("%s: chronyd listens on\n%s", m.Name, out)
+			// Its commands, for pgha's monitor, on the loopback alone; the time is nobody else's to ask for.
+			for line := range strings.Lines(s.run("root", "ss", "-Hlun")) {
+				if !strings.Contains(line, " 127.0.0.1:323 ") && !strings.Contains(line, " [::1]:323 ") {
+					t.Errorf("%s: chronyd listens on\n%s", m.Name, line)
+				}
 			}
 			if strings.Contains(d.log(), "Fatal") || strings.Contains(d.log(), "Could not parse") {
 				t.Errorf("%s: %s", m.Name, d.log())

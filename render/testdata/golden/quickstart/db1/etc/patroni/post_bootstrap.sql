@@ -11,6 +11,8 @@ SET log_min_duration_sample = -1;
 SET log_transaction_sample_rate = 0;
 SET log_min_error_statement = 'panic';
 SET password_encryption = 'scram-sha-256';
+-- What is granted already need not be said.
+SET client_min_messages = 'warning';
 -- There may be no replica yet that could confirm anything.
 SET synchronous_commit = 'local';
 
