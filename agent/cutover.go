@@ -58,7 +58,7 @@ func (a *Agent) PlanCutover(ctx context.Context) (*Cutover, error) {
 		return nil, fmt.Errorf("cut over: no member streams from %s at this moment\n      hint: pgha status", f.Host)
 	}
 	c := &Cutover{w: w, Host: f.Host, Port: f.Port, Behind: -1, Missing: w.missing(m)}
-	if out, err := w.Runner.Output(ctx, w.remotePSQL(w.seed, "SELECT pg_current_wal_lsn()")); err == nil {
+	if out, err := w.askRemote(ctx, "SELECT pg_current_wal_lsn()"); err == nil {
 		at := strings.TrimSpace(string(out))
 		c.Behind, _ = w.number(ctx, "SELECT greatest(pg_wal_lsn_diff('"+at+"', pg_last_wal_replay_lsn()), 0)::bigint")
 	}

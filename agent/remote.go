@@ -20,27 +20,33 @@ import (
 )
 
 //go:embed adoptremote.sql
-var askRemote string
+var remoteSQL string
 
 // remoteTime is how long a primary elsewhere may take to answer.
 const remoteTime = 20 * time.Second
 
-// remotePSQL is a query at the primary elsewhere, as the role that streams.
-func (a *Agent) remotePSQL(s *Seed, query string) run.Cmd {
-	r := s.Cluster.Adopt.Remote
+// askRemote asks the primary elsewhere, as the role that streams.
+func (w *work) askRemote(ctx context.Context, query string) ([]byte, error) {
+	s, r := w.seed, w.seed.Cluster.Adopt.Remote
 	trust := ""
 	if r.SSLMode.Verifies() {
-		// Not yet the file in /etc/patroni: the check comes before any file is written.
-		trust = filepath.Join(a.Root, remoteTrustFile)
+		// Not the file in /etc/patroni: the check comes before any file is written. Nor one that is there: /run is empty after a boot.
+		trust = filepath.Join(w.Root, remoteTrustFile)
+		if err := os.MkdirAll(filepath.Dir(trust), 0o755); err != nil { //nolint:gosec // holds no secret
+			return nil, err
+		}
+		if err := replace(trust, []byte(r.CA), 0o644); err != nil {
+			return nil, err
+		}
 	}
 	env := []string{
 		"PGHOST=" + r.Host, fmt.Sprintf("PGPORT=%d", r.Port), "PGUSER=" + s.Cluster.Postgres.ReplicationUser, "PGDATABASE=postgres",
 		"PGPASSWORD=" + s.Secrets.Replicator, "PGSSLMODE=" + string(r.SSLMode), "PGSSLROOTCERT=" + trust, "PGCONNECT_TIMEOUT=5",
 	}
-	return run.Cmd{
+	return w.Runner.Output(ctx, run.Cmd{
 		Args: []string{filepath.Join(s.Cluster.BinDir(), "psql"), "-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", "slot=" + s.Cluster.RemoteSlot()},
 		Env:  env, Stdin: strings.NewReader(query), Dir: "/",
-	}
+	})
 }
 
 // remoteTrustFile is the authority that has signed the certificate of the primary elsewhere.
@@ -51,16 +57,7 @@ func (w *work) lookRemote(ctx context.Context) (*adopt.Remote, error) {
 	c := w.seed.Cluster
 	ctx, cancel := context.WithTimeout(ctx, remoteTime)
 	defer cancel()
-	if c.Adopt.Remote.SSLMode.Verifies() {
-		path := filepath.Join(w.Root, remoteTrustFile)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // holds no secret
-			return nil, err
-		}
-		if err := replace(path, []byte(c.Adopt.Remote.CA), 0o644); err != nil {
-			return nil, err
-		}
-	}
-	out, err := w.Runner.Output(ctx, w.remotePSQL(w.seed, askRemote))
+	out, err := w.askRemote(ctx, remoteSQL)
 	if err != nil {
 		return nil, &unreachable{fmt.Errorf("ask the primary at %s: %w\n      hint: `pgbake adopt` says what it needs: a role, and lines of pg_hba.conf for each member", c.Adopt.Remote.Host, err)}
 	}

@@ -10,7 +10,6 @@ import (
 
 func cutover(o *options) *cobra.Command {
 	var yes bool
-	var stop []string
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "cutover [--yes] [-- COMMAND…]",
@@ -23,7 +22,6 @@ It goes on only when the last record that came is that shutdown: then nothing is
 and after --timeout it gives up. At the end stands for how long nobody could write.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			stop = args
 			if err := needRoot(o, "cutover"); err != nil {
 				return err
 			}
@@ -51,7 +49,7 @@ and after --timeout it gives up. At the end stands for how long nobody could wri
 				fmt.Fprintln(out, "next: stop the applications, then: pgha cutover --yes")
 				return nil
 			}
-			pause, err := c.Go(cmd.Context(), stop, timeout)
+			pause, err := c.Go(cmd.Context(), args, timeout)
 			if err != nil {
 				return err
 			}
