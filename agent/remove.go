@@ -2,11 +2,13 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pgbake/pgbake/agent/join"
 	"github.com/pgbake/pgbake/cluster"
@@ -35,7 +37,7 @@ func (a *Agent) RemoveMember(ctx context.Context, name string) error {
 	i := slices.IndexFunc(e.Members, func(m join.Listed) bool { return m.Name == name })
 	if i < 0 {
 		a.Say("%s is no member of etcd", name)
-		return w.forget(ctx, name, netip.Addr{})
+		return errors.Join(w.forget(ctx, name, netip.Addr{}), w.uncount(ctx, name))
 	}
 	if err := w.leavesQuorum(ctx, e, e.Members[i]); err != nil {
 		return fmt.Errorf("remove %s: %w", name, err)
@@ -53,7 +55,7 @@ func (a *Agent) RemoveMember(ctx context.Context, name string) error {
 		}
 	}
 	a.Say("%s (%s) is removed from etcd, which has %d voters now; it stops Patroni and etcd itself, and keeps its data", name, e.Members[i].Address, voters)
-	return w.forget(ctx, name, e.Members[i].Address)
+	return errors.Join(w.forget(ctx, name, e.Members[i].Address), w.uncount(ctx, name))
 }
 
 // mayLeave refuses a member that is still wanted, and the primary.
@@ -124,6 +126,41 @@ func (w *work) locked(ctx context.Context, do func() error) error {
 		return fmt.Errorf("%s joins etcd, or is replaced in it, at this moment\n      hint: once more in a minute; see `pgha status`", holder)
 	}
 	return errors.Join(do(), w.api.unlock(ctx, w.joining.at, self))
+}
+
+// uncountTime is how long the primary's Patroni may take to count without a member that leaves: what it takes the machine
+// to stop its services, or the primary to give up a connection that nobody serves, and some of Patroni's loops.
+const uncountTime = 2 * time.Minute
+
+// uncount waits until commits are confirmed without the member. As long as Patroni counts it among those that may have
+// confirmed one, its missing vote is missing for a failover, too: after two removals, three of four others would be
+// needed where only two are left.
+func (w *work) uncount(ctx context.Context, name string) error {
+	err := w.until(ctx, "a failover that does not need "+name, uncountTime, func(ctx context.Context) string {
+		pairs, err := w.api.pairs(ctx, w.joining.at, w.patroniKey("sync"), false)
+		if err != nil {
+			return err.Error()
+		}
+		var s struct {
+			Leader   string
+			Standbys string `json:"sync_standby"`
+		}
+		if len(pairs) == 0 || json.Unmarshal(pairs[0].Value, &s) != nil {
+			return "" // Patroni keeps no such list, or one that only it can read
+		}
+		if !slices.Contains(append(strings.Split(s.Standbys, ","), s.Leader), name) {
+			return ""
+		}
+		if primary, _ := w.primary(ctx); primary.IsValid() {
+			_ = w.api.wake(ctx, primary) // the next look tells whether it helped
+		}
+		return "the primary counts it among those that confirm writes"
+	})
+	if err != nil {
+		return fmt.Errorf("remove %s: it is removed, but until then the primary's loss may stop the cluster: %w\n"+
+			"      hint: once more in a moment: it does nothing twice; `pgha status` shows the primary", name, err)
+	}
+	return nil
 }
 
 // forget takes a member out of Patroni's list, unless its Patroni still runs: then that does it when it ends.

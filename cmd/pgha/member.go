@@ -65,7 +65,8 @@ What uses the data is stopped first. "pgha apply" then goes on as on a machine t
 		Short: "Take another member, which cluster.yaml lists no more, out of the cluster; its data is kept",
 		Long: `Take another member out of the cluster's etcd. First take it out of cluster.yaml, run "pgbake seed", and on any one
 machine "pgha spec accept generation.json". Refused for the primary, and where those that are left and healthy would be
-no quorum. The machine removed stops its Patroni and its etcd; its data is never deleted.`,
+no quorum. The machine removed stops its Patroni and its etcd; its data is never deleted. Done when a failover does not
+need it any more.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := needRoot(o, "member remove"); err != nil {
