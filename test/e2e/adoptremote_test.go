@@ -79,15 +79,14 @@ func TestAdoptRemote(t *testing.T) {
 		Scheme: "postgres", User: url.UserPassword("app", oldSecret), Host: theirs, Path: "app", RawQuery: "sslmode=require&connect_timeout=3",
 	})
 
-	leader := ""
-	l.eventually("three members that follow it", 3*time.Minute, func() bool {
-		leader = l.standbyLeader()
-		if leader == "" {
-			return false
-		}
-		out, _ := l.exec(leader, "pgha", "cutover")
-		return strings.Contains(out, "bytes behind it") && !strings.Contains(out, "does not stream")
-	})
+	leader := l.threeFollow()
+	if leader == "db3" {
+		t.Fatalf("db3 has copied it, though db1 was there first")
+	}
+	// What the first copy left in /run is gone after a boot, and whoever leads now may never have had it.
+	l.pgbake("lab", "fault", "power-cut", leader)
+	l.powerOn(leader)
+	leader = l.threeFollow()
 	l.followsElsewhere(leader)
 	t.Run("a primary that was killed", func(t *testing.T) { l.on(t).killedElsewhere(leader) })
 
@@ -159,6 +158,20 @@ func (l *lab) keptAllOf(a account) {
 	if lost > 0 {
 		l.Errorf("%d of %d acknowledged rows are lost", lost, len(a.acknowledged))
 	}
+}
+
+// threeFollow waits until the primary elsewhere streams to one member, which it returns, and that one to the others.
+func (l *lab) threeFollow() (leader string) {
+	l.Helper()
+	l.eventually("three members that follow the primary elsewhere", 3*time.Minute, func() bool {
+		leader = l.standbyLeader()
+		if leader == "" {
+			return false
+		}
+		out, _ := l.exec(leader, "pgha", "cutover")
+		return strings.Contains(out, "bytes behind it") && !strings.Contains(out, "does not stream")
+	})
+	return leader
 }
 
 // standbyLeader is the member that streams from elsewhere, as db1 knows; empty when none does.
