@@ -27,7 +27,7 @@ build: setup-build ## bin/pgbake, with the agent for amd64 and arm64 inside
 test: setup-test build lint ## all the set-up, then all tests, those on machines included (root)
 	go test -short ./...
 	CI=true go test -p 2 -count 1 -timeout 30m ./cloudinit ./lab ./builders/... $$(go list ./test/... | grep -v e2e)
-	CI=true go test -count 1 -timeout 55m ./test/e2e
+	CI=true go test -count 1 -parallel 3 -timeout 55m ./test/e2e
 
 test-qemu: setup-test build ## the whole cluster in QEMU: ten minutes where KVM does not work (root)
 	CI=true PGBAKE_QEMU=1 go test -count 1 -timeout 30m ./test/e2e -run '^TestQEMU$$'

@@ -124,8 +124,9 @@ func (w *work) install(ctx context.Context, u Upgrade, plan []planned) error {
 	if err != nil {
 		return err
 	}
-	var services []string
+	var names, services []string
 	for _, p := range plan {
+		names = append(names, p.name)
 		if unit := w.serviceOf(p.name); unit != "" && !slices.Contains(services, unit) {
 			services = append(services, unit)
 		}
@@ -135,7 +136,7 @@ func (w *work) install(ctx context.Context, u Upgrade, plan []planned) error {
 	for _, unit := range services {
 		since[unit] = w.activeSince(ctx, unit)
 	}
-	w.Say("install %d packages", len(plan))
+	w.Say("install %s", list(names))
 	whole := context.WithoutCancel(ctx)
 	apt := w.apt(u, have)
 	apt.Args = append([]string{"setsid", "--wait"}, apt.Args...) // nor by a Ctrl-C on the terminal

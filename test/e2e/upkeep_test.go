@@ -104,7 +104,8 @@ rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*
 echo 'deb [trusted=yes] file:/srv/new ./' >/etc/apt/sources.list.d/new.list
 apt-get -q update`
 
-// upgrade gives a replica and the primary a newer Patroni: the primary has to wait for both replicas.
+// upgrade gives a replica and the primary a newer Patroni: the primary has to wait for both replicas. The proxy gets a
+// newer HAProxy.
 func (l *lab) upgrade() {
 	before := l.healthy(time.Minute)
 	first, primary := before.replicas()[0], before.primary()
@@ -124,6 +125,14 @@ func (l *lab) upgrade() {
 	}
 	l.says(first, 0, "pgha upgrade", first+": nothing to upgrade")
 	l.says(primary, 1, "pgha upgrade", "not upgraded yet: "+before.replicas()[1]+"\n")
+
+	l.sh("proxy1", "echo "+script+" | base64 -d | sh -s haproxy")
+	runs := l.sh("proxy1", "systemctl show --value -p ActiveEnterTimestampMonotonic haproxy")
+	l.says("proxy1", 0, "pgha upgrade", "HAProxy is restarted", "install haproxy\n", "proxy1: haproxy ", "+new1")
+	if l.sh("proxy1", "systemctl show --value -p ActiveEnterTimestampMonotonic haproxy") == runs {
+		l.Error("the old HAProxy runs on")
+	}
+	l.says("proxy1", 0, "pgha upgrade", "proxy1: nothing to upgrade")
 }
 
 func (l *lab) maintenance() {
