@@ -153,8 +153,9 @@ func (s *site) refused(words []string, program string, args ...string) string {
 	if err == nil {
 		s.Errorf("%s %s succeeds\n%s", program, strings.Join(args, " "), out)
 	}
+	plain := strings.Join(strings.Fields(out), " ") // Packer breaks long lines
 	for _, w := range words {
-		if !strings.Contains(out, w) {
+		if !strings.Contains(plain, w) {
 			s.Errorf("%s %s does not say %q:\n%s", program, strings.Join(args, " "), w, out)
 		}
 	}

@@ -48,11 +48,18 @@ func TestProvision(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.write("machine/upper/etc/apt/sources.list", "deb [trusted=yes] http://"+address+" ./\n")
-	s.write("machine/upper/etc/network/interfaces", "auto lo\niface lo inet loopback\n")
+	s.write("machine/upper/etc/network/interfaces", "source /etc/network/interfaces.d/*\nauto lo\niface lo inet loopback\n")
 	s.write("machine/upper/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
 	s.write("machine/upper/etc/hostname", "stock\n")
+	m.looked(t, "rm -f /etc/apt/sources.list.d/*; ssh-keygen -q -A")
 	m.boot()
-	m.sh("ssh-keygen -A; systemctl restart ssh")
+	m.until("sshd", time.Minute, func() error {
+		if out, err := m.try("systemctl", "is-active", "ssh"); err != nil {
+			said, _ := m.try("journalctl", "--no-pager", "-u", "ssh")
+			return fmt.Errorf("it is %s: %w\n%s", strings.TrimSpace(out), err, said)
+		}
+		return nil
+	})
 
 	body := s.example("machine.pkr.hcl")
 	s.example("seed.pkr.hcl")
