@@ -59,7 +59,7 @@ vuln: ## known vulnerabilities in what is linked (network)
 	GOTOOLCHAIN=$$(go env GOVERSION) go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
 
 golden: ## write the golden files anew; read the diff
-	go test -short ./agent/monitor ./render ./cluster ./cloudinit ./connection ./lint ./packages ./verify ./runbook -update
+	go test -short ./agent/monitor ./render ./cluster ./cloudinit ./connection ./lint ./packages ./verify ./runbook ./builders/provision -update
 
 setup-%:
 	@test/setup.sh $*

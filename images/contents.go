@@ -9,17 +9,23 @@ import (
 	"github.com/pgbake/pgbake/rootfs"
 )
 
-// Files are what every image has beside its packages' own files. They lie in the tree before its initramfs is made.
-func (i Image) Files() []rootfs.File {
-	grow := "growpart, "
-	files := []rootfs.File{
+// Everywhere are the files of a database's or proxy's machine wherever it is from: also of one that somebody else made.
+func Everywhere() []rootfs.File {
+	return []rootfs.File{
 		text("/etc/ssh/sshd_config.d/50-pgbake.conf", sshdConfig),
 		text("/etc/apt/apt.conf.d/52pgbake", aptConfig),
 		text("/etc/needrestart/conf.d/50-pgbake.conf", needrestart),
-		text("/etc/initramfs-tools/conf.d/pgbake", initramfs),
-		{Path: "/etc/initramfs-tools/hooks/pgbake", Mode: 0o755, Body: []byte(initramfsHook)},
-		text("/etc/machine-id", ""), // systemd makes one at first boot
 	}
+}
+
+// Files are what every image has beside its packages' own files. They lie in the tree before its initramfs is made.
+func (i Image) Files() []rootfs.File {
+	grow := "growpart, "
+	files := append(Everywhere(),
+		text("/etc/initramfs-tools/conf.d/pgbake", initramfs),
+		rootfs.File{Path: "/etc/initramfs-tools/hooks/pgbake", Mode: 0o755, Body: []byte(initramfsHook)},
+		text("/etc/machine-id", ""), // systemd makes one at first boot
+	)
 	if i.Release == 12 {
 		// Debian 13 has it in a package of its own.
 		grow = ""
@@ -89,15 +95,22 @@ set -eu
 manual_add_modules virtio_pci virtio_blk virtio_scsi nvme sd_mod vmw_pvscsi hv_storvsc xen_blkfront ata_piix ext4
 `
 
+// Networkd is what systemctl is told where systemd-networkd configures the network.
+var Networkd = [][]string{
+	{"enable", "systemd-networkd.service"},
+	// With it every boot waits for IPv6 routers that never answer. The addresses are static, and pgha waits for its own.
+	{"disable", "systemd-networkd-wait-online.service"},
+}
+
+// Quiet is what systemctl is told on every machine. A database's restart is its owner's decision, and so is the load of
+// an unasked upgrade. e2scrub is for LVM only.
+var Quiet = [][]string{
+	{"mask", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2scrub_reap.service"},
+}
+
 // Units is what systemctl is told in the tree, in this order.
 func (i Image) Units() [][]string {
-	units := [][]string{
-		{"enable", "systemd-networkd.service"},
-		// With it every boot waits for IPv6 routers that never answer. The addresses are static, and pgha waits for its own.
-		{"disable", "systemd-networkd-wait-online.service"},
-		// A database's restart is its owner's decision, and so is the load of an unasked upgrade. e2scrub is for LVM only.
-		{"mask", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2scrub_reap.service"},
-	}
+	units := slices.Concat(Networkd, Quiet)
 	if i.Release == 12 {
 		// A stage without modules still is a Python that starts. From Debian 13 on one process has all stages, and waits
 		// for each of them.
@@ -117,6 +130,10 @@ var absent = []string{
 	"/var/cache/man/", "/var/cache/fontconfig/", "/var/lib/cloud/", "/root/.*_history",
 	"/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-",
 	"/usr/sbin/policy-rc.d", "/etc/.pwd.lock",
+	// What a machine that has run adds to it: leases, clocks, and what cloud-init wrote by that machine's own seed.
+	"/var/lib/dhcp/*", "/var/lib/chrony/*", "/var/lib/systemd/timers/*", "/var/lib/systemd/timesync/*",
+	"/var/lib/systemd/credential.secret", "/etc/netplan/50-cloud-init.yaml", "/etc/network/interfaces.d/50-cloud-init",
+	"/etc/systemd/network/10-cloud-init-*", "/etc/ssh/sshd_config.d/50-cloud-init.conf",
 }
 
 // keeps are absent ones whose directories stay: Debian's packages brought them, and services write there.
@@ -132,4 +149,31 @@ func Absent(name string, dir bool) bool {
 		ok, _ := path.Match(a, name)
 		return ok
 	})
+}
+
+// Leaving is one line of what an image leaves out, for those who clean a tree by other means than Absent.
+type Leaving struct {
+	// Path is a shell pattern, or a directory with all that is below it when it ends with a slash.
+	Path string
+	// Directories says that those below Path stay.
+	Directories bool
+}
+
+// Left is all that an image leaves out.
+func Left() []Leaving {
+	all := make([]Leaving, len(absent))
+	for i, a := range absent {
+		all[i] = Leaving{a, slices.Contains(keeps, a)}
+	}
+	return all
+}
+
+// Installing are files that are there only while packages are installed.
+func Installing() []rootfs.File {
+	return []rootfs.File{
+		// No service starts: https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
+		{Path: "/usr/sbin/policy-rc.d", Mode: 0o755, Body: []byte("#!/bin/sh\nexit 101\n")},
+		// The package would make a cluster of its own, which nobody wants and Patroni stumbles over.
+		text("/etc/postgresql-common/createcluster.d/pgbake-build.conf", "create_main_cluster = false\n"),
+	}
 }

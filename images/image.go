@@ -67,6 +67,9 @@ func (i Image) Base() []string {
 	}
 }
 
+// Kernel are those of Base that a machine which boots already has in some form of its own.
+func (i Image) Kernel() []string { return []string{"initramfs-tools", "linux-image-cloud-" + i.Arch} }
+
 // Packages are the role's Debian packages over Base.
 func (i Image) Packages() []string { return slices.Clone(i.packages) }
 

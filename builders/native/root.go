@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgbake/pgbake/images"
 	"github.com/pgbake/pgbake/internal/step"
+	"github.com/pgbake/pgbake/rootfs"
 )
 
 // A root is four layers: Debian, the role's packages, pgbake's own packages, the image's files. Beside them lie the
@@ -279,17 +281,14 @@ func (s *site) install(paths []string) error {
 	return s.configure(debs)
 }
 
-// Files that are there only while packages are installed.
-var duringInstall = map[string]struct {
-	body string
-	mode os.FileMode
-}{
-	// No service starts: https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
-	"usr/sbin/policy-rc.d": {"#!/bin/sh\nexit 101\n", 0o755},
-	// The package would make a cluster of its own, which nobody wants and Patroni stumbles over.
-	"etc/postgresql-common/createcluster.d/pgbake-build.conf": {"create_main_cluster = false\n", 0o644},
+// duringInstall are files that are there only while packages are installed.
+func duringInstall() []rootfs.File {
+	files := images.Installing()
 	// openssh-server's script makes keys that are not there, for a second of a CPU: no image has one.
-	"etc/ssh/ssh_host_rsa_key": {"", 0o600}, "etc/ssh/ssh_host_ecdsa_key": {"", 0o600}, "etc/ssh/ssh_host_ed25519_key": {"", 0o600},
+	for _, key := range []string{"rsa", "ecdsa", "ed25519"} {
+		files = append(files, rootfs.File{Path: "/etc/ssh/ssh_host_" + key + "_key", Mode: 0o600})
+	}
+	return files
 }
 
 func (s *site) prepare(debs []*deb) error {
@@ -302,12 +301,12 @@ func (s *site) prepare(debs []*deb) error {
 	if err := mountSystem(s.root); err != nil {
 		return err
 	}
-	for name, f := range duringInstall {
-		at := filepath.Join(s.root, name)
+	for _, f := range duringInstall() {
+		at := filepath.Join(s.root, f.Path)
 		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil { //nolint:gosec // as Debian has it
 			return err
 		}
-		if err := os.WriteFile(at, []byte(f.body), f.mode); err != nil {
+		if err := os.WriteFile(at, f.Body, f.Mode); err != nil {
 			return err
 		}
 	}
@@ -380,8 +379,8 @@ func (s *site) configure(debs []*deb) error {
 	if err == nil && len(bad) > 0 {
 		err = fmt.Errorf("configure packages: not installed: %s", strings.Join(bad, ", "))
 	}
-	for name := range duringInstall {
-		if rmErr := os.Remove(filepath.Join(s.root, name)); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
+	for _, f := range duringInstall() {
+		if rmErr := os.Remove(filepath.Join(s.root, f.Path)); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
 			err = errors.Join(err, rmErr)
 		}
 	}

@@ -1,0 +1,143 @@
+
+# Below is the same for every role; above is what cluster.yaml decides.
+
+fail() { # what, then what to do about it
+	echo "pgbake: $1" >&2
+	[ -z "${2:-}" ] || echo "      hint: $2" >&2
+	exit 1
+}
+
+say() { echo "==> $*"; }
+
+# judge refuses a machine that cannot become the image, before anything is changed on it.
+judge() {
+	[ "$(id -u)" = 0 ] || fail "provision this machine: not root" "run it by sudo"
+	# shellcheck source=/dev/null
+	[ ! -r /etc/os-release ] || . /etc/os-release
+	[ "${ID:-}" = debian ] || fail "provision this machine: it is ${PRETTY_NAME:-no Debian}, not Debian $release" "start from an image of Debian $release ($codename)"
+	[ "${VERSION_ID:-}" = "$release" ] || fail "provision this machine: it is ${PRETTY_NAME:-another Debian}, cluster.yaml says Debian $release" "start from an image of $codename, or set debian in cluster.yaml"
+	is=$(dpkg --print-architecture)
+	[ "$is" = "$arch" ] || fail "provision this machine: it is $is, the packages are for $arch" "set arch = \"$is\""
+	[ ! -e /etc/pgha/machine ] || fail "provision this machine: it is $(cat /etc/pgha/machine), a member of a cluster" "start from a machine that never had a seed"
+	[ -z "$repository" ] || return 0
+	for p in $own; do
+		# Where there is none, the pattern stays as it is.
+		for deb in "$dir/${p}"_*.deb; do
+			[ -f "$deb" ] || fail "find package $p: no ${p}_*.deb in $dir" "pgbake package, and upload what it wrote for $arch"
+			debs="$debs $deb"
+		done
+	done
+}
+
+# hold lays a file that is there only while packages are installed, over one that may be there.
+hold() {
+	if [ -e "$1" ]; then mv "$1" "$1.pgbake-held"; fi
+	put "$1" "$2"
+	held="$held $1"
+}
+
+release_held() {
+	for f in $held; do
+		rm -f "$f"
+		[ ! -e "$f.pgbake-held" ] || mv "$f.pgbake-held" "$f"
+	done
+	held=
+}
+
+put() { # path, mode; the body on standard input
+	mkdir -p "${1%/*}"
+	cat >"$1"
+	chmod "$2" "$1"
+}
+
+apt() {
+	apt-get -q -y -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 -o Acquire::http::Timeout=30 \
+		-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=false \
+		--no-install-recommends "$@"
+}
+
+update() {
+	apt update --error-on=any ||
+		fail "read the archives of this machine's apt: not all of them answered" "what apt says is above; the machine needs a way to each source in /etc/apt, a proxy included"
+}
+
+install_packages() {
+	if [ "$pgdg" = yes ]; then
+		# Debian's package knows where PGDG's archive is, and its key.
+		apt install postgresql-common ca-certificates || fail "install postgresql-common"
+		/usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y "$codename" || fail "add PGDG's archive" "the machine needs a way to it; or set postgres.mirror in cluster.yaml"
+		update
+	fi
+	# What is there already is not marked as wanted by apt, but stays.
+	# shellcheck disable=SC2086 # lists of names
+	apt install $packages ${debs:-$own} || fail "install the packages of role $role" "what apt says is above"
+	apt clean
+}
+
+# A network that something else configures stays as it is.
+network() {
+	if command -v netplan >/dev/null || command -v ifup >/dev/null || [ -d /etc/NetworkManager ]; then return; fi
+	networkd
+}
+
+# clean leaves nothing that belongs to this one machine, or to its making.
+clean() {
+	# What is stopped now writes nothing at the shutdown.
+	for u in systemd-random-seed.service chrony.service systemd-timesyncd.service; do
+		systemctl --quiet is-active "$u" && systemctl stop "$u"
+	done
+	journalctl --quiet --relinquish-var 2>/dev/null || :
+	rm -rf /var/log/journal/*
+	left | while read -r kind path; do
+		case $path in
+		# The running kernel's, and gone with it. This script's own directory is whose who made it.
+		/dev/ | /proc/ | /sys/ | /run/) continue ;;
+		esac
+		case $kind in
+		files) [ ! -d "$path" ] || find "$path" -xdev ! -type d -delete ;;
+		below) [ ! -d "$path" ] || find "$path" -xdev -mindepth 1 -maxdepth 1 ! -path "$dir" ! -name 'systemd-private-*' -exec rm -rf {} + ;;
+		path)
+			for f in $path; do rm -rf "$f"; done
+			;;
+		esac
+	done
+	# systemd makes one at first boot.
+	: >/etc/machine-id
+	# The link by hash to ssl-cert's certificate, which is gone.
+	find /etc/ssl/certs -lname ssl-cert-snakeoil.pem -delete 2>/dev/null || :
+	for f in /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys; do
+		[ ! -s "$f" ] || echo "pgbake: $f stays: with ssh_clear_authorized_keys = true Packer takes its own key out" >&2
+	done
+}
+
+main() {
+	dir=$(cd "$(dirname "$0")" && pwd)
+	debs='' held=''
+	export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l LC_ALL=C.UTF-8
+	judge
+	umask 022
+	trap release_held EXIT
+	trap 'exit 129' HUP INT TERM
+	say "waits for the end of this machine's first boot"
+	if command -v cloud-init >/dev/null; then timeout 600 cloud-init status --wait >/dev/null 2>&1 || :; fi
+	say "reads the archives"
+	sources
+	update
+	say "installs the packages of role $role"
+	installing
+	install_packages
+	release_held
+	say "settings"
+	settings
+	network
+	quiet
+	if [ "$cleans" = yes ]; then
+		say "cleans the machine for imaging"
+		clean
+	fi
+	sync
+	say "this machine is a $role image"
+}
+
+# All of it has been read here: the clean-up may take the file away.
+main "$@"
