@@ -5,17 +5,14 @@
 package packer
 
 import (
-	"bytes"
-	"embed"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
-	"text/template"
 
+	"github.com/pgbake/pgbake/builders/provision"
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/images"
-	"github.com/pgbake/pgbake/internal/hcltext"
 	"github.com/pgbake/pgbake/internal/suggest"
 	"github.com/pgbake/pgbake/rootfs"
 )
@@ -83,126 +80,72 @@ type Options struct {
 	BuildKey string
 }
 
-// Name is the template's in a target's folder. Packer reads all templates of a folder as one.
-const Name = "pgbake.pkr.hcl"
-
-// Uploads is the folder in a target's folder that a template without the plugin uploads. The packages belong there, too.
-const Uploads = "files"
-
-// BuildSeed is the folder with the seed of a machine that is being built, and BuildKey the file of its private key.
+// A target's folder holds its template, and apart from it which plugins Packer needs: Packer reads both as one, and one
+// from before it had plugins (1.6) takes the template alone.
 const (
-	BuildSeed = "build-seed"
-	BuildKey  = "build.key"
+	Name        = "pgbake.pkr.hcl"
+	PluginsName = "plugins.pkr.hcl"
 )
 
-//go:embed target/*.tmpl
-var templates embed.FS
+// Uploads is what a template without the plugin uploads for a role, in the target's folder: the script, and beside it the
+// role's packages, which are not among Files.
+func Uploads(r images.Role) string { return path.Join("files", string(r)) }
+
+// NeedsKey tells whether the template logs in by a key of its own: BuildKey in the target's folder, private.
+func (t Target) NeedsKey() bool { return t.Name == "qemu" }
+
+// BuildKey is the file of the private key whose public half is Options.BuildKey.
+const BuildKey = "build.key"
+
+// buildSeedDir is the folder with the seed of a machine that is being built.
+const buildSeedDir = "build-seed"
 
 // Files are the target's: paths begin with its name.
 func Files(c *cluster.Cluster, t Target, o Options) ([]rootfs.File, error) {
 	if t.Native() && !o.Plugin {
 		return nil, fmt.Errorf("target %q is a part of pgbake's plugin\n      hint: `pgbake image` bakes the same without Packer", t.Name)
 	}
-	d := data{Options: o, c: c, Target: t}
-	body, err := d.execute(t.Name + ".pkr.hcl")
-	if err != nil {
-		return nil, err
-	}
-	files := []rootfs.File{text(path.Join(t.Name, Name), string(body))}
-	if t.Name == "qemu" {
-		files = append(files, buildSeed(o.BuildKey)...)
-	}
-	if !o.Plugin {
-		scripts, err := uploads(c, t, o)
+	var files []rootfs.File
+	for name, from := range map[string]string{Name: t.Name, PluginsName: "plugins"} {
+		body, err := execute(name, from+".pkr.hcl.tmpl", data{Options: o, c: c, Target: t})
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, scripts...)
+		files = append(files, text(path.Join(t.Name, name), body))
 	}
+	if t.NeedsKey() {
+		files = append(files, buildSeed(t, o.BuildKey)...)
+	}
+	if !o.Plugin {
+		for _, r := range o.Roles {
+			i, err := images.New(c, r, o.Arch)
+			if err != nil {
+				return nil, err
+			}
+			script, err := provision.Script(provision.Options{Cluster: c, Image: i})
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, text(path.Join(t.Name, Uploads(r), provision.ScriptName), script))
+		}
+	}
+	slices.SortFunc(files, func(a, b rootfs.File) int { return strings.Compare(a.Path, b.Path) })
 	return files, nil
 }
 
-func text(name, body string) rootfs.File {
+func text[T string | []byte](name string, body T) rootfs.File {
 	return rootfs.File{Path: name, Mode: 0o644, Body: []byte(body)}
 }
 
 // buildSeed is what makes a machine of Debian's cloud image reachable while it is being built.
-func buildSeed(key string) []rootfs.File {
+func buildSeed(t Target, key string) []rootfs.File {
 	return []rootfs.File{
-		text(path.Join("qemu", BuildSeed, "meta-data"), "instance-id: pgbake-build\nlocal-hostname: pgbake-build\n"),
-		text(path.Join("qemu", BuildSeed, "user-data"), fmt.Sprintf(`#cloud-config
+		text(path.Join(t.Name, buildSeedDir, "meta-data"), "instance-id: pgbake-build\nlocal-hostname: pgbake-build\n"),
+		text(path.Join(t.Name, buildSeedDir, "user-data"), fmt.Sprintf(`#cloud-config
 # Written by pgbake packer: for the machine that Packer builds on, not for one of the cluster.
 users: [default]
 ssh_authorized_keys:
   - %s
 `, key)),
 	}
-}
-
-// data is what the templates see.
-type data struct {
-	Options
-	Target Target
-	c      *cluster.Cluster
-}
-
-func (d data) execute(name string) ([]byte, error) {
-	t, err := template.New("").Option("missingkey=error").Funcs(template.FuncMap{"quote": hcltext.Quote}).ParseFS(templates, "target/*.tmpl")
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	if err := t.ExecuteTemplate(&b, name+".tmpl", d); err != nil {
-		return nil, err
-	}
-	return hcltext.Format(Name, b.Bytes())
-}
-
-// Debian is the release's number, Codename its name.
-func (d data) Debian() int      { return int(d.c.Debian) }
-func (d data) Codename() string { return d.c.Debian.Codename() }
-
-// Source and Version are the plugin's that has the builder; empty where it is pgbake's.
-func (d data) Source() string  { return d.Target.plugin }
-func (d data) Version() string { return d.Target.version }
-
-// PluginName is the builder's plugin by its last name.
-func (d data) PluginName() string { return path.Base(d.Target.plugin) }
-
-// PluginSource and PluginVersion are pgbake's plugin.
-func (data) PluginSource() string  { return pluginSource }
-func (data) PluginVersion() string { return pluginVersion }
-
-// Native tells that pgbake's builder is the target: there is no machine to provision.
-func (d data) Native() bool { return d.Target.Native() }
-
-// ARM tells machines of arm64 from those of amd64, where clouds have other names for them.
-func (d data) ARM() bool { return d.Arch == "arm64" }
-
-// Image is the name of a role's image.
-func (d data) Image(r images.Role) string {
-	return images.Image{Role: r, Release: d.c.Debian, Arch: d.Arch}.Name()
-}
-
-// First is a role as an example.
-func (d data) First() images.Role { return d.Roles[0] }
-
-// Label is the cluster's name as clouds allow one in a label: small letters, digits and "-".
-func (d data) Label() string {
-	label := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '-'
-	}, strings.ToLower(d.c.Scope))
-	return label[:min(len(label), 63)]
-}
-
-// RoleNames are the roles as a list for people.
-func (d data) RoleNames() string {
-	var names []string
-	for _, r := range slices.Sorted(slices.Values(d.Roles)) {
-		names = append(names, string(r))
-	}
-	return strings.Join(names, ", ")
 }
