@@ -13,6 +13,7 @@ import (
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/images"
 	"github.com/pgbake/pgbake/internal/hcltext"
+	"github.com/pgbake/pgbake/internal/run"
 )
 
 //go:embed target/*.tmpl
@@ -68,6 +69,10 @@ func (d data) ARM() bool { return d.Arch == "arm64" }
 func (d data) Image(r images.Role) string {
 	return images.Image{Role: r, Release: d.c.Debian, Arch: d.Arch}.Name()
 }
+
+// Folder is the target's as a shell wants it, Packages the folder of pgbake's packages.
+func (d data) Folder() string   { return run.Line([]string{path.Join(d.Out, "packer", d.Target.Name)}) }
+func (d data) Packages() string { return run.Line([]string{d.Out}) }
 
 // First is a role as an example.
 func (d data) First() images.Role { return d.Roles[0] }

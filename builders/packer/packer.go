@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/pgbake/pgbake/builders/provision"
 	"github.com/pgbake/pgbake/cluster"
@@ -25,19 +26,26 @@ type Target struct {
 	For string
 	// plugin is where Packer finds the builder, version the versions of it that the template was written for.
 	plugin, version string
+	// archs are the architectures of machines that it was written for.
+	archs []string
 }
 
 // Targets are all of them, in the order in which they are offered.
 var Targets = []Target{
-	// name          for                                                       plugin                              version
-	{"pgbake-image", "pgbake's own builder: no machine, no cloud, no root", "github.com/pgbake/pgbake", pluginVersion},
-	{"amazon-ebs", "AWS: an AMI", "github.com/hashicorp/amazon", "~> 1.2"},
-	{"azure-arm", "Azure: a managed image", "github.com/hashicorp/azure", "~> 2.0"},
-	{"googlecompute", "Google Cloud: an image", "github.com/hashicorp/googlecompute", "~> 1.1"},
-	{"proxmox-clone", "Proxmox VE: a template, from another one", "github.com/hashicorp/proxmox", "~> 1.2"},
-	{"qemu", "QEMU: a qcow2, from Debian's cloud image", "github.com/hashicorp/qemu", "~> 1.1"},
-	{"vsphere-clone", "VMware vCenter: a template, from another one", "github.com/hashicorp/vsphere", "~> 1.4"},
+	// name, for, plugin, version, architectures
+	{"pgbake-image", "pgbake's own builder: no machine, no cloud, no root", "github.com/pgbake/pgbake", pluginVersion, both},
+	{"amazon-ebs", "AWS: an AMI", "github.com/hashicorp/amazon", "~> 1.2", both},
+	{"azure-arm", "Azure: a managed image", "github.com/hashicorp/azure", "~> 2.0", both},
+	{"googlecompute", "Google Cloud: an image", "github.com/hashicorp/googlecompute", "~> 1.1", both},
+	{"proxmox-clone", "Proxmox VE: a template, from another one", "github.com/hashicorp/proxmox", "~> 1.2", amd64},
+	{"qemu", "QEMU: a qcow2, from Debian's cloud image", "github.com/hashicorp/qemu", "~> 1.1", amd64},
+	{"vsphere-clone", "VMware vCenter: a template, from another one", "github.com/hashicorp/vsphere", "~> 1.4", amd64},
 }
+
+var (
+	amd64 = []string{"amd64"}
+	both  = []string{"amd64", "arm64"}
+)
 
 const (
 	native        = "pgbake-image"
@@ -63,6 +71,9 @@ func TargetNamed(name string) (Target, error) {
 
 // Native tells whether the target is pgbake's own builder, which is part of its plugin.
 func (t Target) Native() bool { return t.Name == native }
+
+// Builds tells whether there is a template for machines of an architecture.
+func (t Target) Builds(arch string) bool { return slices.Contains(t.archs, arch) }
 
 // Options are what a template is written for.
 type Options struct {
@@ -104,6 +115,12 @@ const buildSeedDir = "build-seed"
 func Files(c *cluster.Cluster, t Target, o Options) ([]rootfs.File, error) {
 	if t.Native() && !o.Plugin {
 		return nil, fmt.Errorf("target %q is a part of pgbake's plugin\n      hint: `pgbake image` bakes the same without Packer", t.Name)
+	}
+	if !t.Builds(o.Arch) {
+		return nil, fmt.Errorf("target %q is for %s, not for %s\n      hint: `pgbake image --arch %[3]s` bakes disks for it", t.Name, strings.Join(t.archs, ", "), o.Arch)
+	}
+	if strings.ContainsFunc(o.Specification+o.Out, unicode.IsControl) {
+		return nil, fmt.Errorf("write a template for %s: %q or %q is no path for a comment", t.Name, o.Specification, o.Out)
 	}
 	var files []rootfs.File
 	for name, from := range map[string]string{Name: t.Name, PluginsName: "plugins"} {

@@ -147,7 +147,7 @@ func packerTargets(f packerFlags) ([]packer.Target, error) {
 		return targets, nil
 	}
 	for _, t := range packer.Targets {
-		if !t.Native() || !f.withoutPlugin {
+		if (!t.Native() || !f.withoutPlugin) && t.Builds(f.arch) {
 			targets = append(targets, t)
 		}
 	}
