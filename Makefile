@@ -7,6 +7,9 @@ export CGO_ENABLED ?= 0
 VERSION ?= $(shell git describe --tags --match 'v*' 2>/dev/null | sed 's/^v//; s/-/+/' | grep . || echo 0.1.0)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 LINT    := bin/golangci-lint
+PLUGIN  := builders/packer-plugin-pgbake
+# Packer wants the two apart; what is between two releases is "dev".
+PLUGIN_LDFLAGS := -s -w -X main.version=$(firstword $(subst +, ,$(VERSION))) -X main.prerelease=$(if $(findstring +,$(VERSION)),dev)
 SPEC    ?= examples/quickstart.yaml
 
 .PHONY: help demo build test test-qemu quick bench bench-images release lint vuln golden clean setup-%
@@ -18,14 +21,20 @@ demo: setup-lab build ## all the set-up, then bake, boot and show a healthy clus
 	bin/pgbake -f $(SPEC) lab up
 	@echo "look around, then: bin/pgbake -f $(SPEC) lab down"
 
-build: setup-build ## bin/pgbake, with the agent for amd64 and arm64 inside
+build: setup-build ## bin/pgbake, with the agent for amd64 and arm64 inside, and Packer's plugin
 	@for arch in amd64 arm64; do \
 	  GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o cmd/pgbake/agents/pgha-$$arch ./cmd/pgha || exit 1; \
 	done
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/pgbake ./cmd/pgbake
+	@cd $(PLUGIN) && go build -trimpath -buildvcs=false -ldflags '$(PLUGIN_LDFLAGS)' -o ../../bin/packer-plugin-pgbake .
 
-test: setup-test build lint ## all the set-up, then all tests, those on machines included (root)
+bin/packer: test/tools/packer/go.mod
+	cd test/tools/packer && go build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../../bin/packer github.com/hashicorp/packer
+	@touch bin/packer
+
+test: setup-test build bin/packer lint ## all the set-up, then all tests, those on machines included (root)
 	go test -short ./...
+	cd $(PLUGIN) && CI=true go test ./...
 	CI=true go test -p 2 -count 1 -timeout 30m ./cloudinit ./lab ./builders/... $$(go list ./test/... | grep -v e2e)
 	CI=true go test -count 1 -timeout 55m ./test/e2e
 
@@ -37,6 +46,7 @@ release: build ## dist/release: static binaries, packages, checksums
 
 quick: build ## the tests that need neither root nor machines
 	go test -short ./...
+	cd $(PLUGIN) && go test ./...
 
 bench: setup-test build ## the figures of the README, with their peers (root)
 	go test -run '^$$' -bench . -benchtime 5x -timeout 30m ./packages ./cloudinit
@@ -50,6 +60,7 @@ bench-images: setup-test setup-peers build ## the images' figures, with mkosi, d
 lint: $(LINT) ## vet, golangci-lint, shellcheck
 	go vet ./...
 	$(LINT) run
+	cd $(PLUGIN) && go vet ./... && ../../$(LINT) run
 	shellcheck $$(git ls-files ':!*/testdata/*' | xargs grep -lE '^#!/bin/(ba)?sh')
 
 $(LINT):
@@ -57,9 +68,11 @@ $(LINT):
 
 vuln: ## known vulnerabilities in what is linked (network)
 	GOTOOLCHAIN=$$(go env GOVERSION) go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
+	cd $(PLUGIN) && GOTOOLCHAIN=$$(go env GOVERSION) go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
 
 golden: ## write the golden files anew; read the diff
 	go test -short ./agent/monitor ./render ./cluster ./cloudinit ./connection ./lint ./packages ./verify ./runbook ./builders/provision -update
+	cd $(PLUGIN) && go generate ./...
 
 setup-%:
 	@test/setup.sh $*
