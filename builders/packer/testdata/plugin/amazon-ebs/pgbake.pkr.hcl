@@ -101,6 +101,7 @@ build {
   provisioner "pgbake" {
     specification = var.specification
     role          = "db"
+    arch          = "amd64"
     packages      = var.packages
   }
 
@@ -127,6 +128,7 @@ build {
   provisioner "pgbake" {
     specification = var.specification
     role          = "proxy"
+    arch          = "amd64"
     packages      = var.packages
   }
 

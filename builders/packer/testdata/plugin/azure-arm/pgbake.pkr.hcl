@@ -80,6 +80,7 @@ build {
   provisioner "pgbake" {
     specification = var.specification
     role          = "db"
+    arch          = "amd64"
     packages      = var.packages
   }
 
@@ -109,6 +110,7 @@ build {
   provisioner "pgbake" {
     specification = var.specification
     role          = "proxy"
+    arch          = "amd64"
     packages      = var.packages
   }
 

@@ -79,6 +79,7 @@ build {
   provisioner "pgbake" {
     specification = var.specification
     role          = "db"
+    arch          = "amd64"
     packages      = var.packages
   }
 
@@ -105,6 +106,7 @@ build {
   provisioner "pgbake" {
     specification = var.specification
     role          = "proxy"
+    arch          = "amd64"
     packages      = var.packages
   }
 

@@ -2,6 +2,7 @@
 # ends in .auto.pkrvars.hcl, one line for each variable below that you want otherwise.
 #
 #   packer plugins install --path packer-plugin-pgbake github.com/pgbake/pgbake
+#   pgbake package                # the packages that go into the image, in dist
 #   packer build dist/packer/pgbake-image
 #   packer build -only='db.*' dist/packer/pgbake-image
 #
@@ -12,6 +13,12 @@ variable "specification" {
   type        = string
   description = "The cluster's specification."
   default     = "cluster.yaml"
+}
+
+variable "packages" {
+  type        = string
+  description = "Where pgbake package has put the .debs."
+  default     = "dist"
 }
 
 variable "formats" {
@@ -28,6 +35,8 @@ variable "locked" {
 
 source "pgbake-image" "debian" {
   specification = var.specification
+  packages      = var.packages
+  arch          = "amd64"
   formats       = var.formats
   locked        = var.locked
 }

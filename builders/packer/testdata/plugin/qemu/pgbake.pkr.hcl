@@ -96,6 +96,7 @@ build {
   provisioner "pgbake" {
     specification = var.specification
     role          = "db"
+    arch          = "amd64"
     packages      = var.packages
   }
 
@@ -121,6 +122,7 @@ build {
   provisioner "pgbake" {
     specification = var.specification
     role          = "proxy"
+    arch          = "amd64"
     packages      = var.packages
   }
 

@@ -103,6 +103,7 @@ build {
   provisioner "pgbake" {
     specification = var.specification
     role          = "db"
+    arch          = "amd64"
     packages      = var.packages
   }
 
@@ -124,6 +125,7 @@ build {
   provisioner "pgbake" {
     specification = var.specification
     role          = "proxy"
+    arch          = "amd64"
     packages      = var.packages
   }
 
