@@ -34,7 +34,7 @@ type Target struct {
 var Targets = []Target{
 	// name, for, plugin, version, architectures
 	{"pgbake-image", "pgbake's own builder: no machine, no cloud, no root", "github.com/pgbake/pgbake", pluginVersion, both},
-	{"amazon-ebs", "AWS: an AMI", "github.com/hashicorp/amazon", "~> 1.2", both},
+	{"amazon-ebs", "AWS: an AMI", "github.com/hashicorp/amazon", "~> 1.2, >= 1.2.2", both},
 	{"azure-arm", "Azure: a managed image", "github.com/hashicorp/azure", "~> 2.0", both},
 	{"googlecompute", "Google Cloud: an image", "github.com/hashicorp/googlecompute", "~> 1.1", both},
 	{"proxmox-clone", "Proxmox VE: a template, from another one", "github.com/hashicorp/proxmox", "~> 1.2", amd64},

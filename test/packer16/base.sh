@@ -10,9 +10,11 @@ cat >extra/etc/cloud/cloud.cfg.d/01_base.cfg <<EOF
 apt: {preserve_sources_list: true}
 locale: C.UTF-8
 EOF
+echo 'LABEL=root / ext4 errors=remount-ro 0 1' >extra/etc/fstab
 # The modules of one kind of machine: a tenth of the size.
 echo 'MODULES=list' >extra/etc/initramfs-tools/conf.d/base
-printf '%s\n' virtio_pci virtio_blk ext4 >extra/etc/initramfs-tools/modules
+# ds-identify looks for the seed's CD before udev has loaded anything.
+printf '%s\n' virtio_pci virtio_blk ata_piix sr_mod ext4 >extra/etc/initramfs-tools/modules
 
 # shellcheck disable=SC2016 # $1 is the hooks' own: the root
 mmdebstrap --quiet --mode=root --variant=essential --format=directory --include="$packages" \

@@ -80,7 +80,7 @@ func need(t *testing.T) string {
 	if body, _ := os.ReadFile("/etc/os-release"); !strings.Contains(string(body), "VERSION_CODENAME=bookworm") {
 		t.Skip("only Debian 12 has a Packer")
 	}
-	packer, err := filepath.Abs("../../bin/packer-1.6.6")
+	packer, err := filepath.Abs("../../bin/packer16/packer") // it takes plugins that lie beside it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,7 @@ packer {
   required_plugins {
     amazon = {
       source  = "github.com/hashicorp/amazon"
-      version = "~> 1.2"
+      version = "~> 1.2, >= 1.2.2"
     }
     pgbake = {
       source  = "github.com/pgbake/pgbake"
