@@ -117,7 +117,7 @@ func Files(c *cluster.Cluster, t Target, o Options) ([]rootfs.File, error) {
 		return nil, fmt.Errorf("target %q is a part of pgbake's plugin\n      hint: `pgbake image` bakes the same without Packer", t.Name)
 	}
 	if !t.Builds(o.Arch) {
-		return nil, fmt.Errorf("target %q is for %s, not for %s\n      hint: `pgbake image --arch %[3]s` bakes disks for it", t.Name, strings.Join(t.archs, ", "), o.Arch)
+		return nil, fmt.Errorf("target %q has no machines of %s", t.Name, o.Arch)
 	}
 	if strings.ContainsFunc(o.Specification+o.Out, unicode.IsControl) {
 		return nil, fmt.Errorf("write a template for %s: %q or %q is no path for a comment", t.Name, o.Specification, o.Out)

@@ -111,7 +111,7 @@ func (a *app) writePacker(ctx context.Context, c *cluster.Cluster, f packerFlags
 		}
 		files, err := packer.Files(c, t, o)
 		if err != nil {
-			return nil, err
+			return nil, specError{err}
 		}
 		for _, file := range files {
 			if err := writeResult(filepath.Join(a.out, "packer", file.Path), file); err != nil {
@@ -140,6 +140,9 @@ func packerTargets(f packerFlags) ([]packer.Target, error) {
 		}
 		if t.Native() && f.withoutPlugin {
 			return nil, fmt.Errorf("target %q is part of pgbake's plugin\n      hint: `pgbake image` bakes the same without Packer", name)
+		}
+		if !t.Builds(f.arch) {
+			return nil, fmt.Errorf("target %q has no machines of %s\n      hint: `pgbake image --arch %[2]s` bakes disks of it", name, f.arch)
 		}
 		targets = append(targets, t)
 	}
