@@ -67,6 +67,7 @@ source "qemu" "debian" {
   cpus         = 2
   memory       = 1024
   headless     = true
+  boot_wait    = "1s" # nothing is typed
   # A build that was cut short is begun anew: its disk need not survive the host.
   disk_cache = "unsafe"
 
