@@ -4,6 +4,7 @@ module github.com/pgbake/pgbake/builders/packer-plugin-pgbake
 go 1.26.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	github.com/hashicorp/hcl/v2 v2.24.0
 	github.com/hashicorp/packer-plugin-sdk v0.6.9
 	github.com/pgbake/pgbake v0.0.0
