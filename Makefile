@@ -12,10 +12,10 @@ PLUGIN  := builders/packer-plugin-pgbake
 PLUGIN_LDFLAGS := -s -w -X main.version=$(firstword $(subst +, ,$(VERSION))) -X main.prerelease=$(if $(findstring +,$(VERSION)),dev)
 SPEC    ?= examples/quickstart.yaml
 
-.PHONY: help demo build test test-qemu quick bench bench-images release lint vuln golden clean setup-%
+.PHONY: help demo build test test-packer-plugins test-qemu quick bench bench-images release lint vuln golden clean setup-%
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
 demo: setup-lab build ## all the set-up, then bake, boot and show a healthy cluster (root)
 	bin/pgbake -f $(SPEC) lab up
@@ -37,6 +37,12 @@ test: setup-test build bin/packer lint ## all the set-up, then all tests, those 
 	cd $(PLUGIN) && CI=true go test ./...
 	CI=true go test -p 2 -count 1 -timeout 30m ./cloudinit ./lab ./builders/... $$(go list ./test/... | grep -v e2e)
 	CI=true go test -count 1 -parallel 3 -timeout 55m ./test/e2e
+
+test-packer-plugins: setup-test build bin/packer ## the templates, judged by those plugins of others that can be built: ten minutes
+	@for p in amazon googlecompute vsphere; do \
+	  (cd test/tools/packer-plugins && go build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../../bin/others/packer-plugin-$$p github.com/hashicorp/packer-plugin-$$p) || exit 1; \
+	done
+	CI=true go test -count 1 -v ./test/packer16 -run '^TestTemplates$$'
 
 test-qemu: setup-test build ## the whole cluster in QEMU: ten minutes where KVM does not work (root)
 	CI=true PGBAKE_QEMU=1 go test -count 1 -timeout 30m ./test/e2e -run '^TestQEMU$$'
@@ -71,7 +77,7 @@ vuln: ## known vulnerabilities in what is linked (network)
 	cd $(PLUGIN) && GOTOOLCHAIN=$$(go env GOVERSION) go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
 
 golden: ## write the golden files anew; read the diff
-	go test -short ./agent/monitor ./render ./cluster ./cloudinit ./connection ./lint ./packages ./verify ./runbook ./builders/provision -update
+	go test -short ./agent/monitor ./builders/packer ./terraform ./render ./cluster ./cloudinit ./connection ./lint ./packages ./verify ./runbook ./builders/provision -update
 	cd $(PLUGIN) && go generate ./...
 
 setup-%:

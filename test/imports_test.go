@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"agent":      {"cluster", "rootfs", "render", "internal"},
 	"lab":        {"cluster", "internal"},
 	"lint":       {"cluster"},
+	"terraform":  {"cluster", "images", "rootfs", "internal"},
 	// A client of the cluster, over the network: it asks nothing of the lab, so that it can be pointed at any cluster.
 	"verify":   {"cluster", "internal"},
 	"internal": {"internal"},
@@ -35,6 +36,7 @@ var only = map[string]string{
 	"github.com/coreos/butane":    "cloudinit",
 	"github.com/spf13/cobra":      "cmd",
 	"github.com/hashicorp/packer": "builders",
+	"github.com/hashicorp/hcl":    "internal/hcltext",
 }
 
 type pkg struct {
@@ -66,7 +68,7 @@ func TestImports(t *testing.T) {
 // The agent lives on every database server: no build code in it.
 func TestAgentLinksNoBuildCode(t *testing.T) {
 	for _, p := range list(t, "..", "-deps", "./cmd/pgha") {
-		for _, heavy := range []string{module + "packages", module + "cloudinit", module + "lab", module + "lint", module + "connection", module + "verify", module + "runbook", "github.com/goreleaser", "github.com/ProtonMail", "github.com/invopop", "github.com/jackc", "golang.org/x/crypto/ssh"} {
+		for _, heavy := range []string{module + "packages", module + "cloudinit", module + "lab", module + "lint", module + "connection", module + "verify", module + "runbook", module + "terraform", "github.com/hashicorp", "github.com/goreleaser", "github.com/ProtonMail", "github.com/invopop", "github.com/jackc", "golang.org/x/crypto/ssh"} {
 			if below(p.ImportPath, heavy) {
 				t.Errorf("pgha links %s", p.ImportPath)
 			}

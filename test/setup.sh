@@ -51,7 +51,29 @@ fetch_promtool() {
 	mv "$tmp/promtool" "$bin/promtool"
 	rm -r "$tmp"
 }
-if [ "$want" = test ]; then fetch_promtool; fi
+
+# Debian 12's Packer alone, into a directory where it finds no plugins. Debian 13 has none.
+fetch_packer() {
+	# shellcheck source=/dev/null
+	release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+	bin=$(dirname "$0")/../bin/packer16
+	if [ "$release" != bookworm ] || [ -x "$bin/packer" ]; then return; fi
+	mkdir -p "$bin"
+	tmp=$(mktemp -d)
+	chmod 755 "$tmp"
+	(
+		cd "$tmp"
+		apt-get -o APT::Sandbox::User=root download -qq packer || { apt-get update -qq && apt-get -o APT::Sandbox::User=root download -qq packer; }
+		dpkg-deb --fsys-tarfile packer_*.deb | tar -xO ./usr/bin/packer >packer
+		chmod 755 packer
+	)
+	mv "$tmp/packer" "$bin/packer"
+	rm -r "$tmp"
+}
+if [ "$want" = test ]; then
+	fetch_promtool
+	fetch_packer
+fi
 
 [ -n "$missing$golang" ] || exit 0
 if [ "$(id -u)" != 0 ]; then
