@@ -1,7 +1,6 @@
 package images
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 
 // Files are what every image has beside its packages' own files. They lie in the tree before its initramfs is made.
 func (i Image) Files() []rootfs.File {
-	grow := "growpart, "
 	files := []rootfs.File{
 		text("/etc/ssh/sshd_config.d/50-pgbake.conf", sshdConfig),
 		text("/etc/apt/apt.conf.d/52pgbake", aptConfig),
@@ -20,13 +18,7 @@ func (i Image) Files() []rootfs.File {
 		{Path: "/etc/initramfs-tools/hooks/pgbake", Mode: 0o755, Body: []byte(initramfsHook)},
 		text("/etc/machine-id", ""), // systemd makes one at first boot
 	}
-	if i.Release == 12 {
-		// Debian 13 has it in a package of its own.
-		grow = ""
-		files = append(files, text("/etc/repart.d/50-root.conf", repart),
-			text("/etc/systemd/system/systemd-repart.service.d/50-pgbake.conf", repartUnit))
-	}
-	return append(files, text("/etc/cloud/cloud.cfg.d/95_pgbake.cfg", fmt.Sprintf(cloudConfig, grow)))
+	return append(files, i.initFiles()...)
 }
 
 // repart has systemd-repart make the root's partition as large as its disk, in a tenth of the time that growpart takes.
@@ -46,6 +38,8 @@ func text(name, body string) rootfs.File {
 }
 
 const by = "# Written by pgbake into the image.\n"
+
+const cloudConfigPath = "/etc/cloud/cloud.cfg.d/95_pgbake.cfg"
 
 // Each module that is left out saves its share of a slow start. All of the later ones are in the last stage: see Units.
 // There are no passwords to set.
@@ -98,12 +92,7 @@ func (i Image) Units() [][]string {
 		// A database's restart is its owner's decision, and so is the load of an unasked upgrade. e2scrub is for LVM only.
 		{"mask", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2scrub_reap.service"},
 	}
-	if i.Release == 12 {
-		// A stage without modules still is a Python that starts. From Debian 13 on one process has all stages, and waits
-		// for each of them.
-		units = append(units, []string{"mask", "cloud-config.service"})
-	}
-	return units
+	return append(units, i.initUnits()...)
 }
 
 // absent is what a tree may hold that no image does: what belongs to one machine, to the build, or to no time.

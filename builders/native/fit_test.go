@@ -16,7 +16,7 @@ func lockFor(t *testing.T, c *cluster.Cluster, sources ...Source) *Lock {
 	t.Helper()
 	all := testImages(t, c)
 	l := &Lock{Format: lockFormat, Release: c.Debian, Arch: "amd64", Sources: append([]Source{{URI: "http://debian", Suite: c.Debian.Codename()}}, sources...)}
-	l.Layers = []Packages{{Name: layerBase, Want: baseWants(all[0])}, {Name: layerLoaders, Want: all[0].Loaders()}}
+	l.Layers = []Packages{{Name: "base", Want: baseWants(all[0])}, {Name: layerLoaders, Want: all[0].Loaders()}}
 	for _, i := range all {
 		l.Layers = append(l.Layers, Packages{Name: string(i.Role), Want: i.Packages()})
 	}
