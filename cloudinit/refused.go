@@ -15,6 +15,12 @@ import (
 // ours are directories below which no snippet may have anything: what the agent, the seed and the image keep there.
 var ours = []string{"/etc/pgha", "/var/lib/pgha", "/usr/lib/pgha", "/usr/local/lib/pgbake", "/var/lib/pgbake"}
 
+// ourFiles are paths that seeds and images have for themselves.
+var ourFiles = []string{
+	hostnamePath, networkPath, sudoersPath, sshPath, pgbakeSources, pgbakeKey, postgresSources, postgresKey,
+	"/etc/.ignition-result.json", "/etc/selinux/config", "/etc/machine-id",
+}
+
 // ourUnits are those that pgha starts and stops; a drop-in to them is the administrator's right.
 var ourUnits = []string{"patroni.service", "etcd.service", "haproxy.service", "keepalived.service"}
 
@@ -104,6 +110,11 @@ func ownerOf(owners map[string]string, p string, inTheWay bool) string {
 	}
 	if owner := owners[p]; owner != "" {
 		return owner
+	}
+	for _, file := range ourFiles {
+		if p == file || inTheWay && below(file, p) {
+			return "pgbake"
+		}
 	}
 	if inTheWay {
 		for other, owner := range owners {
