@@ -248,3 +248,15 @@ func TestSnippetsTogether(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// The example is one that every machine takes.
+func TestExampleSnippet(t *testing.T) {
+	s, err := ReadSnippets([]string{"../examples/site.bu"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _, _ := testCluster(t, "testdata/machine.yaml")
+	if got := testIgnition(t, "testdata/machine.yaml", c.Machines()[0], Options{}, s); !strings.Contains(string(got.Config), `"path":"/etc/motd"`) {
+		t.Error("it is not merged")
+	}
+}
