@@ -18,9 +18,9 @@ import (
 	"github.com/pgbake/pgbake/rootfs"
 )
 
-func testIgnition(t testing.TB, path string, m cluster.Machine, o Options, snippets Snippets) Ignition {
+func testIgnition(t testing.TB, path string, m cluster.Machine, snippets Snippets) Ignition {
 	t.Helper()
-	i, err := testSeed(t, path, m, o).Ignition(snippets)
+	i, err := testSeed(t, path, m, Options{}).Ignition(snippets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestIgnitionGolden(t *testing.T) {
 			machines = append(machines, c.Machines()[len(c.Nodes)])
 		}
 		for _, m := range machines {
-			i := testIgnition(t, path, m, Options{}, nil)
+			i := testIgnition(t, path, m, nil)
 			dir := filepath.Join("testdata", "golden", strings.TrimSuffix(filepath.Base(path), ".yaml"), m.Name)
 			golden(t, filepath.Join(dir, "butane"), i.Butane)
 			golden(t, filepath.Join(dir, "ignition.json"), indented(t, i.Config))
@@ -110,7 +110,7 @@ func TestIgnitionHasFiles(t *testing.T) {
 	for _, path := range specs(t) {
 		c, spec, s := testCluster(t, path)
 		for _, m := range c.Machines() {
-			got := read(t, testIgnition(t, path, m, Options{}, nil))
+			got := read(t, testIgnition(t, path, m, nil))
 			if got.Ignition.Version != "3.3.0" || len(got.Passwd.Users) != 1 || got.Passwd.Users[0].Name != "debian" {
 				t.Fatalf("%s: %+v, %+v", m.Name, got.Ignition, got.Passwd)
 			}
@@ -153,7 +153,7 @@ func TestNetworkUnit(t *testing.T) {
 
 func TestIgnitionWrite(t *testing.T) {
 	c, _, _ := testCluster(t, "testdata/machine.yaml")
-	i := testIgnition(t, "testdata/machine.yaml", c.Machines()[0], Options{}, nil)
+	i := testIgnition(t, "testdata/machine.yaml", c.Machines()[0], nil)
 	dir := filepath.Join(t.TempDir(), "seeds")
 	paths, err := i.Write(dir)
 	if err != nil || len(paths) != 3 {
@@ -178,7 +178,7 @@ func TestIgnitionWrite(t *testing.T) {
 // TestConfigDrive: two readers that know nothing of each other find the file on the drive, below its directories.
 func TestConfigDrive(t *testing.T) {
 	c, _, _ := testCluster(t, "testdata/machine.yaml")
-	i := testIgnition(t, "testdata/machine.yaml", c.Machines()[0], Options{}, nil)
+	i := testIgnition(t, "testdata/machine.yaml", c.Machines()[0], nil)
 	dir := t.TempDir()
 	if _, err := i.Write(dir); err != nil {
 		t.Fatal(err)
@@ -256,7 +256,7 @@ func TestExampleSnippet(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, _, _ := testCluster(t, "testdata/machine.yaml")
-	if got := testIgnition(t, "testdata/machine.yaml", c.Machines()[0], Options{}, s); !strings.Contains(string(got.Config), `"path":"/etc/motd"`) {
+	if got := testIgnition(t, "testdata/machine.yaml", c.Machines()[0], s); !strings.Contains(string(got.Config), `"path":"/etc/motd"`) {
 		t.Error("it is not merged")
 	}
 }
