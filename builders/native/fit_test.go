@@ -57,6 +57,30 @@ func TestFits(t *testing.T) {
 	}
 }
 
+// Each init has packages of its own in a lock.
+func TestFitsInit(t *testing.T) {
+	c := testCluster(t, 12)
+	l := lockFor(t, c)
+	if got := l.Inits(); !slices.Equal(got, []images.Init{images.CloudInit}) {
+		t.Errorf("a lock for cloud-init is for %q", got)
+	}
+	i, err := testImages(t, c)[0].With(images.Ignition, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Fits(c, []images.Image{i}); err == nil || !strings.Contains(err.Error(), "no packages for base-ignition") {
+		t.Errorf("an image with ignition: %v", err)
+	}
+	base, role := i.Layers()
+	l.Layers = append(l.Layers, Packages{Name: base, Want: baseWants(i)}, Packages{Name: role, Want: i.Packages()})
+	if err := l.Fits(c, []images.Image{i}); err != nil {
+		t.Errorf("a lock for both: %v", err)
+	}
+	if got := l.Inits(); !slices.Equal(got, images.Inits) {
+		t.Errorf("a lock for both is for %q", got)
+	}
+}
+
 func TestDiff(t *testing.T) {
 	p := func(name, version, sum string) Package { return Package{Name: name, Version: version, SHA256: sum} }
 	before := &Lock{
