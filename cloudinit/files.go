@@ -11,6 +11,9 @@ import (
 	"github.com/pgbake/pgbake/rootfs"
 )
 
+// sshPath is sshd's drop-in. An image has one, too, which the seed's takes the place of.
+const sshPath = "/etc/ssh/sshd_config.d/50-pgbake.conf"
+
 // Files is what a seed puts on a machine, whatever form the seed has: what the agent reads, and sshd's port when it
 // is not 22, since the agent's firewall opens only that one. Everything belongs to root, and what is secret is 0600.
 //
@@ -32,7 +35,7 @@ func Files(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Secrets
 	}
 	if c.Ports.SSH != 22 {
 		files = append(files, rootfs.File{
-			Path: "/etc/ssh/sshd_config.d/50-pgbake.conf", Mode: 0o644, Unit: "ssh.service", Restart: true,
+			Path: sshPath, Mode: 0o644, Unit: "ssh.service", Restart: true,
 			Body: fmt.Appendf(nil, "# Written by pgbake's seed. To change it: ports.ssh in cluster.yaml.\nPort %d\n", c.Ports.SSH),
 		})
 	}

@@ -4,10 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"net/netip"
-
-	"github.com/pgbake/pgbake/cluster"
-	"github.com/pgbake/pgbake/rootfs"
 )
 
 // userData is the #cloud-config document (https://cloudinit.readthedocs.io/en/latest/reference/modules.html).
@@ -15,21 +11,17 @@ import (
 // cloud-init's first stage with a network writes write_files, before any ordinary service starts; runcmd comes only
 // after all of them have. So everything that our services need is written, and nothing is enabled or started here:
 // the units are enabled in the package and wait for the files. runcmd is for a machine without the package.
-func userData(c *cluster.Cluster, m cluster.Machine, files []rootfs.File, o Options) []byte {
+func userData(s content) []byte {
 	var d document
 	d.line("#cloud-config")
-	d.comment(
-		"Seed of "+m.Name+" in the cluster "+c.Scope+", made by pgbake. To change it: edit cluster.yaml, run pgbake seed.",
-		"It holds the secrets of this machine: keep it like a password.",
-	)
-	stock := c.Packages.URL != ""
-	if stock {
-		d.comment(fmt.Sprintf("It needs a pgbake image or a stock Debian %d image, which then installs %s.", c.Debian, packageOf(m.Role)))
+	d.comment(s.about("pgbake seed")...)
+	if s.Install != "" {
+		d.comment(fmt.Sprintf("It needs a pgbake image or a stock Debian %d image, which then installs %s.", s.Debian, packageOf(s.Machine.Role)))
 	} else {
 		d.comment("It needs a pgbake image: cluster.yaml names no repository of packages (packages.url).")
 	}
 
-	d.line("hostname: %s", scalar(m.Name))
+	d.line("hostname: %s", scalar(s.Machine.Name))
 	d.line("prefer_fqdn_over_hostname: false")
 	d.line("# The agent writes /etc/hosts.")
 	d.line("manage_etc_hosts: false")
@@ -41,38 +33,35 @@ func userData(c *cluster.Cluster, m cluster.Machine, files []rootfs.File, o Opti
 	d.line("# A changed seed is a new instance to cloud-init; the machine stays the one that its administrators know.")
 	d.line("ssh_deletekeys: false")
 	d.line("ssh_genkeytypes: [ed25519]")
-	if len(c.SSHKeys) > 0 {
-		d.line("# For the image's own user, debian: no password, sudo.")
+	if len(s.Keys) > 0 {
+		d.line("# For the image's own user, %s: no password, sudo.", admin.Name)
 		d.line("ssh_authorized_keys:")
-		for _, k := range c.SSHKeys {
+		for _, k := range s.Keys {
 			d.line("- %s", scalar(k))
 		}
 	}
 
-	if o.Interface != "" || m.MAC != "" {
+	if s.Network.Interface != "" || s.Network.MAC != "" {
 		d.line("bootcmd:")
 		d.block("", "- ", forgetAnyCard)
 	}
-	if stock {
-		files = append(files, aptFiles(c, m.Role)...)
-	}
 	d.line("write_files:")
-	for _, f := range files {
+	for _, f := range s.Files {
 		d.line("- path: %s", scalar(f.Path))
 		d.line("  permissions: '%04o'", f.Mode.Perm())
 		d.line("  owner: root:root")
 		d.content("  ", "content", f.Body)
 	}
-	if stock {
+	if s.Install != "" {
 		d.line("runcmd:")
-		d.block("", "- ", installScript(c, m.Role))
+		d.block("", "- ", s.Install)
 	}
 	return []byte(d.String())
 }
 
 // metaData names the instance after what its seed says: a changed seed is applied at the next boot as if it was the
 // first. A hash of 64 bits tells nothing of the keys in it.
-func metaData(m cluster.Machine, documents ...[]byte) []byte {
+func metaData(s content, documents ...[]byte) []byte {
 	h := sha256.New()
 	for _, b := range documents {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(b))))
@@ -80,7 +69,7 @@ func metaData(m cluster.Machine, documents ...[]byte) []byte {
 	}
 	var d document
 	d.line("instance-id: pgbake-%x", h.Sum(nil)[:8])
-	d.line("local-hostname: %s", scalar(m.Name))
+	d.line("local-hostname: %s", scalar(s.Machine.Name))
 	return []byte(d.String())
 }
 
@@ -106,17 +95,18 @@ fi
 // Router advertisements are refused, and with them what they cost: networkd waits 12 s for a router before a card
 // counts as configured, and everything else waits for the card. (cloud-init 22.4 says so to netplan but not to
 // networkd: an image without netplan must not wait for the card at all.)
-func networkConfig(c *cluster.Cluster, m cluster.Machine, o Options) []byte {
+func networkConfig(s content) []byte {
 	var d document
-	d.comment("Made by pgbake for " + m.Name + ".")
+	n := s.Network
+	d.comment("Made by pgbake for " + s.Machine.Name + ".")
 	d.line("version: 2")
 	d.line("ethernets:")
 	switch {
-	case o.Interface != "":
-		d.line("  %s:", scalar(o.Interface))
-	case m.MAC != "":
+	case n.Interface != "":
+		d.line("  %s:", scalar(n.Interface))
+	case n.MAC != "":
 		d.line("  cluster:")
-		d.line("    match: {macaddress: %q}", m.MAC)
+		d.line("    match: {macaddress: %q}", n.MAC)
 	default:
 		d.line("  %q:", anyCard)
 		d.line("    match: {name: %q}", anyEthernet)
@@ -125,15 +115,15 @@ func networkConfig(c *cluster.Cluster, m cluster.Machine, o Options) []byte {
 	d.line("    dhcp6: false")
 	d.line("    accept-ra: false")
 	d.line("    link-local: []")
-	d.line("    addresses: [%s]", netip.PrefixFrom(m.Address, c.Network.Bits()))
-	if c.Gateway.IsValid() {
+	d.line("    addresses: [%s]", n.Address)
+	if n.Gateway.IsValid() {
 		d.line("    routes:")
-		d.line("    - {to: 0.0.0.0/0, via: %s}", c.Gateway)
+		d.line("    - {to: 0.0.0.0/0, via: %s}", n.Gateway)
 	}
-	if len(c.NameServers) > 0 {
+	if len(n.NameServers) > 0 {
 		d.line("    nameservers:")
 		d.line("      addresses:")
-		for _, a := range c.NameServers {
+		for _, a := range n.NameServers {
 			d.line("      - %q", a)
 		}
 	}

@@ -25,6 +25,8 @@ type Seed struct {
 	UserData      []byte
 	MetaData      []byte
 	NetworkConfig []byte
+
+	content content // what they say, for the other forms
 }
 
 // String hides the seed.
@@ -49,12 +51,9 @@ func New(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Secrets, 
 	if len(id) == 0 {
 		return Seed{}, fmt.Errorf("make seed of %s: no certificates", m.Name)
 	}
-	seed := Seed{
-		Machine:       m.Name,
-		UserData:      userData(c, m, Files(c, m, spec, s, id, w), o),
-		NetworkConfig: networkConfig(c, m, o),
-	}
-	seed.MetaData = metaData(m, seed.UserData, seed.NetworkConfig)
+	all := newContent(c, m, Files(c, m, spec, s, id, w), o)
+	seed := Seed{Machine: m.Name, UserData: userData(all), NetworkConfig: networkConfig(all), content: all}
+	seed.MetaData = metaData(all, seed.UserData, seed.NetworkConfig)
 	return seed, nil
 }
 

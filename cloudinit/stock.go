@@ -62,6 +62,9 @@ Signed-By: %s
 `, url, suite, key)
 }
 
+// cloudInitScript is where cloud-init keeps the script that it runs.
+const cloudInitScript = "/var/lib/cloud/instance/scripts/runcmd"
+
 // installScript installs the machine's package where it is not. It is POSIX sh, runs as root, and on a pgbake image it is one test.
 //
 // The package enables the agent and starts nothing: an image is made the same way. So here the agent is started, and
@@ -98,7 +101,7 @@ func installScript(c *cluster.Cluster, r cluster.Role) string {
   until install; do
     tries=$((tries - 1))
     if test "$tries" = 0; then
-      echo "` + packageOf(r) + ` cannot be installed. To try again: sh /var/lib/cloud/instance/scripts/runcmd" >&2
+      echo "` + packageOf(r) + ` cannot be installed. To try again: sh ` + cloudInitScript + `" >&2
       exit 1
     fi
     sleep 10

@@ -30,6 +30,9 @@ The serial console is ttyS0, 115200; the screen shows the same.
 			fmt.Fprintf(&b, "\n## %s\n%s", title, strings.NewReplacer("$FILE", file, "$SEED", seed, "$ARCH", qemuArch[i.Arch]).Replace(text))
 		}
 	}
+	if i.Init == Ignition {
+		b.WriteString(ignitionBoot)
+	}
 	section("QEMU", any("qcow2", "qcow2-zstd"), `qemu-img create -f qcow2 -F qcow2 -b $FILE node1.qcow2 20G
 qemu-system-$ARCH -accel kvm -accel tcg -cpu max -m 2048 -nographic \
   -drive file=node1.qcow2,if=virtio -drive file=$SEED,if=virtio,format=raw,readonly=on -nic bridge,model=virtio
@@ -62,6 +65,16 @@ systemd-nspawn -b -D /var/lib/machines/node1 --network-bridge=br0 --capability=C
 `)
 	return []byte(b.String())
 }
+
+// ignitionBoot: a seed can be read by root on the host either way, and on the machine.
+const ignitionBoot = `
+## The seed, by Ignition
+It is applied once, at the first boot; without one nothing of pgha starts, and the console says so.
+The commands below attach it as a config drive. QEMU can hand it over without a disk, then leave the second disk out:
+  QEMU     -fw_cfg name=opt/com.coreos/config,file=node1.ign
+  libvirt  virt-install … --qemu-commandline="-fw_cfg name=opt/com.coreos/config,file=/PATH/node1.ign"
+  Proxmox  qm set 101 --args "-fw_cfg name=opt/com.coreos/config,file=/PATH/node1.ign"
+`
 
 // qemuArch is QEMU's word for Debian's.
 var qemuArch = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}

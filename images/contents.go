@@ -1,7 +1,6 @@
 package images
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -20,19 +19,11 @@ func Everywhere() []rootfs.File {
 
 // Files are what every image has beside its packages' own files. They lie in the tree before its initramfs is made.
 func (i Image) Files() []rootfs.File {
-	grow := "growpart, "
-	files := append(Everywhere(),
+	return slices.Concat(Everywhere(), []rootfs.File{
 		text("/etc/initramfs-tools/conf.d/pgbake", initramfs),
-		rootfs.File{Path: "/etc/initramfs-tools/hooks/pgbake", Mode: 0o755, Body: []byte(initramfsHook)},
+		{Path: "/etc/initramfs-tools/hooks/pgbake", Mode: 0o755, Body: []byte(initramfsHook)},
 		text("/etc/machine-id", ""), // systemd makes one at first boot
-	)
-	if i.Release == 12 {
-		// Debian 13 has it in a package of its own.
-		grow = ""
-		files = append(files, text("/etc/repart.d/50-root.conf", repart),
-			text("/etc/systemd/system/systemd-repart.service.d/50-pgbake.conf", repartUnit))
-	}
-	return append(files, text("/etc/cloud/cloud.cfg.d/95_pgbake.cfg", fmt.Sprintf(cloudConfig, grow)))
+	}, i.initFiles())
 }
 
 // repart has systemd-repart make the root's partition as large as its disk, in a tenth of the time that growpart takes.
@@ -52,6 +43,8 @@ func text(name, body string) rootfs.File {
 }
 
 const by = "# Written by pgbake into the image.\n"
+
+const cloudConfigPath = "/etc/cloud/cloud.cfg.d/95_pgbake.cfg"
 
 // Each module that is left out saves its share of a slow start. All of the later ones are in the last stage: see Units.
 // There are no passwords to set.
@@ -110,13 +103,7 @@ var Quiet = [][]string{
 
 // Units is what systemctl is told in the tree, in this order.
 func (i Image) Units() [][]string {
-	units := slices.Concat(Networkd, Quiet)
-	if i.Release == 12 {
-		// A stage without modules still is a Python that starts. From Debian 13 on one process has all stages, and waits
-		// for each of them.
-		units = append(units, []string{"mask", "cloud-config.service"})
-	}
-	return units
+	return slices.Concat(Networkd, Quiet, i.initUnits())
 }
 
 // absent is what a tree may hold that no image does: what belongs to one machine, to the build, or to no time.

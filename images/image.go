@@ -29,8 +29,11 @@ type Image struct {
 	Role    Role
 	Release cluster.Release
 	// Arch is Debian's word: amd64 or arm64.
-	Arch     string
+	Arch string
+	// Init applies the seed: CloudInit when empty.
+	Init     Init
 	packages []string // the role's, by name, sorted
+	configs  [][]byte // Ignition's, of the operator's own
 }
 
 // New is the image of a role for the cluster c. The cluster decides only what is installed; names, addresses and
@@ -53,18 +56,23 @@ func New(c *cluster.Cluster, role Role, arch string) (Image, error) {
 	return i, nil
 }
 
-// Name is the image's file name without its format: pgbake-bookworm-db-amd64.
+// Name is the image's file name without its format: pgbake-bookworm-db-amd64, pgbake-bookworm-db-ignition-amd64.
 func (i Image) Name() string {
+	if i.Init == Ignition {
+		return fmt.Sprintf("pgbake-%s-%s-%s-%s", i.Release.Codename(), i.Role, i.Init, i.Arch)
+	}
 	return fmt.Sprintf("pgbake-%s-%s-%s", i.Release.Codename(), i.Role, i.Arch)
 }
 
 // Base are the Debian packages of every image, whatever its role. Nothing of GRUB is among them: see builders/native/disk.
 func (i Image) Base() []string {
-	return []string{
-		"ca-certificates", "chrony", "cloud-guest-utils", "cloud-init", "dbus", "e2fsprogs", "fdisk", "initramfs-tools",
-		"iproute2", "iputils-ping", "kmod", "less", "libpam-systemd", "linux-image-cloud-" + i.Arch, "netbase", "nftables",
+	base := append(i.initPackages(),
+		"ca-certificates", "chrony", "dbus", "e2fsprogs", "fdisk", "initramfs-tools",
+		"iproute2", "iputils-ping", "kmod", "less", "libpam-systemd", "linux-image-cloud-"+i.Arch, "netbase", "nftables",
 		"openssh-server", "procps", "qemu-guest-agent", "sudo", "systemd-resolved", "systemd-sysv", "tzdata", "udev", "zstd",
-	}
+	)
+	slices.Sort(base)
+	return base
 }
 
 // Kernel are those of Base that a machine which boots already has in some form of its own.

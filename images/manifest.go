@@ -27,6 +27,7 @@ type Manifest struct {
 	Role    Role      `json:"role"`
 	Debian  int       `json:"debian"`
 	Arch    string    `json:"arch"`
+	Init    Init      `json:"init,omitempty"` // cloud-init when there is none
 	Pgbake  string    `json:"pgbake"`
 	Key     string    `json:"key"` // the hash of all inputs
 	Created time.Time `json:"created"`

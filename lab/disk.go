@@ -16,6 +16,7 @@ import (
 // What lies in the directory of a machine in QEMU, beside diskName and its sockets.
 const (
 	seedName     = "seed.iso"
+	ignitionName = "seed.ign" // in place of it
 	dataName     = "data.qcow2"
 	firmwareName = "firmware.fd"
 )
@@ -66,17 +67,21 @@ func (l *Lab) keepImage(ctx context.Context, role cluster.Role, image string) (s
 	return own, l.host.Run.Run(ctx, run.Command("cp", "--reflink=auto", "--sparse=always", "--", image, own))
 }
 
-// make lays out the machine's directory.
+// make lays out the machine's directory. A seed named *.ign is handed over by QEMU itself, any other is a disk.
 func (m *qemu) make(ctx context.Context, image, seed string) error {
 	// Secrets lie below: nobody but the owner passes.
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		return err
 	}
-	iso, err := os.ReadFile(seed)
+	body, err := os.ReadFile(seed)
 	if err != nil {
 		return fmt.Errorf("read the seed of %s: %w", m.name, err)
 	}
-	if err := write(filepath.Join(m.dir, seedName), string(iso), 0o600); err != nil {
+	own := seedName
+	if filepath.Ext(seed) == ".ign" {
+		own = ignitionName
+	}
+	if err := write(filepath.Join(m.dir, own), string(body), 0o600); err != nil {
 		return err
 	}
 	if m.uefi {

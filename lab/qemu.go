@@ -76,11 +76,22 @@ func (m *qemu) args(accelerator []string) ([]string, error) {
 	}
 	drive("root", m.disk(), "format=qcow2,cache=unsafe,discard=unmap")
 	add("-device virtio-blk-pci,drive=root,bootindex=0")
-	drive("seed", filepath.Join(m.dir, seedName), "format=raw,readonly=on")
 	seed := "virtio-blk-pci,drive=seed"
-	if m.data == "" {
+	handed, err := m.handed()
+	if err != nil {
+		return nil, err
+	}
+	if handed == nil {
+		drive("seed", filepath.Join(m.dir, seedName), "format=raw,readonly=on")
+	}
+	switch {
+	case handed != nil && m.data != "": // its path counts with the seed's disk
+		return nil, errors.New("a machine with a data disk wants its seed as a disk")
+	case handed != nil:
+		args = append(args, handed...)
+	case m.data == "":
 		add("-device %s", seed)
-	} else {
+	default:
 		devices, err := dataDevices(m.data, seed)
 		if err != nil {
 			return nil, err
@@ -111,6 +122,18 @@ func (m *qemu) args(accelerator []string) ([]string, error) {
 		port(channelSocket(i), portName(i))
 	}
 	return args, nil
+}
+
+// handed are the arguments that give the machine a seed for Ignition without a disk; none when its seed is one.
+func (m *qemu) handed() ([]string, error) {
+	name := filepath.Join(m.dir, ignitionName)
+	if _, err := os.Stat(name); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		return nil, err
+	}
+	return []string{"-fw_cfg", "name=opt/com.coreos/config,file=" + commas(name)}, nil
 }
 
 // emulator is QEMU's program for this host's own kind of machine.

@@ -20,7 +20,7 @@ import (
 type Trial struct {
 	// Image is a disk that QEMU reads; nothing is written to it.
 	Image string
-	// Seed is an ISO file.
+	// Seed is an ISO file to attach, or NAME.ign for QEMU's fw_cfg.
 	Seed string
 	// Machine is what the seed makes of it.
 	Machine cluster.Machine

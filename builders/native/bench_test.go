@@ -13,7 +13,7 @@ import (
 func basePaths(b *testing.B) []string {
 	b.Helper()
 	s := store{run: run.System{}, dir: filepath.Join(testCache(b), "debs")}
-	base, _ := testLock(b, 12).Layer(layerBase)
+	base, _ := testLock(b, 12).Layer("base")
 	if err := s.fill(b.Context(), base.Packages, false); err != nil {
 		b.Fatal(err)
 	}

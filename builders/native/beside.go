@@ -23,7 +23,7 @@ func (o BakeOptions) manifest(t Tree, p plan) (images.Manifest, error) {
 	defer f.Close() //nolint:errcheck // only read
 	installed, err := images.Installed(f)
 	return images.Manifest{
-		Name: o.Image.Name(), Role: o.Image.Role, Debian: int(o.Image.Release), Arch: o.Image.Arch, Pgbake: o.Version,
+		Name: o.Image.Name(), Role: o.Image.Role, Debian: int(o.Image.Release), Arch: o.Image.Arch, Init: o.Image.Init, Pgbake: o.Version,
 		Key: p.key, Created: t.Time, Inputs: t.Layers, Files: p.manifest.Files, Packages: installed,
 	}, err
 }
@@ -45,7 +45,7 @@ func (o BakeOptions) beside(m images.Manifest) error {
 	}
 	files := []file{
 		{o.Image.Name() + ".cdx.json", sbom},
-		{images.BootName, images.Instructions(o.Image, m.Files, seedExample)},
+		{images.BootName, images.Instructions(o.Image, m.Files, seedExample(o.Image))},
 		{images.ManifestName, manifest},
 	}
 	outputs := slices.Clone(m.Files)
@@ -77,7 +77,12 @@ func (o BakeOptions) beside(m images.Manifest) error {
 }
 
 // seedExample stands in the instructions where the machine's seed goes.
-const seedExample = "node1.iso"
+func seedExample(i images.Image) string {
+	if i.Init == images.Ignition {
+		return "node1.ign.iso"
+	}
+	return "node1.iso"
+}
 
 // order is an output's place among the formats.
 func order(f images.Output) int {

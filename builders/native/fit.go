@@ -17,8 +17,9 @@ func (l *Lock) Fits(c *cluster.Cluster, all []images.Image) error {
 		if l.Release != i.Release || l.Arch != i.Arch {
 			return fmt.Errorf("it is for Debian %d on %s, the image is Debian %d on %s", l.Release, l.Arch, i.Release, i.Arch)
 		}
+		base, role := i.Layers()
 		for _, want := range []Packages{
-			{Name: layerBase, Want: baseWants(i)}, {Name: layerLoaders, Want: i.Loaders()}, {Name: string(i.Role), Want: i.Packages()},
+			{Name: base, Want: baseWants(i)}, {Name: layerLoaders, Want: i.Loaders()}, {Name: role, Want: i.Packages()},
 		} {
 			has, ok := l.Layer(want.Name)
 			if !ok {

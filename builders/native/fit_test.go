@@ -16,7 +16,7 @@ func lockFor(t *testing.T, c *cluster.Cluster, sources ...Source) *Lock {
 	t.Helper()
 	all := testImages(t, c)
 	l := &Lock{Format: lockFormat, Release: c.Debian, Arch: "amd64", Sources: append([]Source{{URI: "http://debian", Suite: c.Debian.Codename()}}, sources...)}
-	l.Layers = []Packages{{Name: layerBase, Want: baseWants(all[0])}, {Name: layerLoaders, Want: all[0].Loaders()}}
+	l.Layers = []Packages{{Name: "base", Want: baseWants(all[0])}, {Name: layerLoaders, Want: all[0].Loaders()}}
 	for _, i := range all {
 		l.Layers = append(l.Layers, Packages{Name: string(i.Role), Want: i.Packages()})
 	}
@@ -54,6 +54,30 @@ func TestFits(t *testing.T) {
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}
+	}
+}
+
+// Each init has packages of its own in a lock.
+func TestFitsInit(t *testing.T) {
+	c := testCluster(t, 12)
+	l := lockFor(t, c)
+	if got := l.Inits(); !slices.Equal(got, []images.Init{images.CloudInit}) {
+		t.Errorf("a lock for cloud-init is for %q", got)
+	}
+	i, err := testImages(t, c)[0].With(images.Ignition, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Fits(c, []images.Image{i}); err == nil || !strings.Contains(err.Error(), "no packages for base-ignition") {
+		t.Errorf("an image with ignition: %v", err)
+	}
+	base, role := i.Layers()
+	l.Layers = append(l.Layers, Packages{Name: base, Want: baseWants(i)}, Packages{Name: role, Want: i.Packages()})
+	if err := l.Fits(c, []images.Image{i}); err != nil {
+		t.Errorf("a lock for both: %v", err)
+	}
+	if got := l.Inits(); !slices.Equal(got, images.Inits) {
+		t.Errorf("a lock for both is for %q", got)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/images"
 )
 
 // LockName is the file that a lock is kept in, beside cluster.yaml.
@@ -38,7 +39,7 @@ type Source struct {
 
 // Packages are those of one layer.
 type Packages struct {
-	// Name is base, loaders, or the role of an image: db, proxy, all.
+	// Name is loaders, or one of images.Image.Layers: base, or the role of an image, db, proxy, all.
 	Name string `json:"name"`
 	// Want are the names that were asked for; the rest is what they need and the base does not have.
 	Want     []string  `json:"want"`
@@ -62,6 +63,18 @@ func (l *Lock) Layer(name string) (Packages, bool) {
 		return Packages{}, false
 	}
 	return l.Layers[i], true
+}
+
+// Inits are those that the lock has packages for.
+func (l *Lock) Inits() []images.Init {
+	var all []images.Init
+	for _, init := range images.Inits {
+		base, _ := images.Image{Init: init}.Layers()
+		if _, ok := l.Layer(base); ok {
+			all = append(all, init)
+		}
+	}
+	return all
 }
 
 // LoadLock reads a lock; the error is fs.ErrNotExist when there is none.

@@ -29,17 +29,14 @@ type ResolveOptions struct {
 	Cache  string
 	// Cluster names the release and the archive of PostgreSQL.
 	Cluster *cluster.Cluster
-	// Images are those that the lock is to hold, of one architecture.
+	// Images are those that the lock is to hold, of one architecture; those of one init stand together.
 	Images []images.Image
 	// Sources are Debian's archives; those of this host's apt when nil.
 	Sources []Source
 }
 
-// Names of layers that are no role's.
-const (
-	layerBase    = "base"
-	layerLoaders = "loaders"
-)
+// layerLoaders is the name of the layer that no machine has.
+const layerLoaders = "loaders"
 
 // Resolve asks this host's apt, in a configuration of its own, which packages the images consist of now. apt checks
 // the archives' signatures; what the host has installed, pinned or configured has no part in the answer.
@@ -84,27 +81,43 @@ func (l *Lock) resolve(ctx context.Context, a *apt, o ResolveOptions) error {
 			return err
 		}
 	}
-	base, err := a.closure(ctx, layerBase, baseWants(o.Images[0]), "?essential", "?priority(required)")
-	if err != nil {
-		return err
-	}
-	loaders, err := a.only(ctx, layerLoaders, o.Images[0].Loaders())
-	if err != nil {
-		return err
-	}
-	l.Layers = []Packages{base, loaders}
-	// The roles are resolved as if the base were installed: what a role needs can never differ from what it stands on.
-	if err := a.install(ctx, base.Packages); err != nil {
-		return err
-	}
+	bases := map[string]bool{}
 	for _, i := range o.Images {
-		role, err := a.closure(ctx, string(i.Role), i.Packages())
+		below, name := i.Layers()
+		if !bases[below] {
+			base, err := a.base(ctx, below, i)
+			if err != nil {
+				return err
+			}
+			l.Layers = append(l.Layers, base)
+			if len(bases) == 0 {
+				loaders, err := a.only(ctx, layerLoaders, i.Loaders())
+				if err != nil {
+					return err
+				}
+				l.Layers = append(l.Layers, loaders)
+			}
+			// The roles are resolved as if the base were installed: what a role needs can never differ from what it stands on.
+			if err := a.install(ctx, base.Packages); err != nil {
+				return err
+			}
+			bases[below] = true
+		}
+		role, err := a.closure(ctx, name, i.Packages())
 		if err != nil {
 			return err
 		}
 		l.Layers = append(l.Layers, role)
 	}
 	return l.check()
+}
+
+// base resolves a base, on a machine that has nothing.
+func (a *apt) base(ctx context.Context, name string, i images.Image) (Packages, error) {
+	if err := a.install(ctx, nil); err != nil {
+		return Packages{}, err
+	}
+	return a.closure(ctx, name, baseWants(i), "?essential", "?priority(required)")
 }
 
 // baseWants are the names that make the base, besides those that every Debian has.
@@ -265,8 +278,11 @@ func (a *apt) explain(ctx context.Context, err error) error {
 	return unknown
 }
 
-// install makes the packages installed ones in apt's eyes.
+// install makes the packages the installed ones in apt's eyes.
 func (a *apt) install(ctx context.Context, packages []Package) error {
+	if len(packages) == 0 {
+		return os.WriteFile(filepath.Join(a.dir, "status"), nil, 0o644) //nolint:gosec // nothing secret
+	}
 	args := []string{"apt-cache", "show", "--no-all-versions"}
 	for _, p := range packages {
 		args = append(args, p.Name+"="+p.Version)

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ func (o Options) stack() ([]layer, error) {
 	locked := func(name string) (Packages, []string, error) {
 		p, ok := o.Lock.Layer(name)
 		if !ok {
-			return p, nil, fmt.Errorf("the lock has no packages for %q\n      hint: pgbake lock", name)
+			return p, nil, fmt.Errorf("the lock has no packages for %q\n      hint: pgbake lock --init %s", name, cmp.Or(o.Image.Init, images.CloudInit))
 		}
 		var sums []string
 		for _, one := range p.Packages {
@@ -48,11 +49,11 @@ func (o Options) stack() ([]layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	basePackages, baseSums, err := locked(layerBase)
+	below, role := o.Image.Layers()
+	basePackages, baseSums, err := locked(below)
 	if err != nil {
 		return nil, err
 	}
-	role := string(o.Image.Role)
 	rolePackages, roleSums, err := locked(role)
 	if err != nil {
 		return nil, err
@@ -94,7 +95,7 @@ func (o Options) stack() ([]layer, error) {
 		Fill: fetched(loaderPackages.Packages, (*site).unpackOnly),
 	}
 	base := layer{
-		Name: prefix + "base", Title: fmt.Sprintf("Debian %d", o.Image.Release), Inputs: slices.Concat([]string{baseRecipe, at}, baseSums), Packages: len(basePackages.Packages),
+		Name: prefix + below, Title: fmt.Sprintf("Debian %d", o.Image.Release), Inputs: slices.Concat([]string{baseRecipe, at}, baseSums), Packages: len(basePackages.Packages),
 		Lasting: true, Fill: fetched(basePackages.Packages, func(s *site, debs []string) error {
 			s.idle = func() {
 				o.ahead.start(aheadTars, func(ctx context.Context) error { return o.decompress(ctx, rolePackages.Packages) })
@@ -103,7 +104,7 @@ func (o Options) stack() ([]layer, error) {
 		}),
 	}
 	middle := layer{
-		Name: prefix + role, Title: role + " packages", Inputs: slices.Concat([]string{roleRecipe, base.Key()}, roleSums), Packages: len(rolePackages.Packages),
+		Name: prefix + role, Title: string(o.Image.Role) + " packages", Inputs: slices.Concat([]string{roleRecipe, base.Key()}, roleSums), Packages: len(rolePackages.Packages),
 		Lasting: true, Fill: fetched(rolePackages.Packages, func(s *site, debs []string) error {
 			s.idle = func() {
 				o.ahead.start(aheadInitramfs, func(ctx context.Context) error { return o.initramfsAhead(ctx, s.over.Lower[0]) })

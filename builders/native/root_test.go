@@ -165,7 +165,7 @@ func lookAt(ctx context.Context, t *testing.T, o Options, tree Tree) {
 	}
 	installed := strings.Fields(in("dpkg-query", "-W", "-f", "${Package}=${Version}=${db:Status-Status}\n"))
 	var want []string
-	for _, name := range []string{layerBase, string(o.Image.Role)} {
+	for _, name := range []string{"base", string(o.Image.Role)} {
 		layer, _ := o.Lock.Layer(name)
 		for _, p := range layer.Packages {
 			want = append(want, p.Name+"="+p.Version+"=installed")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,8 @@ import (
 type imageFlags struct {
 	roles, formats  []string
 	arch, lock, key string
+	init            string
+	butane          []string
 	locked, offline bool
 	force, test     bool
 	testTime        time.Duration
@@ -45,12 +48,17 @@ The same inputs give the same bytes, whoever bakes, where and when.
 pgbake.lock, beside the specification, names every package with its version and hash. The first bake writes it: commit
 it, and everybody bakes the same. It is used until "pgbake lock" renews it; updates come in then and only then.
 
+--init ignition puts Debian's ignition into the image in place of cloud-init, for seeds of "pgbake seed --format ignition".
+--butane then bakes files of your own in: Ignition merges each machine's seed over them. They may not claim what pgbake
+writes. The lock must have been made for it: pgbake lock --init ignition.
+
 Formats:
 ` + formats.String() + `
 Every image gets a folder below -o: its files, manifest.json (what went in), NAME.cdx.json (bill of materials,
 CycloneDX), SHA256SUMS, signed when there is a key, and BOOT.txt (how to boot it).`,
 		Example: `  pgbake image                                   # one qcow2 for each role that the cluster has
   pgbake image --role db --format raw,vmdk
+  pgbake image --init ignition --butane site.bu
   pgbake image --locked --offline                # exactly the lock, out of the cache, no network`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -74,6 +82,8 @@ CycloneDX), SHA256SUMS, signed when there is a key, and BOOT.txt (how to boot it
 	}
 	cmd.Flags().StringSliceVar(&f.roles, "role", nil, `db, proxy, or all: both in one image (default: each that the cluster has)`)
 	cmd.Flags().StringSliceVar(&f.formats, "format", []string{"qcow2"}, "what the files are, see above")
+	cmd.Flags().StringVar(&f.init, "init", string(images.CloudInit), "what applies the seed: cloud-init or ignition")
+	cmd.Flags().StringArrayVar(&f.butane, "butane", nil, "file of Butane to bake into an ignition image; may be repeated")
 	cmd.Flags().StringVar(&f.arch, "arch", runtime.GOARCH, "architecture: amd64 or arm64")
 	cmd.Flags().StringVar(&f.lock, "lock", "", `the lock (default "pgbake.lock" beside the specification)`)
 	cmd.Flags().StringVar(&f.key, "sign-key", "", `private OpenPGP key, armored, that signs SHA256SUMS (default: "repository.key" in the secrets, when it is there)`)
@@ -99,13 +109,9 @@ func (a *app) bakeImages(ctx context.Context, f imageFlags) ([]native.Baked, err
 	if err != nil {
 		return nil, specError{err}
 	}
-	var all []images.Image
-	for _, r := range f.roles {
-		i, err := images.New(c, images.Role(r), f.arch)
-		if err != nil {
-			return nil, specError{err}
-		}
-		all = append(all, i)
+	all, err := a.imagesOf(c, f, formats)
+	if err != nil {
+		return nil, err
 	}
 	if err := native.CanBake(f.arch); err != nil {
 		return nil, err
@@ -151,6 +157,52 @@ func (a *app) bakeImages(ctx context.Context, f imageFlags) ([]native.Baked, err
 		baked = append(baked, b)
 	}
 	return baked, nil
+}
+
+// imagesOf are what the flags ask for.
+func (a *app) imagesOf(c *cluster.Cluster, f imageFlags, formats []images.Format) ([]images.Image, error) {
+	init, err := images.InitNamed(f.init)
+	if err != nil {
+		return nil, specError{err}
+	}
+	var all []images.Image
+	for _, r := range f.roles {
+		i, err := images.New(c, images.Role(r), f.arch)
+		if err != nil {
+			return nil, specError{err}
+		}
+		configs, err := a.baseConfigs(c, i, f.butane)
+		if err != nil {
+			return nil, err
+		}
+		if i, err = i.With(init, configs); err != nil {
+			return nil, specError{err}
+		}
+		for _, f := range formats {
+			if err := i.Takes(f); err != nil {
+				return nil, specError{err}
+			}
+		}
+		all = append(all, i)
+	}
+	return all, nil
+}
+
+// baseConfigs are the operator's own, as Ignition reads them: they may claim nothing of what the image or a machine of
+// its role has from us.
+func (a *app) baseConfigs(c *cluster.Cluster, i images.Image, files []string) ([][]byte, error) {
+	machines := slices.DeleteFunc(c.Machines(), func(m cluster.Machine) bool {
+		return i.Role == images.DB && m.Role != cluster.DB || i.Role == images.Proxy && m.Role != cluster.Proxy
+	})
+	var own []string
+	for _, f := range i.Files() {
+		own = append(own, f.Path)
+	}
+	snippets, err := a.snippets(c, files, machines, own...)
+	if err != nil {
+		return nil, err
+	}
+	return snippets.Configs()
 }
 
 // rolesOf are those that the cluster has machines of.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,7 @@ func (a *app) bootImages(cmd *cobra.Command, baked []native.Baked, timeout time.
 			err := step.Run(cmd.Context(), a.ui, step.Step{Name: "test " + name, Run: func(ctx context.Context) error {
 				ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("gave up after %s\n      hint: --test-timeout gives it longer, where there is no KVM", timeout))
 				defer cancel()
-				return a.bootImage(ctx, file, role, f.uefi, func(what string) { fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", name, what) })
+				return a.bootImage(ctx, b.Manifest, file, role, f.uefi, func(what string) { fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", name, what) })
 			}})
 			if err != nil {
 				return fmt.Errorf("test %s: %w", name, err)
@@ -78,7 +79,7 @@ nodes:
 `
 
 // bootImage boots an image as a machine of the role, with secrets that are made for it and thrown away.
-func (a *app) bootImage(ctx context.Context, file string, role cluster.Role, uefi bool, found func(string)) error {
+func (a *app) bootImage(ctx context.Context, m images.Manifest, file string, role cluster.Role, uefi bool, found func(string)) error {
 	mine, err := a.load()
 	if err != nil {
 		return err
@@ -97,14 +98,19 @@ func (a *app) bootImage(ctx context.Context, file string, role cluster.Role, uef
 	}
 	trial := &app{spec: filepath.Join(dir, "cluster.yaml"), ui: a.ui}
 	spec := fmt.Appendf(nil, trialSpec, mine.Debian, proxies, mine.Postgres.Version, mine.Postgres.Source)
-	seed, c, err := trial.trialSeed(dir, spec, machine)
+	seeds, c, err := trial.trialSeed(dir, spec, machine, cmp.Or(m.Init, images.CloudInit))
 	if err != nil {
 		return errors.Join(err, remove())
 	}
-	m, _ := c.Machine(machine)
-	at := filepath.Join(dir, m.Name)
+	// Its last form is a disk; Ignition's other one, for fw_cfg, is for BIOS.
+	seed := seeds[len(seeds)-1]
+	if m.Init == images.Ignition && !uefi {
+		seed = seeds[len(seeds)-2]
+	}
+	it, _ := c.Machine(machine)
+	at := filepath.Join(dir, it.Name)
 	host := lab.Host{Run: a.runner(), UI: a.ui, Cache: cache}
-	err = host.Try(ctx, at, lab.Trial{Image: file, Seed: seed, Machine: m, Cluster: c, UEFI: uefi}, found)
+	err = host.Try(ctx, at, lab.Trial{Image: file, Seed: seed, Machine: it, Cluster: c, UEFI: uefi}, found)
 	if err != nil {
 		err = errors.Join(err, keepConsole(at, filepath.Join(cache, "logs", filepath.Base(file)+".console.log")))
 	}
@@ -112,23 +118,23 @@ func (a *app) bootImage(ctx context.Context, file string, role cluster.Role, uef
 }
 
 // trialSeed writes the seed of a machine below dir, and all that it is made of.
-func (a *app) trialSeed(dir string, spec []byte, machine string) (iso string, c *cluster.Cluster, err error) {
+func (a *app) trialSeed(dir string, spec []byte, machine string, init images.Init) (paths []string, c *cluster.Cluster, err error) {
 	if err := os.WriteFile(a.spec, spec, 0o600); err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	if c, err = a.load(); err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	if _, err := cluster.InitSecrets(a.secretsDir(), c, time.Now()); err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	made, err := a.seeds(c, a.secretsDir(), cloudinit.Options{})
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	i := slices.IndexFunc(made.all, func(s cloudinit.Seed) bool { return s.Machine == machine })
-	iso = filepath.Join(dir, "trial.iso")
-	return iso, c, made.all[i].WriteISO(iso)
+	paths, err = writeSeed(filepath.Join(dir, "seeds"), made.all[i], []string{string(init)}, nil)
+	return paths, c, err
 }
 
 // keepConsole saves what a machine that did not come up has shown, and says its last lines.

@@ -13,6 +13,7 @@ import (
 	"github.com/pgbake/pgbake/builders/native"
 	"github.com/pgbake/pgbake/cloudinit"
 	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/images"
 	"github.com/pgbake/pgbake/internal/step"
 	"github.com/pgbake/pgbake/lab"
 )
@@ -63,7 +64,7 @@ func (a *app) openLab() (*cluster.Cluster, *lab.Lab, error) {
 func (a *app) labUp() *cobra.Command {
 	var timeout time.Duration
 	var stock bool
-	var kind string
+	var kind, init string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Boot every machine and wait until the cluster is healthy",
@@ -76,6 +77,8 @@ specification are booted, and nothing is done to the others.`,
 				return specError{fmt.Errorf("boot the lab: kind %q is not %s or %s", kind, kindContainer, kindVirtual)}
 			case kind == kindVirtual && stock:
 				return specError{errors.New("boot the lab: --stock is for containers: an image has pgbake's packages")}
+			case kind == kindContainer && init != string(images.CloudInit):
+				return specError{errors.New("boot the lab: --init is for --kind qemu: a container has nothing that Ignition reads")}
 			case kind == kindVirtual && timeout == 0:
 				timeout = 15 * time.Minute
 			case timeout == 0:
@@ -88,7 +91,7 @@ specification are booted, and nothing is done to the others.`,
 			if stock && c.Packages.URL == "" {
 				return specError{fmt.Errorf("boot stock machines: %s does not say where they get pgbake's packages\n      hint: packages.url and packages.key; %s package --repository makes what to serve there", a.spec, a.self())}
 			}
-			load, clean, err := a.bake(cmd.Context(), c, l, kind, stock)
+			load, clean, err := a.bake(cmd.Context(), c, l, kind, init, stock)
 			if err != nil {
 				return err
 			}
@@ -133,6 +136,7 @@ specification are booted, and nothing is done to the others.`,
 	}
 	cmd.Flags().BoolVar(&stock, "stock", false, "machines without pgbake's packages, which they install themselves from packages.url, served inside the lab's network")
 	cmd.Flags().StringVar(&kind, "kind", kindContainer, "what the machines are: "+kindContainer+" or "+kindVirtual)
+	cmd.Flags().StringVar(&init, "init", string(images.CloudInit), "what applies the seed of virtual machines: cloud-init or ignition")
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait for a healthy cluster (default 5m, with qemu 15m)")
 	return cmd
 }
@@ -144,9 +148,9 @@ const (
 )
 
 // bake makes what the lab's machines are made of, in a directory that clean removes. Stock machines have no packages of ours.
-func (a *app) bake(ctx context.Context, c *cluster.Cluster, l *lab.Lab, kind string, stock bool) (load lab.Load, clean func(), err error) {
+func (a *app) bake(ctx context.Context, c *cluster.Cluster, l *lab.Lab, kind, init string, stock bool) (load lab.Load, clean func(), err error) {
 	if kind == kindVirtual {
-		if load.Images, err = a.labImages(ctx, c); err != nil {
+		if load.Images, err = a.labImages(ctx, c, init); err != nil {
 			return load, nil, err
 		}
 	}
@@ -162,7 +166,7 @@ func (a *app) bake(ctx context.Context, c *cluster.Cluster, l *lab.Lab, kind str
 			}
 			load.Debs = map[cluster.Role][]string{cluster.DB: {debs[0], debs[1]}, cluster.Proxy: {debs[0], debs[2]}}
 		}
-		load.Seeds, err = a.labSeeds(c, kind, dir)
+		load.Seeds, err = a.labSeeds(c, kind, init, dir)
 		return err
 	}})
 	if err != nil {
@@ -172,7 +176,7 @@ func (a *app) bake(ctx context.Context, c *cluster.Cluster, l *lab.Lab, kind str
 }
 
 // labSeeds writes the seeds below dir, as the kind of machines wants them.
-func (a *app) labSeeds(c *cluster.Cluster, kind, dir string) (map[string]string, error) {
+func (a *app) labSeeds(c *cluster.Cluster, kind, init, dir string) (map[string]string, error) {
 	if _, err := cluster.InitSecrets(a.secretsDir(), c, time.Now()); err != nil {
 		return nil, err
 	}
@@ -186,29 +190,28 @@ func (a *app) labSeeds(c *cluster.Cluster, kind, dir string) (map[string]string,
 	}
 	at := map[string]string{}
 	for _, s := range made.all {
-		name := filepath.Join(dir, s.Machine)
-		write := s.WriteFolder
-		if kind == kindVirtual {
-			name, write = name+".iso", s.WriteISO
-		}
-		if err := write(name); err != nil {
+		paths, err := writeSeed(dir, s, []string{init}, nil)
+		if err != nil {
 			return nil, err
 		}
-		at[s.Machine] = name
+		at[s.Machine] = paths[len(paths)-1] // the disk
+		if kind == kindContainer {
+			at[s.Machine] = paths[0]
+		}
 	}
 	return at, nil
 }
 
 // labImages are the images of the cluster's roles, raw, in the cache: baked when they are missing or not of today's
 // inputs. The baking is done by this command once more, in namespaces of its own, where it ends with that.
-func (a *app) labImages(ctx context.Context, c *cluster.Cluster) (map[cluster.Role]string, error) {
+func (a *app) labImages(ctx context.Context, c *cluster.Cluster, init string) (map[cluster.Role]string, error) {
 	cache, err := native.Cache()
 	if err != nil {
 		return nil, err
 	}
 	mine := *a
 	mine.out = filepath.Join(cache, "lab")
-	f := imageFlags{formats: []string{"raw"}, arch: runtime.GOARCH}
+	f := imageFlags{formats: []string{"raw"}, arch: runtime.GOARCH, init: init}
 	baked, err := mine.bakeImages(ctx, f)
 	var ended exitError
 	switch {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -20,12 +21,15 @@ import (
 func (a *app) lock() *cobra.Command {
 	var diff bool
 	var arch, file string
+	var inits []string
 	cmd := &cobra.Command{
 		Use:   "lock",
 		Short: "Take today's packages into pgbake.lock, and say what changes; with --diff only say it",
 		Long: `Ask the archives which packages the images consist of today, and write that down in pgbake.lock: every package with
 its version, its hash and where it is from. "pgbake image" then bakes exactly that, until the next "pgbake lock".
 Commit the file: its diff is the list of updates that the next images bring.
+
+The lock is for images with cloud-init; --init ignition, or both, makes it one for others. Later runs keep what it has.
 
 With --diff nothing is written; the exit code is 3 when an update would change something, 0 when not.`,
 		Args: cobra.NoArgs,
@@ -48,7 +52,11 @@ With --diff nothing is written; the exit code is 3 when an update would change s
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				a.ui.Say("%v", err) // to be replaced
 			}
-			after, err := a.resolve(cmd.Context(), c, arch, cache)
+			wanted, err := initsNamed(inits, before)
+			if err != nil {
+				return specError{err}
+			}
+			after, err := a.resolve(cmd.Context(), c, arch, wanted, cache)
 			if err != nil {
 				return err
 			}
@@ -76,6 +84,7 @@ With --diff nothing is written; the exit code is 3 when an update would change s
 		},
 	}
 	cmd.Flags().BoolVar(&diff, "diff", false, "only say what would change")
+	cmd.Flags().StringSliceVar(&inits, "init", nil, "cloud-init, ignition, or both (default: what the lock has, else cloud-init)")
 	cmd.Flags().StringVar(&arch, "arch", runtime.GOARCH, "architecture: amd64 or arm64")
 	cmd.Flags().StringVar(&file, "lock", "", `the lock (default "pgbake.lock" beside the specification)`)
 	return cmd
@@ -89,15 +98,40 @@ func (a *app) lockFile(given string) string {
 	return filepath.Join(filepath.Dir(a.spec), native.LockName)
 }
 
-// resolve asks the archives for the packages of all roles: a cluster may get its first proxy later.
-func (a *app) resolve(ctx context.Context, c *cluster.Cluster, arch, cache string) (l *native.Lock, err error) {
-	var all []images.Image
-	for _, r := range images.Roles {
-		i, err := images.New(c, r, arch)
+// initsNamed are those of the names, and those that the lock has already.
+func initsNamed(names []string, before *native.Lock) ([]images.Init, error) {
+	var wanted []images.Init
+	if before != nil {
+		wanted = before.Inits()
+	}
+	for _, name := range names {
+		init, err := images.InitNamed(name)
 		if err != nil {
-			return nil, specError{err}
+			return nil, err
 		}
-		all = append(all, i)
+		wanted = append(wanted, init)
+	}
+	if len(wanted) == 0 {
+		return images.Inits[:1], nil
+	}
+	all := slices.Clone(images.Inits)
+	return slices.DeleteFunc(all, func(i images.Init) bool { return !slices.Contains(wanted, i) }), nil
+}
+
+// resolve asks the archives for the packages of all roles: a cluster may get its first proxy later.
+func (a *app) resolve(ctx context.Context, c *cluster.Cluster, arch string, inits []images.Init, cache string) (l *native.Lock, err error) {
+	var all []images.Image
+	for _, init := range inits {
+		for _, r := range images.Roles {
+			i, err := images.New(c, r, arch)
+			if err == nil {
+				i, err = i.With(init, nil)
+			}
+			if err != nil {
+				return nil, specError{err}
+			}
+			all = append(all, i)
+		}
 	}
 	err = step.Run(ctx, a.ui, step.Step{Name: "find today's packages", Run: func(ctx context.Context) error {
 		l, err = native.Resolve(ctx, native.ResolveOptions{Runner: a.runner(), UI: a.ui, Cache: cache, Cluster: c, Images: all})
@@ -113,17 +147,29 @@ func (a *app) lockFor(ctx context.Context, c *cluster.Cluster, all []images.Imag
 	switch {
 	case err == nil:
 		if err := l.Fits(c, all); err != nil {
-			return nil, fmt.Errorf("bake by %s: %w\n      hint: %s lock", file, err, a.self())
+			return nil, fmt.Errorf("bake by %s: %w\n      hint: %s lock%s", file, err, a.self(), lockFlags(f))
 		}
 		return l, nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	case f.locked || f.offline:
-		return nil, fmt.Errorf("bake by %s: there is none, and --locked and --offline forbid to make one\n      hint: %s lock", file, a.self())
+		return nil, fmt.Errorf("bake by %s: there is none, and --locked and --offline forbid to make one\n      hint: %s lock%s", file, a.self(), lockFlags(f))
 	}
-	if l, err = a.resolve(ctx, c, f.arch, cache); err != nil {
+	wanted, err := initsNamed([]string{f.init}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if l, err = a.resolve(ctx, c, f.arch, wanted, cache); err != nil {
 		return nil, err
 	}
 	a.ui.Say("%s is new: commit it", file)
 	return l, l.Save(file)
+}
+
+// lockFlags are what a lock for an image wants on the command line.
+func lockFlags(f imageFlags) string {
+	if f.init == string(images.Ignition) {
+		return " --init ignition"
+	}
+	return ""
 }

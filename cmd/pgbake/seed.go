@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +13,8 @@ import (
 
 	"github.com/pgbake/pgbake/cloudinit"
 	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/suggest"
+	"github.com/pgbake/pgbake/render"
 )
 
 // seeds are what every machine is told: each its own, and all of them the generation. news says what is new in that.
@@ -56,19 +60,37 @@ func (a *app) seeds(c *cluster.Cluster, dir string, o cloudinit.Options) (*seeds
 	return made, nil
 }
 
+// seedForms are the values of --format.
+var seedForms = []string{"cloud-init", "ignition"}
+
 func (a *app) seed() *cobra.Command {
 	var card string
+	var forms, butane []string
 	cmd := &cobra.Command{
 		Use:   "seed",
-		Short: "Write the user-data of every machine, as a NoCloud folder and as an ISO",
-		Long: `Write the user-data of every machine: a NoCloud folder and the same as an ISO image to attach as a disk.
-A seed holds its machine's secrets and keys: handle it like a password.
+		Short: "Write what every machine is told at its first boot: for cloud-init, or for Ignition",
+		Long: `Write the seed of every machine. It holds its machine's secrets and keys: handle it like a password.
+
+  --format cloud-init   NAME/, a NoCloud folder, and NAME.iso, the same to attach as a disk
+  --format ignition     NAME.bu, Butane source to read; NAME.ign, Ignition 3.3.0 for QEMU's fw_cfg; NAME.ign.iso, the same
+                        as a config drive to attach as a disk. For images that were baked with --init ignition
+
+Both say the same. --butane merges files of your own into what Ignition gets; they may not claim what pgbake writes.
 
 Beside them lies generation.json: what the machines of a running cluster take when it is newer than what they have,
 signed with secrets/operator.key. It holds no secret. A new machine brings it along.`,
+		Example: `  pgbake seed
+  pgbake seed --format ignition --butane site.bu`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			if err := seedFlags(forms, butane); err != nil {
+				return specError{err}
+			}
+			snippets, err := a.snippets(c, butane, c.Machines())
 			if err != nil {
 				return err
 			}
@@ -76,23 +98,21 @@ signed with secrets/operator.key. It holds no secret. A new machine brings it al
 			if err != nil {
 				return err
 			}
+			dir := filepath.Join(a.out, "seeds")
 			for _, s := range made.all {
-				folder := filepath.Join(a.out, "seeds", s.Machine)
-				if err := s.WriteFolder(folder); err != nil {
+				paths, err := writeSeed(dir, s, forms, snippets)
+				if err != nil {
 					return err
 				}
-				if err := s.WriteISO(folder + ".iso"); err != nil {
-					return err
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s\n%s.iso\n", folder, folder)
+				fmt.Fprintln(cmd.OutOrStdout(), strings.Join(paths, "\n"))
 			}
-			path := filepath.Join(a.out, "seeds", "generation.json")
+			path := filepath.Join(dir, "generation.json")
 			if err := os.WriteFile(path, made.generation.Encode(), 0o644); err != nil { //nolint:gosec // holds no secret
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), path)
 			if len(made.news) == 0 {
-				a.ui.Next("attach each ISO to its machine as a disk, or paste its user-data into the cloud's form")
+				a.ui.Next(seedNext(forms))
 				return nil
 			}
 			a.ui.Say("generation %d: %s", made.generation.Number, strings.Join(made.news, ", "))
@@ -101,5 +121,75 @@ signed with secrets/operator.key. It holds no secret. A new machine brings it al
 		},
 	}
 	cmd.Flags().StringVar(&card, "interface", "", `network card that gets the address, such as "ens3" (default: by mac, else every Ethernet card)`)
+	cmd.Flags().StringSliceVar(&forms, "format", seedForms[:1], "cloud-init, ignition, or both")
+	cmd.Flags().StringArrayVar(&butane, "butane", nil, "file of Butane to merge into every machine's Ignition; may be repeated")
 	return cmd
+}
+
+// seedFlags tells what is wrong with the flags' values.
+func seedFlags(forms, butane []string) error {
+	for _, f := range forms {
+		if !slices.Contains(seedForms, f) {
+			hint := "one of " + strings.Join(seedForms, ", ")
+			if near := suggest.Nearest(f, seedForms); near != "" {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			return fmt.Errorf("format %q is none\n      hint: %s", f, hint)
+		}
+	}
+	if len(butane) > 0 && !slices.Contains(forms, "ignition") {
+		return errors.New("cloud-init reads no Butane\n      hint: --format ignition")
+	}
+	return nil
+}
+
+func writeSeed(dir string, s cloudinit.Seed, forms []string, snippets cloudinit.Snippets) ([]string, error) {
+	var paths []string
+	if slices.Contains(forms, "cloud-init") {
+		folder := filepath.Join(dir, s.Machine)
+		if err := s.WriteFolder(folder); err != nil {
+			return nil, err
+		}
+		if err := s.WriteISO(folder + ".iso"); err != nil {
+			return nil, err
+		}
+		paths = append(paths, folder, folder+".iso")
+	}
+	if slices.Contains(forms, "ignition") {
+		i, err := s.Ignition(snippets)
+		if err != nil {
+			return nil, err
+		}
+		more, err := i.Write(dir)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, more...)
+	}
+	return paths, nil
+}
+
+// seedNext is what to do with the seeds.
+func seedNext(forms []string) string {
+	if slices.Contains(forms, "cloud-init") {
+		return "attach each ISO to its machine as a disk, or paste its user-data into the cloud's form"
+	}
+	return "give each NAME.ign to its machine by fw_cfg, or attach NAME.ign.iso as a disk: BOOT.txt beside the image says how"
+}
+
+// snippets reads the operator's Butane for some machines. What pgha writes there is not theirs, nor what else is taken.
+func (a *app) snippets(c *cluster.Cluster, files []string, machines []cluster.Machine, taken ...string) (cloudinit.Snippets, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	for _, m := range machines {
+		written, err := render.Node(c, m, render.Preview(c))
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range written {
+			taken = append(taken, f.Path)
+		}
+	}
+	return cloudinit.ReadSnippets(files, taken)
 }

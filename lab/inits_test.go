@@ -1,0 +1,378 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/run"
+)
+
+// One member, whose seed says something of everything that a seed can.
+const initsSpec = `scope: inits
+network: 10.0.2.0/24
+gateway: 10.0.2.1
+name_servers: [10.0.2.2]
+debian: 12
+failover: safe
+nodes:
+  - {name: member, address: 10.0.2.11}
+postgres:
+  databases:
+    - {name: app, owner: app}
+  users:
+    - name: app
+ssh_keys:
+  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBEREREREREREREREREREREREREREREREREREREREREA ann@example.org
+`
+
+// mayDiffer are paths, as path.Match has them or with everything below, that machines of the two inits have differently,
+// and why. All else must be the same: paths, modes, owners, contents.
+var mayDiffer = []struct{ path, why string }{
+	// path                                               why
+	{"/etc/cloud/", "cloud-init's"},
+	{"/var/lib/cloud/", "cloud-init's"},
+	{"/var/log/cloud-init*", "cloud-init's"},
+	{"/etc/systemd/system/cloud-config.service", "cloud-init's, masked"},
+	{"/etc/systemd/system/cloud-init.target.wants", "cloud-init's"},
+	{"/etc/systemd/network/10-cloud-init-*", "the network, in cloud-init's words: TestInits compares what comes of it"},
+	{"/etc/systemd/network/10-pgbake.network", "the network, in the seed's words"},
+	{"/etc/sudoers.d/90-cloud-init-users", "the user debian may sudo, by cloud-init"},
+	{"/etc/sudoers.d/90-pgbake", "the user debian may sudo, by the seed"},
+	{"/root/.ssh/", "cloud-init lets root say who to log in as"},
+	{"/etc/.ignition-result.json", "ignition's"},
+	{"/etc/selinux/", "ignition's"},
+	{"/etc/systemd/system-preset/", "ignition's"},
+	{"/usr/local/lib/pgbake/", "ignition's"},
+	{"/var/lib/pgbake/", "ignition's"},
+	{"/etc/systemd/system/pgbake-*.service", "ignition's"},
+	{"/etc/systemd/system/sysinit.target.wants/pgbake-*", "ignition's"},
+	{"/etc/systemd/system/pgha-apply.service.d/", "ignition's"},
+	{"/etc/machine-id", "every machine's own"},
+	{"/etc/ssh/ssh_host_ed25519_key*", "every machine's own"},
+	{"/var/lib/dpkg/", "the packages of the two"},
+	{"/var/lib/systemd/", "seeds of random numbers, clocks, stamps"},
+	{"/var/lib/chrony/", "the clock's drift"},
+	{"/var/lib/pgha/", "when the agent did and saw what"},
+	{"/var/log/", "what happened when"},
+	{"/etc/*-", "backup copies, of the change before"},
+}
+
+// listing prints every path of a machine with its type, mode, owner, link and, where this boot wrote it, its content's hash.
+// Below /usr only what is newer than the image: what packages bring is known by the packages. A database's files are its own.
+const listing = `
+cd /
+find / -xdev \( -path /var/lib/postgresql/15/main -o -path /var/lib/etcd -o -path /tmp -o -path /var/tmp -o -path /lost+found -o -path /boot \) -prune -o \
+  \( ! -path '/usr/*' -o -newermt "@$1" \) -printf '%p\t%y %m %u:%g %l\n'
+echo
+find /etc /home /root /srv /var /usr -xdev \( -path /var/lib/postgresql/15/main -o -path /var/lib/etcd -o -path /var/log/journal \) -prune -o \
+  -type f -newermt "@$1" -exec sha256sum {} +
+`
+
+// leaks prints where a secret of the seed can be read by others than root, the journal included, and last how many were looked for.
+const leaks = `
+umask 077
+cd /
+sed -n 's/^ *[a-z]*: //p' /etc/pgha/secrets.yaml >/run/secrets-of-seed
+for k in /etc/pgha/tls/*.key; do sed -n 2p "$k" >>/run/secrets-of-seed; done
+find /etc /home /root /srv /var /usr -xdev -type f -newermt "@$1" -perm /044 -exec grep -l -F -f /run/secrets-of-seed {} + || :
+if journalctl --quiet --all --output=cat | grep -q -F -f /run/secrets-of-seed; then echo journal; fi
+grep -c . /run/secrets-of-seed
+`
+
+// initsSite is what the machines are made of: pgbake's own command bakes and seeds, as an operator does.
+type initsSite struct {
+	*testing.T
+	dir, cache string
+	made       int64 // the newest of the images' own times
+	images     map[string]string
+	c          *cluster.Cluster
+}
+
+func newInitsSite(t *testing.T) *initsSite {
+	t.Helper()
+	needMachines(t)
+	needQEMU(t)
+	h := NewHost(run.System{}, nil)
+	s := &initsSite{T: t, dir: t.TempDir(), cache: h.Cache, images: map[string]string{}}
+	if err := write(filepath.Join(s.dir, "cluster.yaml"), initsSpec, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.pgbake("init")
+	s.pgbake("seed", "--format", "cloud-init,ignition")
+	s.pgbake("lock", "--init", "cloud-init,ignition")
+	for _, init := range []string{"cloud-init", "ignition"} {
+		// In the cache, where the next run finds them.
+		out := s.pgbake("-o", filepath.Join(s.cache, "lab"), "image", "--role", "db", "--format", "raw", "--init", init)
+		s.images[init] = strings.TrimSpace(out)
+		body, err := os.ReadFile(filepath.Join(filepath.Dir(s.images[init]), "manifest.json"))
+		var m struct{ Created time.Time }
+		if err = errors.Join(err, json.Unmarshal(body, &m)); err != nil {
+			t.Fatal(err)
+		}
+		s.made = max(s.made, m.Created.Unix())
+	}
+	var err error
+	if s.c, err = cluster.Parse("cluster.yaml", []byte(initsSpec)); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *initsSite) pgbake(args ...string) string {
+	s.Helper()
+	bin, err := filepath.Abs("../bin/pgbake")
+	if err != nil {
+		s.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(s.Context(), 10*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, args...)
+	cmd.Dir = s.dir
+	var talk strings.Builder
+	cmd.Stderr = &talk
+	out, err := cmd.Output()
+	if err != nil {
+		s.Fatalf("pgbake %s: %v\n%s", strings.Join(args, " "), err, talk.String())
+	}
+	return string(out)
+}
+
+// start starts the machine by an init and a seed; it ends with the test.
+func (s *initsSite) start(label, init, seed string) (*qemu, error) {
+	m := &qemu{
+		name: "member", label: "pgbake-inits-" + label, dir: filepath.Join(s.dir, label), mac: hardwareAddress("member"), leashed: true,
+		run: run.System{}, kvm: kvm{device: "/dev/kvm", verdict: filepath.Join(s.cache, "kvm"), patience: kvmTime},
+	}
+	if err := m.make(s.Context(), s.images[init], seed); err != nil {
+		return nil, err
+	}
+	s.Cleanup(func() {
+		ctx, cancel := limit(context.WithoutCancel(s.Context()), faultTime)
+		defer cancel()
+		if m.Alive() {
+			if err := m.Kill(ctx); err != nil {
+				s.Error(err)
+			}
+		}
+	})
+	return m, m.Start(s.Context())
+}
+
+// root is what is known of a machine that is as its seed says.
+type root struct {
+	paths, sums map[string]string
+	network     string
+}
+
+// look waits until the machine is what its seed says, and reads it.
+func (s *initsSite) look(m *qemu) (r root, err error) {
+	machine, _ := s.c.Machine("member")
+	t := Trial{Machine: machine, Cluster: s.c}
+	ctx, cancel := limit(s.Context(), 12*time.Minute)
+	defer cancel()
+	for _, c := range t.checks() {
+		if c.name == "its kernel again after a reset" {
+			continue
+		}
+		err := every(ctx, askPause, "see "+c.name, func() error {
+			one, cancel := limit(ctx, enterTime)
+			defer cancel()
+			_, err := c.look(one, m)
+			return err
+		})
+		if err != nil {
+			return r, err
+		}
+	}
+	out, err := m.output(ctx, "sh", "-c", listing, "sh", fmt.Sprint(s.made))
+	if err != nil {
+		return r, fmt.Errorf("%w: %.2000s", err, out)
+	}
+	paths, sums, _ := strings.Cut(out, "\n\n")
+	r.paths, r.sums = map[string]string{}, map[string]string{}
+	for lines := bufio.NewScanner(strings.NewReader(paths)); lines.Scan(); {
+		name, what, _ := strings.Cut(lines.Text(), "\t")
+		r.paths[name] = what
+	}
+	for lines := bufio.NewScanner(strings.NewReader(sums)); lines.Scan(); {
+		sum, name, _ := strings.Cut(lines.Text(), "  ")
+		r.sums[name] = sum
+	}
+	// One card, by whatever name; its state, addresses, routes; the name; who may be whom; the packages.
+	r.network, err = m.output(ctx, "sh", "-c", `ip -o -4 address show scope global | cut -d' ' -f3-7
+ip route show default; resolvectl dns | grep -v '^Global:' | sort | tail -n 1; hostname; cat /proc/sys/net/ipv6/conf/e*/accept_ra
+sudo -l -U debian | tail -n 1; sshd -T | grep -E '^(port|passwordauthentication|permitrootlogin) '; ls /etc/ssh/ssh_host_*`)
+	return r, err
+}
+
+// files are the paths that packages of one machine alone brought.
+func (s *initsSite) packaged(m *qemu) (map[string]bool, error) {
+	out, err := m.output(s.Context(), "sh", "-c", `cd / && cat /var/lib/dpkg/info/*.list`)
+	all := map[string]bool{}
+	for line := range strings.Lines(out) {
+		all[strings.TrimSpace(line)] = true
+	}
+	return all, err
+}
+
+// The same member by cloud-init and its ISO, by Ignition from QEMU's fw_cfg, and by Ignition from a config drive.
+func TestInits(t *testing.T) {
+	s := newInitsSite(t)
+	seeds := filepath.Join(s.dir, "dist", "seeds")
+	wrong := filepath.Join(s.dir, "wrong.ign")
+	if err := write(wrong, "#cloud-config\nhostname: member\n", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ways := []struct{ label, init, seed string }{
+		{"cloud-init", "cloud-init", filepath.Join(seeds, "member.iso")},
+		{"fw_cfg", "ignition", filepath.Join(seeds, "member.ign")},
+		{"config-drive", "ignition", filepath.Join(seeds, "member.ign.iso")},
+	}
+	machines, roots, errs := make([]*qemu, len(ways)), make([]root, len(ways)), make([]error, len(ways))
+	var all sync.WaitGroup
+	for i, w := range ways {
+		all.Go(func() {
+			if machines[i], errs[i] = s.start(w.label, w.init, w.seed); errs[i] == nil {
+				roots[i], errs[i] = s.look(machines[i])
+			}
+		})
+	}
+	t.Run("a wrong configuration", func(t *testing.T) { s.refused(t, wrong) })
+	all.Wait()
+	for i, w := range ways {
+		if errs[i] != nil {
+			t.Errorf("%s: %v\n%s", w.label, errs[i], lastLines(filepath.Join(s.dir, w.label, "console.log"), 20))
+		}
+	}
+	if t.Failed() {
+		return
+	}
+	brought := [2]map[string]bool{}
+	for i := range brought {
+		var err error
+		if brought[i], err = s.packaged(machines[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, w := range ways[1:] {
+		t.Logf("%s: %d paths, %d contents", w.label, len(roots[i+1].paths), len(roots[i+1].sums))
+		if len(roots[i+1].paths) < 2000 || len(roots[i+1].sums) < 30 {
+			t.Errorf("%s: it has fewer files than a machine has", w.label)
+		}
+		for _, d := range unlike(roots[0], roots[i+1], brought) {
+			t.Errorf("cloud-init and %s: %s", w.label, d)
+		}
+		if roots[0].network != roots[i+1].network {
+			t.Errorf("by cloud-init:\n%s\nby %s:\n%s", roots[0].network, w.label, roots[i+1].network)
+		}
+	}
+	for i, m := range machines {
+		out, err := m.output(t.Context(), "sh", "-c", leaks, "sh", fmt.Sprint(s.made))
+		if found := strings.Fields(out); err != nil || len(found) != 1 || found[0] < "6" {
+			t.Errorf("%s: secrets that others can read, and how many were looked for: %v %s", ways[i].label, err, out)
+		}
+	}
+	t.Run("a later boot", func(t *testing.T) { s.once(t, machines[1]) })
+}
+
+// unlike are the differences of two machines, without those that may be. A path that a package of one of them alone brought
+// is that package's.
+func unlike(a, b root, brought [2]map[string]bool) []string {
+	all := maps.Clone(a.paths)
+	maps.Copy(all, b.paths)
+	var diff []string
+	for _, p := range slices.Sorted(maps.Keys(all)) {
+		switch {
+		case slices.ContainsFunc(mayDiffer, func(d struct{ path, why string }) bool { return covers(d.path, p) }):
+		case brought[0][p] != brought[1][p]:
+		case a.paths[p] != b.paths[p]:
+			diff = append(diff, fmt.Sprintf("%s is %q and %q", p, a.paths[p], b.paths[p]))
+		case a.sums[p] != b.sums[p]:
+			diff = append(diff, p+" has other contents")
+		}
+	}
+	return diff
+}
+
+// covers tells whether a pattern of mayDiffer means a path.
+func covers(pattern, p string) bool {
+	if dir, ok := strings.CutSuffix(pattern, "/"); ok {
+		return p == dir || strings.HasPrefix(p, pattern)
+	}
+	if ok, _ := path.Match(pattern, p); ok {
+		return true
+	}
+	return strings.HasPrefix(p, pattern+"/")
+}
+
+// refused: what is no configuration makes nothing of the machine, and the console says why.
+func (s *initsSite) refused(t *testing.T, seed string) {
+	m, err := s.start("wrong", "ignition", seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := limit(t.Context(), 6*time.Minute)
+	defer cancel()
+	for _, want := range []string{"pgbake-ignition: what QEMU's fw_cfg has is no Ignition configuration", "hint: it wants NAME.ign", "Dependency failed for", " login:"} {
+		err := every(ctx, askPause, "see "+want, func() error {
+			body, err := os.ReadFile(m.Console())
+			if err != nil || !strings.Contains(string(body), want) {
+				return errors.Join(err, errors.New(shown(m.Console())))
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.Kill(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// once: what the administrator changes after the first boot stays, though the configuration is still there.
+func (s *initsSite) once(t *testing.T, m *qemu) {
+	ctx, cancel := limit(t.Context(), 8*time.Minute)
+	defer cancel()
+	boot := func() (string, error) { return m.output(ctx, "cat", "/proc/sys/kernel/random/boot_id") }
+	first, err := boot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := m.output(ctx, "sh", "-c", "echo '# mine' >>/etc/sudoers.d/90-pgbake && sync"); err != nil {
+		t.Fatal(err, out)
+	}
+	if err := m.qmp(ctx, "system_reset", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	err = every(ctx, askPause, "see its second boot", func() error {
+		one, cancel := limit(ctx, enterTime)
+		defer cancel()
+		now, err := m.output(one, "cat", "/proc/sys/kernel/random/boot_id")
+		if err == nil && now == first {
+			err = errors.New("it is the first one still")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := m.output(ctx, "sh", "-c", "tail -n 1 /etc/sudoers.d/90-pgbake; systemctl show --property=ConditionResult pgbake-ignition.service; systemctl is-enabled pgbake-ignition.service")
+	if err != nil || out != "# mine\nConditionResult=no\nenabled" {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
