@@ -92,6 +92,22 @@ func (i Image) PGHA() []string {
 	return []string{"pgha-common", "pgha-node", "pgha-proxy"}
 }
 
+// Machines are those of the cluster that boot from the image.
+func (i Image) Machines(c *cluster.Cluster) []cluster.Machine {
+	return slices.DeleteFunc(c.Machines(), func(m cluster.Machine) bool {
+		return i.Role == DB && m.Role != cluster.DB || i.Role == Proxy && m.Role != cluster.Proxy
+	})
+}
+
+// Paths are those of Files.
+func (i Image) Paths() []string {
+	var all []string
+	for _, f := range i.Files() {
+		all = append(all, f.Path)
+	}
+	return all
+}
+
 // Loaders are the packages whose files make the disk start: unpacked, never installed.
 func (i Image) Loaders() []string {
 	if i.Arch == "arm64" {

@@ -45,6 +45,21 @@ func Node(c *cluster.Cluster, m cluster.Machine, in Input) ([]rootfs.File, error
 	return files, nil
 }
 
+// Paths are those of every file of some machines.
+func Paths(c *cluster.Cluster, machines []cluster.Machine) ([]string, error) {
+	var all []string
+	for _, m := range machines {
+		files, err := Node(c, m, Preview(c))
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range files {
+			all = append(all, f.Path)
+		}
+	}
+	return all, nil
+}
+
 func node(c *cluster.Cluster, m cluster.Machine, in Input) ([]rootfs.File, error) {
 	p, err := newPage(c, m, in)
 	if err != nil {

@@ -13,10 +13,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgbake/pgbake/builders/native"
+	"github.com/pgbake/pgbake/cloudinit"
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/images"
 	"github.com/pgbake/pgbake/internal/suggest"
 	"github.com/pgbake/pgbake/packages"
+	"github.com/pgbake/pgbake/render"
 )
 
 // imageFlags are those of pgbake image.
@@ -168,10 +170,13 @@ func (a *app) imagesOf(c *cluster.Cluster, f imageFlags, formats []images.Format
 	var all []images.Image
 	for _, r := range f.roles {
 		i, err := images.New(c, images.Role(r), f.arch)
+		if err == nil {
+			i, err = i.With(init, nil) // its own files are what no Butane may claim
+		}
 		if err != nil {
 			return nil, specError{err}
 		}
-		configs, err := a.baseConfigs(c, i, f.butane)
+		configs, err := baseConfigs(c, i, f.butane)
 		if err != nil {
 			return nil, err
 		}
@@ -190,15 +195,15 @@ func (a *app) imagesOf(c *cluster.Cluster, f imageFlags, formats []images.Format
 
 // baseConfigs are the operator's own, as Ignition reads them: they may claim nothing of what the image or a machine of
 // its role has from us.
-func (a *app) baseConfigs(c *cluster.Cluster, i images.Image, files []string) ([][]byte, error) {
-	machines := slices.DeleteFunc(c.Machines(), func(m cluster.Machine) bool {
-		return i.Role == images.DB && m.Role != cluster.DB || i.Role == images.Proxy && m.Role != cluster.Proxy
-	})
-	var own []string
-	for _, f := range i.Files() {
-		own = append(own, f.Path)
+func baseConfigs(c *cluster.Cluster, i images.Image, files []string) ([][]byte, error) {
+	if len(files) == 0 {
+		return nil, nil
 	}
-	snippets, err := a.snippets(c, files, machines, own...)
+	taken, err := render.Paths(c, i.Machines(c))
+	if err != nil {
+		return nil, err
+	}
+	snippets, err := cloudinit.ReadSnippets(files, slices.Concat(i.Paths(), taken))
 	if err != nil {
 		return nil, err
 	}

@@ -90,7 +90,7 @@ signed with secrets/operator.key. It holds no secret. A new machine brings it al
 			if err := seedFlags(forms, butane); err != nil {
 				return specError{err}
 			}
-			snippets, err := a.snippets(c, butane, c.Machines())
+			snippets, err := snippets(c, butane)
 			if err != nil {
 				return err
 			}
@@ -177,19 +177,14 @@ func seedNext(forms []string) string {
 	return "give each NAME.ign to its machine by fw_cfg, or attach NAME.ign.iso as a disk: BOOT.txt beside the image says how"
 }
 
-// snippets reads the operator's Butane for some machines. What pgha writes there is not theirs, nor what else is taken.
-func (a *app) snippets(c *cluster.Cluster, files []string, machines []cluster.Machine, taken ...string) (cloudinit.Snippets, error) {
+// snippets reads the operator's Butane for every machine. What pgha writes there is not theirs.
+func snippets(c *cluster.Cluster, files []string) (cloudinit.Snippets, error) {
 	if len(files) == 0 {
 		return nil, nil
 	}
-	for _, m := range machines {
-		written, err := render.Node(c, m, render.Preview(c))
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range written {
-			taken = append(taken, f.Path)
-		}
+	taken, err := render.Paths(c, c.Machines())
+	if err != nil {
+		return nil, err
 	}
 	return cloudinit.ReadSnippets(files, taken)
 }

@@ -125,14 +125,14 @@ func (o order) lock(ctx context.Context, in inputs, n native.Options) (*native.L
 	l, err := native.LoadLock(file)
 	if err == nil {
 		if err := l.Fits(in.cluster, []images.Image{in.image}); err != nil {
-			return nil, fmt.Errorf("bake by %s: %w\n      hint: pgbake -f %s lock", file, err, o.Config.Specification)
+			return nil, fmt.Errorf("bake by %s: %w\n      hint: pgbake -f %s lock --init %s", file, err, o.Config.Specification, o.Config.Init)
 		}
 		return l, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) || o.Config.Locked || o.Config.Offline {
 		return nil, err
 	}
-	all, err := everyRole(in.cluster, in.image.Arch)
+	all, err := everyRole(in.cluster, in.image)
 	if err != nil {
 		return nil, err
 	}
@@ -147,11 +147,14 @@ func (o order) lock(ctx context.Context, in inputs, n native.Options) (*native.L
 	return l, l.Save(file)
 }
 
-// everyRole are the images that a lock is for: a cluster may get its first proxy later.
-func everyRole(c *cluster.Cluster, arch string) ([]images.Image, error) {
+// everyRole are the images that a lock is for, all with one's init: a cluster may get its first proxy later.
+func everyRole(c *cluster.Cluster, one images.Image) ([]images.Image, error) {
 	var all []images.Image
 	for _, r := range images.Roles {
-		i, err := images.New(c, r, arch)
+		i, err := images.New(c, r, one.Arch)
+		if err == nil {
+			i, err = i.With(one.Init, nil)
+		}
 		if err != nil {
 			return nil, err
 		}

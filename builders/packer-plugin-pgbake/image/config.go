@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/common"
@@ -15,8 +16,10 @@ import (
 	"github.com/pgbake/pgbake/builders/native"
 	"github.com/pgbake/pgbake/builders/packer-plugin-pgbake/option"
 	"github.com/pgbake/pgbake/builders/provision"
+	"github.com/pgbake/pgbake/cloudinit"
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/images"
+	"github.com/pgbake/pgbake/render"
 )
 
 // Config is what a source "pgbake-image" says. The words are those of the flags of `pgbake image`.
@@ -40,6 +43,10 @@ type Config struct {
 	Locked bool `mapstructure:"locked"`
 	// No network at all: what is not in the cache is an error.
 	Offline bool `mapstructure:"offline"`
+	// What applies the seed: cloud-init (default) or ignition.
+	Init string `mapstructure:"init"`
+	// Files of Butane to bake into an ignition image.
+	Butane []string `mapstructure:"butane"`
 
 	ctx interpolate.Context
 }
@@ -72,6 +79,11 @@ func (c *Config) check() (in inputs, err error) {
 	}
 	in.formats, err = option.Formats(c.Formats)
 	add(err)
+	if c.Init == "" {
+		c.Init = string(images.CloudInit)
+	}
+	init, err := images.InitNamed(c.Init)
+	add(err)
 	beside := filepath.Dir(c.Specification)
 	if c.Packages == "" {
 		c.Packages = filepath.Join(beside, "dist")
@@ -88,9 +100,37 @@ func (c *Config) check() (in inputs, err error) {
 		}
 	}
 	if len(problems) == 0 {
+		in.image, err = in.with(init, c.Butane)
+		add(err)
 		if in.debs, err = provision.Debs(c.Packages, in.image); err != nil {
 			add(fmt.Errorf("packages: %w", err))
 		}
 	}
 	return in, errors.Join(problems...)
+}
+
+// with is the image with its init, and with what the operator's Butane adds to it.
+func (in inputs) with(init images.Init, files []string) (images.Image, error) {
+	i, err := in.image.With(init, nil)
+	if err != nil {
+		return i, err
+	}
+	taken, err := render.Paths(in.cluster, i.Machines(in.cluster))
+	if err != nil {
+		return i, err
+	}
+	snippets, err := cloudinit.ReadSnippets(files, slices.Concat(i.Paths(), taken))
+	if err != nil {
+		return i, fmt.Errorf("butane:\n%w", err)
+	}
+	configs, err := snippets.Configs()
+	if err != nil {
+		return i, err
+	}
+	for _, f := range in.formats {
+		if err := i.Takes(f); err != nil {
+			return i, err
+		}
+	}
+	return i.With(init, configs)
 }

@@ -27,6 +27,8 @@ type FlatConfig struct {
 	LockFile            *string           `mapstructure:"lock_file" cty:"lock_file" hcl:"lock_file"`
 	Locked              *bool             `mapstructure:"locked" cty:"locked" hcl:"locked"`
 	Offline             *bool             `mapstructure:"offline" cty:"offline" hcl:"offline"`
+	Init                *string           `mapstructure:"init" cty:"init" hcl:"init"`
+	Butane              []string          `mapstructure:"butane" cty:"butane" hcl:"butane"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -58,6 +60,8 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"lock_file":                  &hcldec.AttrSpec{Name: "lock_file", Type: cty.String, Required: false},
 		"locked":                     &hcldec.AttrSpec{Name: "locked", Type: cty.Bool, Required: false},
 		"offline":                    &hcldec.AttrSpec{Name: "offline", Type: cty.Bool, Required: false},
+		"init":                       &hcldec.AttrSpec{Name: "init", Type: cty.String, Required: false},
+		"butane":                     &hcldec.AttrSpec{Name: "butane", Type: cty.List(cty.String), Required: false},
 	}
 	return s
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/pgbake/pgbake/builders/packer-plugin-pgbake/option"
+	"github.com/pgbake/pgbake/images"
 )
 
 // Config is what a data "pgbake-seed" says.
@@ -28,13 +29,15 @@ type Config struct {
 	Specification string `mapstructure:"specification"`
 	// The directory that `pgbake seed -o` wrote to (default "dist").
 	Output string `mapstructure:"output"`
+	// Which of `pgbake seed --format`: cloud-init (default) or ignition.
+	Format string `mapstructure:"format"`
 	// The machine's name in the specification.
 	Machine string `mapstructure:"machine" required:"true"`
 
 	ctx interpolate.Context
 }
 
-// Output is what templates get.
+// Output is what templates get. What is not of the format is empty.
 type Output struct {
 	// cloud-init's user-data: it holds the machine's secrets.
 	UserData string `mapstructure:"user_data"`
@@ -42,6 +45,8 @@ type Output struct {
 	MetaData string `mapstructure:"meta_data"`
 	// NoCloud's network-config, version 2.
 	NetworkConfig string `mapstructure:"network_config"`
+	// Ignition's configuration, version 3.3.0: it holds the machine's secrets.
+	Ignition string `mapstructure:"ignition"`
 	// The path of the same as an ISO, to be attached as a disk.
 	ISO string `mapstructure:"iso"`
 }
@@ -65,6 +70,12 @@ func (d *Datasource) Configure(raws ...any) error {
 	if c.Output == "" {
 		c.Output = "dist"
 	}
+	if c.Format == "" {
+		c.Format = string(images.CloudInit)
+	}
+	if _, err := images.InitNamed(c.Format); err != nil {
+		return fmt.Errorf("format: %w", err)
+	}
 	k, err := option.Specification(&c.Specification)
 	if err != nil {
 		return err
@@ -81,22 +92,28 @@ func (d *Datasource) Configure(raws ...any) error {
 
 // Execute implements packer.Datasource.
 func (d *Datasource) Execute() (cty.Value, error) {
-	folder := filepath.Join(d.config.Output, "seeds", d.config.Machine)
-	if _, err := os.Stat(folder); err != nil {
-		return cty.NilVal, fmt.Errorf("read the seed of %s: %w\n      hint: pgbake -f %s -o %s seed", d.config.Machine, err, d.config.Specification, d.config.Output)
-	}
-	read := func(name string) (string, error) {
-		body, err := os.ReadFile(filepath.Join(folder, name))
-		return string(body), err
-	}
+	at := filepath.Join(d.config.Output, "seeds", d.config.Machine)
 	var o Output
-	var errs [3]error
-	o.UserData, errs[0] = read("user-data")
-	o.MetaData, errs[1] = read("meta-data")
-	o.NetworkConfig, errs[2] = read("network-config")
-	if err := errors.Join(errs[:]...); err != nil {
-		return cty.NilVal, fmt.Errorf("read the seed of %s: %w", d.config.Machine, err)
+	var err error
+	read := func(into *string, path string) {
+		body, readErr := os.ReadFile(path)
+		if errors.Is(readErr, os.ErrNotExist) {
+			readErr = fmt.Errorf("read the seed of %s: %w\n      hint: pgbake -f %s -o %s seed --format %s",
+				d.config.Machine, readErr, d.config.Specification, d.config.Output, d.config.Format)
+		}
+		*into, err = string(body), errors.Join(err, readErr)
 	}
-	o.ISO = folder + ".iso"
+	if d.config.Format == string(images.Ignition) {
+		o.ISO = at + ".ign.iso"
+		read(&o.Ignition, at+".ign")
+	} else {
+		o.ISO = at + ".iso"
+		read(&o.UserData, filepath.Join(at, "user-data"))
+		read(&o.MetaData, filepath.Join(at, "meta-data"))
+		read(&o.NetworkConfig, filepath.Join(at, "network-config"))
+	}
+	if err != nil {
+		return cty.NilVal, err
+	}
 	return hcl2helper.HCL2ValueFromConfig(o, d.OutputSpec()), nil
 }

@@ -20,6 +20,7 @@ type FlatConfig struct {
 	PackerSensitiveVars []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
 	Specification       *string           `mapstructure:"specification" cty:"specification" hcl:"specification"`
 	Output              *string           `mapstructure:"output" cty:"output" hcl:"output"`
+	Format              *string           `mapstructure:"format" cty:"format" hcl:"format"`
 	Machine             *string           `mapstructure:"machine" required:"true" cty:"machine" hcl:"machine"`
 }
 
@@ -45,6 +46,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"packer_sensitive_variables": &hcldec.AttrSpec{Name: "packer_sensitive_variables", Type: cty.List(cty.String), Required: false},
 		"specification":              &hcldec.AttrSpec{Name: "specification", Type: cty.String, Required: false},
 		"output":                     &hcldec.AttrSpec{Name: "output", Type: cty.String, Required: false},
+		"format":                     &hcldec.AttrSpec{Name: "format", Type: cty.String, Required: false},
 		"machine":                    &hcldec.AttrSpec{Name: "machine", Type: cty.String, Required: false},
 	}
 	return s
@@ -56,6 +58,7 @@ type FlatOutput struct {
 	UserData      *string `mapstructure:"user_data" cty:"user_data" hcl:"user_data"`
 	MetaData      *string `mapstructure:"meta_data" cty:"meta_data" hcl:"meta_data"`
 	NetworkConfig *string `mapstructure:"network_config" cty:"network_config" hcl:"network_config"`
+	Ignition      *string `mapstructure:"ignition" cty:"ignition" hcl:"ignition"`
 	ISO           *string `mapstructure:"iso" cty:"iso" hcl:"iso"`
 }
 
@@ -74,6 +77,7 @@ func (*FlatOutput) HCL2Spec() map[string]hcldec.Spec {
 		"user_data":      &hcldec.AttrSpec{Name: "user_data", Type: cty.String, Required: false},
 		"meta_data":      &hcldec.AttrSpec{Name: "meta_data", Type: cty.String, Required: false},
 		"network_config": &hcldec.AttrSpec{Name: "network_config", Type: cty.String, Required: false},
+		"ignition":       &hcldec.AttrSpec{Name: "ignition", Type: cty.String, Required: false},
 		"iso":            &hcldec.AttrSpec{Name: "iso", Type: cty.String, Required: false},
 	}
 	return s
