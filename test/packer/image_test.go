@@ -28,7 +28,7 @@ func TestImage(t *testing.T) {
 		s.T = t
 		bad := func(words []string, pairs ...string) {
 			t.Helper()
-			s.refused(words, "packer", "validate", s.changed(body, pairs...))
+			s.refused(words, "validate", s.changed(body, pairs...))
 		}
 		bad([]string{`role: "prox" is none`, `did you mean "proxy"?`, "line 22"}, `"proxy"`+"\n  }", `"prox"`+"\n  }")
 		bad([]string{`formats[1]: "vhd" is none`, `did you mean "vhdx"?`, "line 22"}, `var.formats`, `["raw", "vhd"]`)

@@ -74,7 +74,7 @@ func TestProvision(t *testing.T) {
 	}
 	bad := func(words []string, template string, more ...string) {
 		t.Helper()
-		s.refused(words, "packer", build(template, more...)...)
+		s.refused(words, build(template, more...)...)
 		if out := m.sh("ls -d /tmp/pgbake* /usr/sbin/policy-rc.d 2>/dev/null || :"); out != "" {
 			t.Errorf("the build leaves %s on the machine", out)
 		}
@@ -220,7 +220,7 @@ func (s *site) becomesMember(m *machine) {
 	s.ok("pgbake", "-q", "init") // what is missing: the secrets
 	s.ok("pgbake", "-q", "seed", "--interface", "host0")
 	s.ok("packer", "validate", "seed.pkr.hcl")
-	s.refused([]string{"read the seed of db1", "no such file", "hint: pgbake -f cluster.yaml -o nowhere seed"}, "packer", "build",
+	s.refused([]string{"read the seed of db1", "no such file", "hint: pgbake -f cluster.yaml -o nowhere seed"}, "build",
 		s.changed(s.example("seed.pkr.hcl"), `= "dist"`, `= "nowhere"`))
 	out := s.ok("packer", "build", "seed.pkr.hcl")
 	if !strings.Contains(out, "local-hostname: db1") || !strings.Contains(out, "dist/seeds/db1.iso") {
