@@ -147,7 +147,7 @@ func clean(t *testing.T, image string) {
 		return string(out)
 	}
 	for _, path := range []string{
-		"/home/debian/.ssh", "/tmp/pgbake", "/etc/ssh/ssh_host_ed25519_key", "/usr/sbin/policy-rc.d", "/var/lib/cloud/instance",
+		"/home/debian/.ssh", "/root/.ssh/authorized_keys", "/tmp/pgbake", "/etc/ssh/ssh_host_ed25519_key", "/usr/sbin/policy-rc.d", "/var/lib/cloud/instance",
 	} {
 		if got := look("stat " + path); !strings.Contains(got, "File not found") {
 			t.Errorf("%s is in the image:\n%s", path, got)
