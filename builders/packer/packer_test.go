@@ -28,7 +28,8 @@ func TestFiles(t *testing.T) {
 		o          Options
 	}{
 		{"plugin", "quickstart", Options{Roles: []images.Role{images.DB, images.Proxy}, Arch: "amd64", Specification: "cluster.yaml", Out: "dist", Plugin: true}},
-		{"without", "global", Options{Roles: []images.Role{images.All}, Arch: "arm64", Specification: "my site/cluster.yaml", Out: "/srv/it's ${out}"}},
+		{"arm64", "two-proxies", Options{Roles: []images.Role{images.DB}, Arch: "arm64", Specification: "cluster.yaml", Out: "dist", Plugin: true}},
+		{"without", "global", Options{Roles: []images.Role{images.All}, Arch: "amd64", Specification: "my site/cluster.yaml", Out: "/srv/it's ${out}"}},
 	} {
 		t.Run(k.name, func(t *testing.T) {
 			c, err := cluster.Load("../../examples/" + k.spec + ".yaml")

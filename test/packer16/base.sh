@@ -14,6 +14,8 @@ locale: C.UTF-8
 cloud_config_modules: [set-passwords, runcmd]
 cloud_final_modules: [scripts-user, final-message]
 EOF
+mkdir -p extra/etc/apt/apt.conf.d
+echo 'Acquire::Languages "none";' >extra/etc/apt/apt.conf.d/base
 echo 'LABEL=root / ext4 errors=remount-ro 0 1' >extra/etc/fstab
 # The modules of one kind of machine: a tenth of the size.
 echo 'MODULES=list' >extra/etc/initramfs-tools/conf.d/base
@@ -24,7 +26,7 @@ printf '%s\n' virtio_pci virtio_blk ata_piix sr_mod ext4 >extra/etc/initramfs-to
 mmdebstrap --quiet --mode=root --variant=essential --format=directory --include="$packages" \
 	--aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' --dpkgopt=force-unsafe-io \
 	--essential-hook='cp -a extra/. "$1"' \
-	--customize-hook='cp sources.guest "$1/etc/apt/sources.list"' \
+	--customize-hook='rm -f "$1"/etc/apt/sources.list.d/* && cp sources.guest "$1/etc/apt/sources.list"' \
 	--customize-hook='chroot "$1" systemctl --quiet enable systemd-networkd.service' \
 	--customize-hook='rm -f "$1"/etc/ssh/ssh_host_* "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf" && : >"$1/etc/machine-id"' \
 	bookworm root "$sources"

@@ -24,13 +24,11 @@ import (
 //go:embed base.sh
 var baseScript string
 
-// basePackages are a small cloud image's, and libraries of what a database needs, which a translated machine takes long to
-// install, and which start nothing.
+// basePackages are a small cloud image's.
 var basePackages = []string{
-	"apt", "debian-archive-keyring", "systemd-sysv", "dbus", "libpam-systemd", "udev", "iproute2", "linux-image-cloud-amd64", "initramfs-tools", "cloud-init", "cloud-guest-utils", "openssh-server", "sudo",
-	"e2fsprogs", "fdisk", "netbase", "ca-certificates", "procps", "kmod", "tzdata", "qemu-guest-agent",
-	"locales", "openssl", "perl", "python3-click", "python3-dateutil", "python3-dnspython", "python3-prettytable",
-	"python3-psutil", "python3-psycopg2", "python3-urllib3", "python3-yaml", "ssl-cert", "ucf", "libllvm14",
+	"apt", "debian-archive-keyring", "systemd-sysv", "dbus", "libpam-systemd", "udev", "iproute2", "linux-image-cloud-amd64",
+	"initramfs-tools", "cloud-init", "cloud-guest-utils", "openssh-server", "sudo", "e2fsprogs", "fdisk", "netbase",
+	"ca-certificates", "procps", "kmod", "tzdata", "qemu-guest-agent", "chrony", "systemd-resolved", "nftables",
 }
 
 // The archives as machines see them.

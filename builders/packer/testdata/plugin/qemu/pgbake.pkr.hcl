@@ -77,8 +77,8 @@ source "qemu" "debian" {
   ssh_username         = "debian"
   ssh_private_key_file = "${path.root}/build.key"
   ssh_timeout          = var.ssh_timeout
-  # Nobody's key stays in the image.
-  shutdown_command = "sudo sh -c 'rm -rf /home/debian/.ssh && systemctl poweroff'"
+  # Nobody's key stays in the image: cloud-init gives it to root, too.
+  shutdown_command = "sudo sh -c 'rm -rf /home/debian/.ssh /root/.ssh && systemctl poweroff'"
 }
 
 build {

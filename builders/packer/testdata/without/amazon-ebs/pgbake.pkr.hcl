@@ -19,7 +19,7 @@ variable "region" {
 
 variable "instance_type" {
   type    = string
-  default = "t4g.medium"
+  default = "t3.medium"
 }
 
 variable "subnet_id" {
@@ -46,7 +46,7 @@ source "amazon-ebs" "debian" {
 
   source_ami_filter {
     filters = {
-      name                = "debian-12-arm64-*"
+      name                = "debian-12-amd64-*"
       root-device-type    = "ebs"
       virtualization-type = "hvm"
     }
@@ -76,10 +76,10 @@ build {
   name = "all"
 
   source "amazon-ebs.debian" {
-    ami_name        = "pgbake-bookworm-all-arm64-${local.stamp}"
+    ami_name        = "pgbake-bookworm-all-amd64-${local.stamp}"
     ami_description = "pgbake: all machines on Debian 12"
     tags = {
-      Name    = "pgbake-bookworm-all-arm64"
+      Name    = "pgbake-bookworm-all-amd64"
       Cluster = "postgres-cluster"
       Role    = "all"
     }

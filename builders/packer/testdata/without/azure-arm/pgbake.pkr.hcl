@@ -28,7 +28,7 @@ variable "location" {
 
 variable "vm_size" {
   type    = string
-  default = "Standard_B2pls_v2"
+  default = "Standard_B2s"
 }
 
 locals {
@@ -45,7 +45,7 @@ source "azure-arm" "debian" {
   os_type         = "Linux"
   image_publisher = "Debian"
   image_offer     = "debian-12"
-  image_sku       = "12-arm64"
+  image_sku       = "12-gen2"
 
   managed_image_resource_group_name = var.resource_group
 
@@ -57,7 +57,7 @@ build {
   name = "all"
 
   source "azure-arm.debian" {
-    managed_image_name = "pgbake-bookworm-all-arm64-${local.stamp}"
+    managed_image_name = "pgbake-bookworm-all-amd64-${local.stamp}"
     azure_tags = {
       cluster = "postgres-cluster"
       role    = "all"

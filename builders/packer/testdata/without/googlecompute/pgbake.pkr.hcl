@@ -24,7 +24,7 @@ variable "zone" {
 
 variable "machine_type" {
   type    = string
-  default = "t2a-standard-1"
+  default = "e2-medium"
 }
 
 variable "disk_size" {
@@ -42,7 +42,7 @@ source "googlecompute" "debian" {
   project_id              = var.project_id
   zone                    = var.zone
   machine_type            = var.machine_type
-  source_image_family     = "debian-12-arm64"
+  source_image_family     = "debian-12"
   source_image_project_id = ["debian-cloud"]
   disk_size               = var.disk_size
 
@@ -54,8 +54,8 @@ build {
   name = "all"
 
   source "googlecompute.debian" {
-    image_name        = "pgbake-bookworm-all-arm64-${local.stamp}"
-    image_family      = "pgbake-bookworm-all-arm64"
+    image_name        = "pgbake-bookworm-all-amd64-${local.stamp}"
+    image_family      = "pgbake-bookworm-all-amd64"
     image_description = "pgbake: all machines on Debian 12"
     image_labels = {
       cluster = "postgres-cluster"
