@@ -12,7 +12,7 @@ PLUGIN  := builders/packer-plugin-pgbake
 PLUGIN_LDFLAGS := -s -w -X main.version=$(firstword $(subst +, ,$(VERSION))) -X main.prerelease=$(if $(findstring +,$(VERSION)),dev)
 SPEC    ?= examples/quickstart.yaml
 
-.PHONY: help demo build test test-packer-plugins test-qemu quick bench bench-images release lint vuln golden clean setup-%
+.PHONY: help demo build plugin test test-packer-plugins test-qemu quick bench bench-images release lint vuln golden clean setup-%
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -21,24 +21,26 @@ demo: setup-lab build ## all the set-up, then bake, boot and show a healthy clus
 	bin/pgbake -f $(SPEC) lab up
 	@echo "look around, then: bin/pgbake -f $(SPEC) lab down"
 
-build: setup-build ## bin/pgbake, with the agent for amd64 and arm64 inside, and Packer's plugin
+build: setup-build ## bin/pgbake, with the agent for amd64 and arm64 inside
 	@for arch in amd64 arm64; do \
 	  GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o cmd/pgbake/agents/pgha-$$arch ./cmd/pgha || exit 1; \
 	done
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/pgbake ./cmd/pgbake
+
+plugin: build ## bin/packer-plugin-pgbake: the same for Packer
 	@cd $(PLUGIN) && go build -trimpath -buildvcs=false -ldflags '$(PLUGIN_LDFLAGS)' -o ../../bin/packer-plugin-pgbake .
 
 bin/packer: test/tools/packer/go.mod
 	cd test/tools/packer && go build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../../bin/packer github.com/hashicorp/packer
 	@touch bin/packer
 
-test: setup-test build bin/packer lint ## all the set-up, then all tests, those on machines included (root)
+test: setup-test build plugin bin/packer lint ## all the set-up, then all tests, those on machines included (root)
 	go test -short ./...
 	cd $(PLUGIN) && CI=true go test ./...
 	CI=true go test -p 2 -count 1 -timeout 30m ./cloudinit ./lab ./builders/... $$(go list ./test/... | grep -v e2e)
 	CI=true go test -count 1 -parallel 3 -timeout 55m ./test/e2e
 
-test-packer-plugins: setup-test build bin/packer ## the templates, judged by those plugins of others that can be built: ten minutes
+test-packer-plugins: setup-test plugin bin/packer ## the templates, judged by those plugins of others that can be built: ten minutes
 	@for p in amazon googlecompute vsphere; do \
 	  (cd test/tools/packer-plugins && go build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../../bin/others/packer-plugin-$$p github.com/hashicorp/packer-plugin-$$p) || exit 1; \
 	done
