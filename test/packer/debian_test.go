@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pgbake/pgbake/images"
 )
@@ -20,22 +21,32 @@ import (
 var stock = []string{"systemd-sysv", "dbus", "udev", "iproute2", "ifupdown", "openssh-server", "sudo", "ca-certificates"}
 
 // debian returns a directory with root/, a Debian with a user "debian" who may sudo, and archive/, an apt archive of all
-// packages that the image wants: machines have no way out. It is made once, and again when a dependency changes.
+// packages that the image wants: machines have no way out. It is made once a day, for Debian's updates, and again when a
+// dependency changes.
 func debian(t *testing.T, i images.Image, debs []string) string {
 	t.Helper()
 	wanted := slices.Concat(slices.DeleteFunc(i.Base(), func(p string) bool { return slices.Contains(i.Kernel(), p) }), i.Packages(), dependencies(t, debs))
 	sources := archives(t, i.Release.Codename())
-	sum := sha256.Sum256([]byte(strings.Join(slices.Concat([]string{"1", runtime.GOARCH}, stock, wanted, sources), "\n")))
+	sum := sha256.Sum256([]byte(strings.Join(slices.Concat([]string{"2", runtime.GOARCH, time.Now().UTC().Format(time.DateOnly)}, stock, wanted, sources), "\n")))
 	final := filepath.Join(cache(t), fmt.Sprintf("%s-%x", i.Release.Codename(), sum[:6]))
 	defer lock(t, final+".lock")()
 	if _, err := os.Stat(final); err == nil {
 		return final
 	}
-	// Whole under the final name: whoever was killed while making one left only this.
-	unfinished := final + ".new"
-	if err := os.RemoveAll(unfinished); err != nil {
+	// Yesterday's, and what somebody left who was killed while making one: it is whole only under the final name.
+	older, err := filepath.Glob(filepath.Join(cache(t), i.Release.Codename()+"-*"))
+	if err != nil {
 		t.Fatal(err)
 	}
+	for _, o := range older {
+		if o == final+".lock" {
+			continue
+		}
+		if err := os.RemoveAll(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unfinished := final + ".new"
 	if err := os.MkdirAll(filepath.Join(unfinished, "archive"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +62,7 @@ func debian(t *testing.T, i images.Image, debs []string) string {
 		"--customize-hook=copy-out /var/cache/apt/archives "+unfinished,
 		`--customize-hook=chroot "$1" useradd --create-home --shell /bin/bash debian`,
 		`--customize-hook=echo 'debian ALL=(ALL) NOPASSWD: ALL' >"$1/etc/sudoers.d/debian"`,
-		`--customize-hook=rm -f "$1/etc/resolv.conf" "$1"/etc/ssh/ssh_host_*`,
+		`--customize-hook=rm -f "$1/etc/resolv.conf" "$1"/etc/ssh/ssh_host_* "$1"/etc/apt/sources.list.d/*`,
 		i.Release.Codename(), filepath.Join(unfinished, "root"), list).CombinedOutput()
 	if err != nil {
 		t.Fatalf("mmdebstrap: %v\n%s", err, out)

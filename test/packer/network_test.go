@@ -37,6 +37,8 @@ func newNetwork(t *testing.T) *network {
 	t.Cleanup(func() { n.file.Close() }) //nolint:errcheck // a handle
 	for _, args := range [][]string{
 		{"ip", "link", "set", "lo", "up"}, {"ip", "link", "add", "br0", "type", "bridge"}, {"ip", "link", "set", "br0", "up"},
+		// With nothing but a loopback, the resolver says that a machine has no IPv4.
+		{"ip", "address", "add", "10.42.0.1/24", "dev", "br0"},
 	} {
 		if err := (run.System{}).Run(t.Context(), run.Cmd{Args: append(n.enter(), args...)}); err != nil {
 			t.Fatal(err)

@@ -61,7 +61,7 @@ func (m *machine) boot(more ...string) {
 	nspawn := append([]string{
 		"systemd-nspawn", "--quiet", "--boot", "--directory=" + m.disk + "/root", "--machine=" + m.name(),
 		"--register=no", "--keep-unit", "--console=read-only", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
-		"--suppress-sync=yes", "--capability=CAP_SYS_NICE",
+		"--suppress-sync=yes", "--capability=CAP_SYS_NICE,CAP_SYS_TIME",
 	}, more...)
 	args := slices.Concat(scope, m.net.enter(), m.overlaid(nspawn...))
 	m.cmd = exec.Command(args[0], args[1:]...)

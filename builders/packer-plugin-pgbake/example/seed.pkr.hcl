@@ -16,7 +16,6 @@ build {
   sources = ["source.null.show"]
 
   provisioner "shell-local" {
-    environment_vars = ["META_DATA=${data.pgbake-seed.db1.meta_data}", "ISO=${data.pgbake-seed.db1.iso}"]
-    inline           = ["printf '%s\\n' \"$META_DATA\" \"$ISO\""]
+    inline = ["echo '${data.pgbake-seed.db1.meta_data}'", "ls ${data.pgbake-seed.db1.iso}"]
   }
 }

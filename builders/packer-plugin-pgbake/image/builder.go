@@ -77,10 +77,10 @@ type artifact struct{ native.Baked }
 const BuilderID = "pgbake.image"
 
 // BuilderId implements packer.Artifact.
-func (artifact) BuilderId() string { return BuilderID } //nolint:revive // Packer's name
+func (artifact) BuilderId() string { return BuilderID }
 
 // Id implements packer.Artifact: the same inputs give the same.
-func (a artifact) Id() string { //nolint:revive // Packer's name
+func (a artifact) Id() string {
 	return fmt.Sprintf("%s-%.12s", a.Manifest.Name, a.Manifest.Key)
 }
 

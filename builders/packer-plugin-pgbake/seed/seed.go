@@ -82,11 +82,11 @@ func (d *Datasource) Configure(raws ...any) error {
 // Execute implements packer.Datasource.
 func (d *Datasource) Execute() (cty.Value, error) {
 	folder := filepath.Join(d.config.Output, "seeds", d.config.Machine)
+	if _, err := os.Stat(folder); err != nil {
+		return cty.NilVal, fmt.Errorf("read the seed of %s: %w\n      hint: pgbake -f %s -o %s seed", d.config.Machine, err, d.config.Specification, d.config.Output)
+	}
 	read := func(name string) (string, error) {
 		body, err := os.ReadFile(filepath.Join(folder, name))
-		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("read the seed of %s: %w\n      hint: pgbake -f %s -o %s seed", d.config.Machine, err, d.config.Specification, d.config.Output)
-		}
 		return string(body), err
 	}
 	var o Output
@@ -95,7 +95,7 @@ func (d *Datasource) Execute() (cty.Value, error) {
 	o.MetaData, errs[1] = read("meta-data")
 	o.NetworkConfig, errs[2] = read("network-config")
 	if err := errors.Join(errs[:]...); err != nil {
-		return cty.NilVal, err
+		return cty.NilVal, fmt.Errorf("read the seed of %s: %w", d.config.Machine, err)
 	}
 	o.ISO = folder + ".iso"
 	return hcl2helper.HCL2ValueFromConfig(o, d.OutputSpec()), nil

@@ -228,8 +228,11 @@ main() {
 	umask 022
 	trap release_held EXIT
 	trap 'exit 129' HUP INT TERM
-	say "waits for the end of this machine's first boot"
-	if command -v cloud-init >/dev/null; then timeout 600 cloud-init status --wait >/dev/null 2>&1 || :; fi
+	# In a container without systemd cloud-init never begins.
+	if [ -d /run/systemd/system ] && command -v cloud-init >/dev/null; then
+		say "waits for the end of this machine's first boot"
+		timeout 600 cloud-init status --wait >/dev/null 2>&1 || :
+	fi
 	say "reads the archives"
 	sources
 	update
