@@ -229,7 +229,7 @@ func (s *site) becomesMember(m *machine) {
 	if log := s.read("packer.log"); strings.Contains(log, s.secret()) {
 		s.Error("Packer's log has a password of the seed's")
 	}
-	s.refused([]string{`machine: "db9" is none of cluster.yaml`, `did you mean "db1"?`}, "packer", "validate",
+	s.refused([]string{`machine: "db9" is none of cluster.yaml`, `did you mean "db1"?`}, "validate",
 		s.changed(s.example("seed.pkr.hcl"), `machine       = "db1"`, `machine = "db9"`))
 	for _, f := range []string{"user-data", "meta-data", "network-config"} {
 		s.write("machine/upper/var/lib/cloud/seed/nocloud/"+f, s.read("dist/seeds/db1/"+f))
