@@ -11,8 +11,8 @@ import (
 	"github.com/pgbake/pgbake/rootfs"
 )
 
-// sshPath is sshd's drop-in. An image has one, too, which the seed's takes the place of.
-const sshPath = "/etc/ssh/sshd_config.d/50-pgbake.conf"
+// sshPath is sshd's drop-in, beside the image's own, which lets in keys only.
+const sshPath = "/etc/ssh/sshd_config.d/60-pgbake-port.conf"
 
 // Files is what a seed puts on a machine, whatever form the seed has: what the agent reads, and sshd's port when it
 // is not 22, since the agent's firewall opens only that one. Everything belongs to root, and what is secret is 0600.

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/images"
 	"github.com/pgbake/pgbake/rootfs"
 )
 
@@ -326,5 +328,24 @@ func TestWriteFolder(t *testing.T) {
 	last := state()
 	if len(last) != 3 || last["/network-config"] != first["/network-config"] || last["/user-data"] == first["/user-data"] {
 		t.Errorf("after a change (-before +after):\n%s", cmp.Diff(first, last))
+	}
+}
+
+// TestSeedLeavesTheImage: no seed takes the place of a file that makes an image safe, such as sshd's "keys only".
+func TestSeedLeavesTheImage(t *testing.T) {
+	c, _, _ := testCluster(t, "testdata/stock-pgdg.yaml")
+	if c.Ports.SSH == 22 {
+		t.Fatal("this cluster's sshd needs no file of its own")
+	}
+	i, err := images.New(c, images.All, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range c.Machines() {
+		for _, f := range testSeed(t, "testdata/stock-pgdg.yaml", m, Options{}).content.Files {
+			if slices.Contains(i.Paths(), f.Path) {
+				t.Errorf("the seed of %s overwrites the image's %s", m.Name, f.Path)
+			}
+		}
 	}
 }
