@@ -229,6 +229,11 @@ func (s *site) becomesMember(m *machine) {
 	if log := s.read("packer.log"); strings.Contains(log, s.secret()) {
 		s.Error("Packer's log has a password of the seed's")
 	}
+	s.ok("pgbake", "-q", "seed", "--format", "ignition")
+	ignition := s.changed(s.example("seed.pkr.hcl"), `machine       = "db1"`, "machine = \"db1\"\n  format = \"ignition\"")
+	if out := s.ok("packer", "build", ignition); !strings.Contains(out, "dist/seeds/db1.ign.iso") {
+		s.Errorf("Packer does not say where the config drive is:\n%s", out)
+	}
 	s.refused([]string{`machine: "db9" is none of cluster.yaml`, `did you mean "db1"?`}, "validate",
 		s.changed(s.example("seed.pkr.hcl"), `machine       = "db1"`, `machine = "db9"`))
 	for _, f := range []string{"user-data", "meta-data", "network-config"} {
