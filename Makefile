@@ -46,9 +46,10 @@ test-packer-plugins: setup-test plugin bin/packer ## the templates, judged by th
 	done
 	CI=true go test -count 1 -v ./test/packer16 -run '^TestTemplates$$'
 
-test-qemu: setup-test build ## the whole cluster in QEMU, a member by both inits: half an hour where KVM does not work (root)
+test-qemu: setup-test build ## the whole cluster in QEMU, a member by both inits, Debian's Packer: half an hour where KVM does not work (root)
 	CI=true PGBAKE_QEMU=1 go test -count 1 -timeout 30m ./test/e2e -run '^TestQEMU$$'
 	CI=true PGBAKE_QEMU=1 go test -count 1 -timeout 30m ./lab -run '^TestInits$$'
+	CI=true PGBAKE_QEMU=1 go test -count 1 -timeout 30m ./test/packer16 -run '^TestQEMU$$'
 
 release: build ## dist/release: static binaries, packages, checksums
 	test/release.sh $(VERSION)

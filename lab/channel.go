@@ -200,12 +200,13 @@ func (m *qemu) output(ctx context.Context, args ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// A machine that was reset never answers the old way in: without it what waits returns, whatever it waits for.
+	defer context.AfterFunc(ctx, func() { m.forget(client) })()
 	s, err := client.NewSession()
 	if err != nil {
 		m.forget(client)
 		return "", err
 	}
-	defer context.AfterFunc(ctx, func() { _ = s.Close() })() // what waits returns
 	out, err := s.CombinedOutput(run.Line(args))
 	return strings.TrimSpace(string(out)), err
 }
