@@ -90,11 +90,41 @@ func (m *qemu) openChannel(ctx context.Context) (client *ssh.Client, err error) 
 		return nil, errors.Join(err, conn.Close())
 	}
 	client = ssh.NewClient(c, news, requests)
+	gone := make(chan struct{})
 	go func() {
 		_ = client.Wait() // it ends with whichever side ends first
+		close(gone)
 		release()
 	}()
+	go attend(client, gone)
 	return client, nil
+}
+
+// attend hangs up on a machine that does not answer for as long as it may take to let somebody in: after a reset nobody is
+// there any more who would, and no socket says so.
+func attend(client *ssh.Client, gone <-chan struct{}) {
+	ask := time.NewTicker(enterTime / 6)
+	defer ask.Stop()
+	for {
+		answered := make(chan error, 1)
+		go func() {
+			_, _, err := client.SendRequest("keepalive@openssh.com", true, nil) // whether it knows the word does not matter
+			answered <- err
+		}()
+		select {
+		case <-gone:
+			return
+		case <-answered:
+		case <-time.After(enterTime):
+			_ = client.Close() // whatever is left of it
+			return
+		}
+		select {
+		case <-gone:
+			return
+		case <-ask.C:
+		}
+	}
 }
 
 // claim takes a channel that nobody else uses: the lock goes with the process, whatever ends it.
