@@ -31,11 +31,7 @@ func InitNamed(name string) (Init, error) {
 		}
 		known = append(known, string(i))
 	}
-	hint := fmt.Sprintf("one of %s, %s", known[0], known[1])
-	if near := suggest.Nearest(name, known); near != "" {
-		hint = fmt.Sprintf("did you mean %q?", near)
-	}
-	return "", fmt.Errorf("init %q is none\n      hint: %s", name, hint)
+	return "", fmt.Errorf("init %q is none\n      hint: %s", name, suggest.Hint(name, known))
 }
 
 // With is the image with another init. configs are Ignition's, of the operator's own: every machine's configuration is

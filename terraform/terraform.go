@@ -5,14 +5,10 @@
 package terraform
 
 import (
-	"bytes"
 	"embed"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
-	"strings"
-	"text/template"
 
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/images"
@@ -40,11 +36,7 @@ func TargetNamed(name string) (Target, error) {
 		}
 		known = append(known, t.Name)
 	}
-	hint := "one of " + strings.Join(known, ", ")
-	if near := suggest.Nearest(name, known); near != "" {
-		hint = fmt.Sprintf("did you mean %q?", near)
-	}
-	return Target{}, fmt.Errorf("target %q is none\n      hint: %s", name, hint)
+	return Target{}, fmt.Errorf("target %q is none\n      hint: %s", name, suggest.Hint(name, known))
 }
 
 //go:embed target
@@ -85,25 +77,8 @@ func (d data) execute(name string) ([]byte, error) {
 	if _, err := templates.Open(from); err != nil {
 		from = path.Join("target", name+".tmpl")
 	}
-	t, err := template.New(path.Base(from)).Option("missingkey=error").Funcs(template.FuncMap{
-		"quote": func(v any) string { return hcltext.Quote(fmt.Sprint(v)) },
-	}).ParseFS(templates, from)
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	if err := t.Execute(&b, d); err != nil {
-		return nil, err
-	}
-	body := append(blanks.ReplaceAll(bytes.TrimSpace(b.Bytes()), []byte("\n\n")), '\n')
-	if path.Ext(name) != ".tf" {
-		return body, nil
-	}
-	return hcltext.Format(name, body)
+	return hcltext.Execute(templates, from, path.Base(from), name, d)
 }
-
-// blanks are what parts that are left out leave.
-var blanks = regexp.MustCompile(`\n{3,}`)
 
 // Image is the name of the image that a machine of the role boots from.
 func (d data) Image(r cluster.Role) (string, error) {

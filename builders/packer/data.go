@@ -1,41 +1,18 @@
 package packer
 
 import (
-	"bytes"
 	"embed"
-	"fmt"
 	"path"
-	"regexp"
 	"strings"
-	"text/template"
 
 	"github.com/pgbake/pgbake/builders/provision"
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/images"
-	"github.com/pgbake/pgbake/internal/hcltext"
 	"github.com/pgbake/pgbake/internal/run"
 )
 
 //go:embed target/*.tmpl
 var templates embed.FS
-
-// execute makes a file of a template.
-func execute(name, from string, d data) ([]byte, error) {
-	t, err := template.New("").Option("missingkey=error").Funcs(template.FuncMap{
-		"quote": func(v any) string { return hcltext.Quote(fmt.Sprint(v)) },
-	}).ParseFS(templates, "target/*.tmpl")
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	if err := t.ExecuteTemplate(&b, from, d); err != nil {
-		return nil, err
-	}
-	return hcltext.Format(name, append(blanks.ReplaceAll(bytes.TrimSpace(b.Bytes()), []byte("\n\n")), '\n'))
-}
-
-// blanks are what parts that are left out leave.
-var blanks = regexp.MustCompile(`\n{3,}`)
 
 // data is what the templates see.
 type data struct {

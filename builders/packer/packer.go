@@ -14,6 +14,7 @@ import (
 	"github.com/pgbake/pgbake/builders/provision"
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/images"
+	"github.com/pgbake/pgbake/internal/hcltext"
 	"github.com/pgbake/pgbake/internal/suggest"
 	"github.com/pgbake/pgbake/rootfs"
 )
@@ -33,7 +34,7 @@ type Target struct {
 // Targets are all of them, in the order in which they are offered.
 var Targets = []Target{
 	// name, for, plugin, version, architectures
-	{"pgbake-image", "pgbake's own builder: no machine, no cloud, no root", "github.com/pgbake/pgbake", pluginVersion, both},
+	{"pgbake-image", "pgbake's own builder: no machine, no cloud, no root", pluginSource, pluginVersion, both},
 	{"amazon-ebs", "AWS: an AMI", "github.com/hashicorp/amazon", "~> 1.2, >= 1.2.2", both},
 	{"azure-arm", "Azure: a managed image", "github.com/hashicorp/azure", "~> 2.0", both},
 	{"googlecompute", "Google Cloud: an image", "github.com/hashicorp/googlecompute", "~> 1.1", both},
@@ -62,18 +63,11 @@ func TargetNamed(name string) (Target, error) {
 		}
 		known = append(known, t.Name)
 	}
-	hint := "one of " + strings.Join(known, ", ")
-	if near := suggest.Nearest(name, known); near != "" {
-		hint = fmt.Sprintf("did you mean %q?", near)
-	}
-	return Target{}, fmt.Errorf("target %q is none\n      hint: %s", name, hint)
+	return Target{}, fmt.Errorf("target %q is none\n      hint: %s", name, suggest.Hint(name, known))
 }
 
 // Native tells whether the target is pgbake's own builder, which is part of its plugin.
 func (t Target) Native() bool { return t.Name == native }
-
-// Builds tells whether there is a template for machines of an architecture.
-func (t Target) Builds(arch string) bool { return slices.Contains(t.archs, arch) }
 
 // Options are what a template is written for.
 type Options struct {
@@ -111,20 +105,28 @@ const BuildKey = "build.key"
 // buildSeedDir is the folder with the seed of a machine that is being built.
 const buildSeedDir = "build-seed"
 
+// Check tells why there is no template for the target.
+func (t Target) Check(o Options) error {
+	if t.Native() && !o.Plugin {
+		return fmt.Errorf("target %q is part of pgbake's plugin\n      hint: `pgbake image` bakes the same without Packer", t.Name)
+	}
+	if !slices.Contains(t.archs, o.Arch) {
+		return fmt.Errorf("target %q has no machines of %s\n      hint: `pgbake image --arch %[2]s` bakes disks of it", t.Name, o.Arch)
+	}
+	return nil
+}
+
 // Files are the target's: paths begin with its name.
 func Files(c *cluster.Cluster, t Target, o Options) ([]rootfs.File, error) {
-	if t.Native() && !o.Plugin {
-		return nil, fmt.Errorf("target %q is a part of pgbake's plugin\n      hint: `pgbake image` bakes the same without Packer", t.Name)
-	}
-	if !t.Builds(o.Arch) {
-		return nil, fmt.Errorf("target %q has no machines of %s", t.Name, o.Arch)
+	if err := t.Check(o); err != nil {
+		return nil, err
 	}
 	if strings.ContainsFunc(o.Specification+o.Out, unicode.IsControl) {
 		return nil, fmt.Errorf("write a template for %s: %q or %q is no path for a comment", t.Name, o.Specification, o.Out)
 	}
 	var files []rootfs.File
 	for name, from := range map[string]string{Name: t.Name, PluginsName: "plugins"} {
-		body, err := execute(name, from+".pkr.hcl.tmpl", data{Options: o, c: c, Target: t})
+		body, err := hcltext.Execute(templates, "target/*.tmpl", from+".pkr.hcl.tmpl", name, data{Options: o, c: c, Target: t})
 		if err != nil {
 			return nil, err
 		}

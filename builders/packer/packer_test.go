@@ -38,7 +38,7 @@ func TestFiles(t *testing.T) {
 			}
 			k.o.BuildKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKReUCRCMP6o1nGXnIQmzqtO3FYEnqWd7tzVQKK7nmTh"
 			for _, target := range Targets {
-				if target.Native() && !k.o.Plugin || !target.Builds(k.o.Arch) {
+				if target.Check(k.o) != nil {
 					continue
 				}
 				files, err := Files(c, target, k.o)

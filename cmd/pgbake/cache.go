@@ -107,11 +107,7 @@ func kindsNamed(names []string) ([]native.Kind, error) {
 	for _, name := range names {
 		i := slices.Index(known, name)
 		if i < 0 {
-			hint := "one of " + strings.Join(known, ", ")
-			if near := suggest.Nearest(name, known); near != "" {
-				hint = fmt.Sprintf("did you mean %q?", near)
-			}
-			return nil, fmt.Errorf("the cache keeps no %q\n      hint: %s", name, hint)
+			return nil, fmt.Errorf("the cache keeps no %q\n      hint: %s", name, suggest.Hint(name, known))
 		}
 		kinds = append(kinds, native.Kinds[i])
 	}

@@ -228,11 +228,7 @@ func formatsNamed(names []string) ([]images.Format, error) {
 	for _, name := range names {
 		f, ok := images.FormatNamed(name)
 		if !ok {
-			hint := "one of " + strings.Join(known, ", ")
-			if near := suggest.Nearest(name, known); near != "" {
-				hint = fmt.Sprintf("did you mean %q?", near)
-			}
-			return nil, fmt.Errorf("format %q is none\n      hint: %s", name, hint)
+			return nil, fmt.Errorf("format %q is none\n      hint: %s", name, suggest.Hint(name, known))
 		}
 		formats = append(formats, f)
 	}

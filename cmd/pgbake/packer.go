@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -74,11 +75,11 @@ also for Packer 1.6, which Debian has: packer build dist/packer/qemu/pgbake.pkr.
 
 // writePacker writes the templates that the flags ask for, and what they need beside them. It returns the templates' paths.
 func (a *app) writePacker(ctx context.Context, c *cluster.Cluster, f packerFlags) ([]string, error) {
-	targets, err := packerTargets(f)
+	o := packer.Options{Arch: f.arch, Specification: a.spec, Out: a.out, Plugin: !f.withoutPlugin}
+	targets, err := packerTargets(f.targets, o)
 	if err != nil {
 		return nil, specError{err}
 	}
-	o := packer.Options{Arch: f.arch, Specification: a.spec, Out: a.out, Plugin: !f.withoutPlugin}
 	if len(f.roles) == 0 {
 		f.roles = rolesOf(c)
 	}
@@ -130,31 +131,23 @@ func (a *app) writePacker(ctx context.Context, c *cluster.Cluster, f packerFlags
 	return written, nil
 }
 
-// packerTargets are those that the flags name, else all that there can be.
-func packerTargets(f packerFlags) ([]packer.Target, error) {
+// packerTargets are those of the names, else all that there can be.
+func packerTargets(names []string, o packer.Options) ([]packer.Target, error) {
 	var targets []packer.Target
-	for _, name := range f.targets {
+	for _, name := range names {
 		t, err := packer.TargetNamed(name)
+		if err == nil {
+			err = t.Check(o)
+		}
 		if err != nil {
 			return nil, err
-		}
-		if t.Native() && f.withoutPlugin {
-			return nil, fmt.Errorf("target %q is part of pgbake's plugin\n      hint: `pgbake image` bakes the same without Packer", name)
-		}
-		if !t.Builds(f.arch) {
-			return nil, fmt.Errorf("target %q has no machines of %s\n      hint: `pgbake image --arch %[2]s` bakes disks of it", name, f.arch)
 		}
 		targets = append(targets, t)
 	}
 	if len(targets) > 0 {
 		return targets, nil
 	}
-	for _, t := range packer.Targets {
-		if (!t.Native() || !f.withoutPlugin) && t.Builds(f.arch) {
-			targets = append(targets, t)
-		}
-	}
-	return targets, nil
+	return slices.DeleteFunc(slices.Clone(packer.Targets), func(t packer.Target) bool { return t.Check(o) != nil }), nil
 }
 
 // layDebs copies an image's packages, in the place of those of an older pgbake.

@@ -130,11 +130,7 @@ signed with secrets/operator.key. It holds no secret. A new machine brings it al
 func seedFlags(forms, butane []string) error {
 	for _, f := range forms {
 		if !slices.Contains(seedForms, f) {
-			hint := "one of " + strings.Join(seedForms, ", ")
-			if near := suggest.Nearest(f, seedForms); near != "" {
-				hint = fmt.Sprintf("did you mean %q?", near)
-			}
-			return fmt.Errorf("format %q is none\n      hint: %s", f, hint)
+			return fmt.Errorf("format %q is none\n      hint: %s", f, suggest.Hint(f, seedForms))
 		}
 	}
 	if len(butane) > 0 && !slices.Contains(forms, "ignition") {

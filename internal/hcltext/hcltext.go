@@ -5,7 +5,13 @@
 package hcltext
 
 import (
+	"bytes"
 	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"text/template"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -17,6 +23,29 @@ import (
 func Quote(s string) string {
 	return string(hclwrite.TokensForValue(cty.StringVal(s)).Bytes())
 }
+
+// Execute makes a file of a template: the one called from, which may call others among fsys' files of a pattern; in all of
+// them quote is Quote. What parts that are left out leave of blank lines is gone, and HCL, which the file's name tells, is
+// formatted.
+func Execute(fsys fs.FS, pattern, from, name string, data any) ([]byte, error) {
+	t, err := template.New("").Option("missingkey=error").Funcs(template.FuncMap{
+		"quote": func(v any) string { return Quote(fmt.Sprint(v)) },
+	}).ParseFS(fsys, pattern)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := t.ExecuteTemplate(&b, from, data); err != nil {
+		return nil, err
+	}
+	body := append(blanks.ReplaceAll(bytes.TrimSpace(b.Bytes()), []byte("\n\n")), '\n')
+	if !slices.Contains([]string{".tf", ".hcl"}, path.Ext(name)) {
+		return body, nil
+	}
+	return Format(name, body)
+}
+
+var blanks = regexp.MustCompile(`\n{3,}`)
 
 // Format lays a file out. One that does not parse is an error with its place.
 func Format(name string, body []byte) ([]byte, error) {

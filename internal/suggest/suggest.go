@@ -4,7 +4,10 @@
 // when none is near enough to be worth a "did you mean".
 package suggest
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Nearest returns the known word with the fewest edits from word, the first of equals; "" when even that one
 // differs in more than a third of its letters. Case, and whether words are joined by "-" or "_", do not count.
@@ -19,6 +22,14 @@ func Nearest(word string, known []string) string {
 		}
 	}
 	return found
+}
+
+// Hint is what to say of a word that is none of the known ones: which one was probably meant, else all that there are.
+func Hint(word string, known []string) string {
+	if near := Nearest(word, known); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return "one of " + strings.Join(known, ", ")
 }
 
 func plain(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }

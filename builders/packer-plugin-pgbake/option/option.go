@@ -53,12 +53,7 @@ func Keys[V any](spec map[string]V) []string {
 }
 
 // Hint is the line below a complaint about a word that is none of the known ones.
-func Hint(word string, known []string) string {
-	if near := suggest.Nearest(word, known); near != "" {
-		return fmt.Sprintf("\n      hint: did you mean %q?", near)
-	}
-	return "\n      hint: one of " + strings.Join(known, ", ")
-}
+func Hint(word string, known []string) string { return "\n      hint: " + suggest.Hint(word, known) }
 
 // Specification reads cluster.yaml; the default is the one in Packer's working directory.
 func Specification(file *string) (*cluster.Cluster, error) {
