@@ -56,6 +56,22 @@ func New(c *cluster.Cluster, role Role, arch string) (Image, error) {
 	return i, nil
 }
 
+// Every is the images of every role, with one init.
+func Every(c *cluster.Cluster, arch string, init Init) ([]Image, error) {
+	var all []Image
+	for _, r := range Roles {
+		i, err := New(c, r, arch)
+		if err == nil {
+			i, err = i.With(init, nil)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, i)
+	}
+	return all, nil
+}
+
 // Name is the image's file name without its format: pgbake-bookworm-db-amd64, pgbake-bookworm-db-ignition-amd64.
 func (i Image) Name() string {
 	if i.Init == Ignition {

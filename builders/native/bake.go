@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +40,15 @@ type BakeOptions struct {
 type Baked struct {
 	Dir      string
 	Manifest images.Manifest
+}
+
+// Sizes are what a person wants to know of an image in one line.
+func (b Baked) Sizes() string {
+	var parts []string
+	for _, f := range b.Manifest.Files {
+		parts = append(parts, fmt.Sprintf("%s %d MB", f.Format, f.Bytes/1_000_000))
+	}
+	return fmt.Sprintf("%d packages, %s", len(b.Manifest.Packages), strings.Join(parts, ", "))
 }
 
 // bakeRecipe is an input of every image: raise it when the way from a tree to its files changes.

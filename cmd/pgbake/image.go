@@ -155,7 +155,7 @@ func (a *app) bakeImages(ctx context.Context, f imageFlags) ([]native.Baked, err
 		if err != nil {
 			return nil, err
 		}
-		a.ui.Say("%s: %s", o.Image.Name(), sizes(b))
+		a.ui.Say("%s: %s", o.Image.Name(), b.Sizes())
 		baked = append(baked, b)
 	}
 	return baked, nil
@@ -271,16 +271,7 @@ func current(each []native.BakeOptions) ([]native.Baked, error) {
 		baked = append(baked, b)
 	}
 	for i, o := range each {
-		o.UI.Say("%s: nothing has changed since it was baked, %s", o.Image.Name(), sizes(baked[i]))
+		o.UI.Say("%s: nothing has changed since it was baked, %s", o.Image.Name(), baked[i].Sizes())
 	}
 	return baked, nil
-}
-
-// sizes are what a person wants to know of an image in one line.
-func sizes(b native.Baked) string {
-	var parts []string
-	for _, f := range b.Manifest.Files {
-		parts = append(parts, fmt.Sprintf("%s %d MB", f.Format, f.Bytes/1_000_000))
-	}
-	return fmt.Sprintf("%d packages, %s", len(b.Manifest.Packages), strings.Join(parts, ", "))
 }

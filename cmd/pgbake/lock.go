@@ -15,7 +15,6 @@ import (
 	"github.com/pgbake/pgbake/builders/native"
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/images"
-	"github.com/pgbake/pgbake/internal/step"
 )
 
 func (a *app) lock() *cobra.Command {
@@ -56,7 +55,15 @@ With --diff nothing is written; the exit code is 3 when an update would change s
 			if err != nil {
 				return specError{err}
 			}
-			after, err := a.resolve(cmd.Context(), c, arch, wanted, cache)
+			var all []images.Image
+			for _, init := range wanted { // of all roles: a cluster may get its first proxy later
+				every, err := images.Every(c, arch, init)
+				if err != nil {
+					return specError{err}
+				}
+				all = append(all, every...)
+			}
+			after, err := native.Today(cmd.Context(), native.ResolveOptions{Runner: a.runner(), UI: a.ui, Cache: cache, Cluster: c, Images: all})
 			if err != nil {
 				return err
 			}
@@ -118,52 +125,12 @@ func initsNamed(names []string, before *native.Lock) ([]images.Init, error) {
 	return slices.DeleteFunc(all, func(i images.Init) bool { return !slices.Contains(wanted, i) }), nil
 }
 
-// resolve asks the archives for the packages of all roles: a cluster may get its first proxy later.
-func (a *app) resolve(ctx context.Context, c *cluster.Cluster, arch string, inits []images.Init, cache string) (l *native.Lock, err error) {
-	var all []images.Image
-	for _, init := range inits {
-		for _, r := range images.Roles {
-			i, err := images.New(c, r, arch)
-			if err == nil {
-				i, err = i.With(init, nil)
-			}
-			if err != nil {
-				return nil, specError{err}
-			}
-			all = append(all, i)
-		}
-	}
-	err = step.Run(ctx, a.ui, step.Step{Name: "find today's packages", Run: func(ctx context.Context) error {
-		l, err = native.Resolve(ctx, native.ResolveOptions{Runner: a.runner(), UI: a.ui, Cache: cache, Cluster: c, Images: all})
-		return err
-	}})
-	return l, err
-}
-
 // lockFor is the lock that images are baked of. Where there is none, today's packages become it.
 func (a *app) lockFor(ctx context.Context, c *cluster.Cluster, all []images.Image, f imageFlags, cache string) (*native.Lock, error) {
-	file := a.lockFile(f.lock)
-	l, err := native.LoadLock(file)
-	switch {
-	case err == nil:
-		if err := l.Fits(c, all); err != nil {
-			return nil, fmt.Errorf("bake by %s: %w\n      hint: %s lock%s", file, err, a.self(), lockFlags(f))
-		}
-		return l, nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	case f.locked || f.offline:
-		return nil, fmt.Errorf("bake by %s: there is none, and --locked and --offline forbid to make one\n      hint: %s lock%s", file, a.self(), lockFlags(f))
-	}
-	wanted, err := initsNamed([]string{f.init}, nil)
-	if err != nil {
-		return nil, err
-	}
-	if l, err = a.resolve(ctx, c, f.arch, wanted, cache); err != nil {
-		return nil, err
-	}
-	a.ui.Say("%s is new: commit it", file)
-	return l, l.Save(file)
+	return native.LockFor(ctx, native.LockOptions{
+		ResolveOptions: native.ResolveOptions{Runner: a.runner(), UI: a.ui, Cache: cache, Cluster: c, Images: all},
+		File:           a.lockFile(f.lock), Frozen: f.locked || f.offline, Renew: a.self() + " lock" + lockFlags(f),
+	})
 }
 
 // lockFlags are what a lock for an image wants on the command line.

@@ -3,10 +3,8 @@ package image
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -14,10 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pgbake/pgbake/builders/native"
-	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/images"
 	"github.com/pgbake/pgbake/internal/run"
-	"github.com/pgbake/pgbake/internal/step"
 	"github.com/pgbake/pgbake/internal/ui"
 )
 
@@ -112,53 +108,14 @@ func (o order) options(ctx context.Context) (n native.BakeOptions, release func(
 	if release, err = native.Use(ctx, n.Cache); err != nil {
 		return n, nil, err
 	}
-	if n.Lock, err = o.lock(ctx, in, n.Options); err != nil {
+	n.Lock, err = native.LockFor(ctx, native.LockOptions{
+		ResolveOptions: native.ResolveOptions{Runner: n.Runner, UI: n.UI, Cache: n.Cache, Cluster: in.cluster, Images: []images.Image{in.image}},
+		File:           o.Config.LockFile, Frozen: o.Config.Locked || o.Config.Offline,
+		Renew: fmt.Sprintf("pgbake -f %s lock --init %s", o.Config.Specification, o.Config.Init),
+	})
+	if err != nil {
 		release()
 		return n, nil, err
 	}
 	return n, release, nil
-}
-
-// lock is the one that is baked by. Where there is none, today's packages become it.
-func (o order) lock(ctx context.Context, in inputs, n native.Options) (*native.Lock, error) {
-	file := o.Config.LockFile
-	l, err := native.LoadLock(file)
-	if err == nil {
-		if err := l.Fits(in.cluster, []images.Image{in.image}); err != nil {
-			return nil, fmt.Errorf("bake by %s: %w\n      hint: pgbake -f %s lock --init %s", file, err, o.Config.Specification, o.Config.Init)
-		}
-		return l, nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) || o.Config.Locked || o.Config.Offline {
-		return nil, err
-	}
-	all, err := everyRole(in.cluster, in.image)
-	if err != nil {
-		return nil, err
-	}
-	err = step.Run(ctx, n.UI, step.Step{Name: "find today's packages", Run: func(ctx context.Context) error {
-		l, err = native.Resolve(ctx, native.ResolveOptions{Runner: n.Runner, UI: n.UI, Cache: n.Cache, Cluster: in.cluster, Images: all})
-		return err
-	}})
-	if err != nil {
-		return nil, err
-	}
-	n.UI.Say("%s is new: commit it", file)
-	return l, l.Save(file)
-}
-
-// everyRole are the images that a lock is for, all with one's init: a cluster may get its first proxy later.
-func everyRole(c *cluster.Cluster, one images.Image) ([]images.Image, error) {
-	var all []images.Image
-	for _, r := range images.Roles {
-		i, err := images.New(c, r, one.Arch)
-		if err == nil {
-			i, err = i.With(one.Init, nil)
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, i)
-	}
-	return all, nil
 }

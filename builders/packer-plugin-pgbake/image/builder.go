@@ -85,7 +85,7 @@ func (a artifact) Id() string {
 }
 
 func (a artifact) String() string {
-	return fmt.Sprintf("%s in %s: %s", a.Id(), a.Dir, sizes(a.Baked))
+	return fmt.Sprintf("%s in %s: %s", a.Id(), a.Dir, a.Sizes())
 }
 
 // State implements packer.Artifact.

@@ -2,12 +2,9 @@ package image
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
-	"github.com/pgbake/pgbake/builders/native"
 	"github.com/pgbake/pgbake/images"
 )
 
@@ -36,13 +33,4 @@ func (a artifact) Destroy() error {
 	}
 	_ = os.Remove(a.Dir) // others may have files in it
 	return errors.Join(all...)
-}
-
-// sizes are what a person wants to know of an image in one line.
-func sizes(b native.Baked) string {
-	var parts []string
-	for _, f := range b.Manifest.Files {
-		parts = append(parts, fmt.Sprintf("%s %d MB", f.Format, f.Bytes/1_000_000))
-	}
-	return fmt.Sprintf("%d packages, %s", len(b.Manifest.Packages), strings.Join(parts, ", "))
 }
