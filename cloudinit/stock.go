@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/deb822"
 	"github.com/pgbake/pgbake/rootfs"
 )
 
@@ -40,26 +41,15 @@ func aptFiles(c *cluster.Cluster, r cluster.Role) []rootfs.File {
 		file(pgbakeSources, source(c.Packages.URL, pgbakeSuite, pgbakeKey)),
 	}
 	if c.Postgres.Mirror.URL != "" && r == cluster.DB {
-		suite := c.Debian.Codename()
-		if c.Postgres.Source == cluster.SourcePGDG {
-			suite += "-pgdg"
-		}
 		files = append(files,
 			file(postgresKey, c.Postgres.Mirror.Key),
-			file(postgresSources, source(c.Postgres.Mirror.URL, suite, postgresKey)))
+			file(postgresSources, source(c.Postgres.Mirror.URL, c.PostgresSuite(), postgresKey)))
 	}
 	return files
 }
 
-// source is an apt source, deb822 (https://manpages.debian.org/bookworm/apt/sources.list.5).
 func source(url, suite, key string) string {
-	return fmt.Sprintf(`# Written by pgbake's seed. To change it: cluster.yaml.
-Types: deb
-URIs: %s
-Suites: %s
-Components: main
-Signed-By: %s
-`, url, suite, key)
+	return "# Written by pgbake's seed. To change it: cluster.yaml.\n" + deb822.Source(url, suite, key)
 }
 
 // cloudInitScript is where cloud-init keeps the script that it runs.

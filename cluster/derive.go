@@ -142,6 +142,14 @@ func (c *Cluster) Timers() Timers {
 	}
 }
 
+// PostgresSuite is the suite that PostgreSQL comes from, in Debian's archive, PGDG's or the mirror of either.
+func (c *Cluster) PostgresSuite() string {
+	if c.Postgres.Source == SourcePGDG {
+		return c.Debian.Codename() + "-pgdg"
+	}
+	return c.Debian.Codename()
+}
+
 // PackagesFor returns the Debian packages that a machine of the role needs beside pgbake's own.
 func (c *Cluster) PackagesFor(r Role) []string {
 	if r == Proxy {

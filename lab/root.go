@@ -183,10 +183,8 @@ func (a archive) inputs() []string { return []string{a.URL, a.Suite, a.Key, a.Ha
 
 // postgresArchive returns PGDG's archive or the mirror that stands for it; the zero archive when Debian's own is enough.
 func postgresArchive(c *cluster.Cluster) (archive, error) {
-	a := archive{URL: c.Postgres.Mirror.URL, Key: c.Postgres.Mirror.Key, Suite: c.Debian.Codename()}
-	if c.Postgres.Source == cluster.SourcePGDG {
-		a.Suite += "-pgdg"
-	} else if a.URL == "" {
+	a := archive{URL: c.Postgres.Mirror.URL, Key: c.Postgres.Mirror.Key, Suite: c.PostgresSuite()}
+	if c.Postgres.Source != cluster.SourcePGDG && a.URL == "" {
 		return archive{}, nil
 	}
 	u, err := url.Parse(a.URL)

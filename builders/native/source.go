@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/deb822"
 	"github.com/pgbake/pgbake/internal/run"
 )
 
@@ -77,10 +78,8 @@ var debianSuites = []string{"bookworm", "trixie", "forky", "oldstable", "stable"
 // postgresSource is PGDG's archive, or the mirror that the specification names for it; nil when Debian's own is enough.
 // Its address is empty when the specification leaves it to PGDG.
 func postgresSource(c *cluster.Cluster) (*Source, error) {
-	s := Source{URI: c.Postgres.Mirror.URL, Key: c.Postgres.Mirror.Key, Suite: c.Debian.Codename()}
-	if c.Postgres.Source == cluster.SourcePGDG {
-		s.Suite += "-pgdg"
-	} else if s.URI == "" {
+	s := Source{URI: c.Postgres.Mirror.URL, Key: c.Postgres.Mirror.Key, Suite: c.PostgresSuite()}
+	if c.Postgres.Source != cluster.SourcePGDG && s.URI == "" {
 		return nil, nil //nolint:nilnil // no archive of that kind is an answer
 	}
 	if _, err := url.Parse(s.URI); err != nil {
@@ -98,7 +97,7 @@ func sourcesFile(sources []Source) string {
 		if strings.HasPrefix(s.URI, "file:") {
 			continue
 		}
-		fmt.Fprintf(&b, "\nTypes: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n", s.URI, s.Suite, keyPath(sources, i))
+		b.WriteString("\n" + deb822.Source(s.URI, s.Suite, keyPath(sources, i)))
 	}
 	return b.String()
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/images"
+	"github.com/pgbake/pgbake/internal/run"
 )
 
 // ScriptName is the script's, in the directory that also holds the packages.
@@ -82,6 +83,6 @@ func Debs(dir string, i images.Image) ([]string, error) {
 
 // Command runs the script in dir, a directory on the machine, as whoever logs in there.
 func Command(dir string) string {
-	script := "'" + strings.ReplaceAll(dir+"/"+ScriptName, "'", `'\''`) + "'"
+	script := run.Line([]string{dir + "/" + ScriptName})
 	return `if [ "$(id -u)" = 0 ]; then sh ` + script + `; else sudo -n sh ` + script + `; fi`
 }

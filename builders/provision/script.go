@@ -8,6 +8,8 @@ import (
 
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/images"
+	"github.com/pgbake/pgbake/internal/deb822"
+	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/rootfs"
 )
 
@@ -37,7 +39,7 @@ set -eu
 		{"packages", strings.Join(wanted(i), " ")}, {"own", strings.Join(i.PGHA(), " ")}, {"repository", o.Repository},
 		{"pgdg", yes(fromPGDG(o))}, {"cleans", yes(!o.Unclean)},
 	} {
-		fmt.Fprintf(&b, "%s=%s\n", v[0], quote(v[1]))
+		fmt.Fprintf(&b, "%s=%s\n", v[0], run.Line([]string{v[1]}))
 	}
 	function(&b, "sources", "apt's sources that the machine has not, and keeps", puts("put", sources(o)))
 	function(&b, "installing", "what is there while packages are installed", puts("hold", images.Installing()))
@@ -68,18 +70,14 @@ func sources(o Options) []rootfs.File {
 		keyPath := "/etc/apt/keyrings/" + name + ".asc"
 		files = append(files,
 			rootfs.File{Path: keyPath, Mode: 0o644, Body: []byte(strings.TrimRight(key, "\n") + "\n")},
-			rootfs.File{Path: "/etc/apt/sources.list.d/" + name + ".sources", Mode: 0o644, Body: fmt.Appendf(nil,
-				"# Written by pgbake into the image.\nTypes: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n", uri, suite, keyPath)})
+			rootfs.File{Path: "/etc/apt/sources.list.d/" + name + ".sources", Mode: 0o644,
+				Body: []byte("# Written by pgbake into the image.\n" + deb822.Source(uri, suite, keyPath))})
 	}
 	if o.Repository != "" {
 		add("pgbake", o.Repository, "stable", o.Key)
 	}
 	if p := o.Cluster.Postgres; p.Mirror.URL != "" && o.Image.Role != images.Proxy {
-		suite := o.Image.Release.Codename()
-		if p.Source == cluster.SourcePGDG {
-			suite += "-pgdg"
-		}
-		add("pgbake-postgres", p.Mirror.URL, suite, p.Mirror.Key)
+		add("pgbake-postgres", p.Mirror.URL, o.Cluster.PostgresSuite(), p.Mirror.Key)
 	}
 	return files
 }
@@ -123,8 +121,6 @@ func function(b *strings.Builder, name, what, body string) {
 	}
 	fmt.Fprintf(b, "\n# %s\n%s() {\n%s}\n", what, name, body)
 }
-
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func yes(b bool) string {
 	if b {

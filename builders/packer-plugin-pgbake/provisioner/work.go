@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/random"
 
 	"github.com/pgbake/pgbake/builders/provision"
+	"github.com/pgbake/pgbake/internal/run"
 )
 
 // work is what is done on the machine.
@@ -34,7 +35,7 @@ func (w work) do(ctx context.Context, ui packer.Ui, comm packer.Communicator) (e
 	if w.dir == "" {
 		w.dir = "/tmp/pgbake-" + random.AlphaNum(12)
 	}
-	quoted := "'" + strings.ReplaceAll(w.dir, "'", `'\''`) + "'"
+	quoted := run.Line([]string{w.dir})
 	if err := execute(ctx, ui, comm, "umask 077 && mkdir "+quoted); err != nil {
 		return fmt.Errorf("make %s on the machine: %w", w.dir, err)
 	}

@@ -3,15 +3,15 @@
 # also holds pgbake's packages unless they come from a repository.
 set -eu
 
-release='12'
-codename='bookworm'
-arch='amd64'
-role='all'
+release=12
+codename=bookworm
+arch=amd64
+role=all
 packages='ca-certificates chrony cloud-guest-utils cloud-init dbus e2fsprogs fdisk iproute2 iputils-ping kmod less libpam-systemd netbase nftables openssh-server procps qemu-guest-agent sudo systemd-resolved systemd-sysv tzdata udev zstd etcd-client etcd-server haproxy keepalived patroni postgresql-15 postgresql-client-15 python3-etcd socat'
 own='pgha-common pgha-node pgha-proxy'
 repository=''
-pgdg='no'
-cleans='no'
+pgdg=no
+cleans=no
 
 # apt's sources that the machine has not, and keeps
 sources() {

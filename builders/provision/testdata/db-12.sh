@@ -3,15 +3,15 @@
 # also holds pgbake's packages unless they come from a repository.
 set -eu
 
-release='12'
-codename='bookworm'
-arch='amd64'
-role='db'
+release=12
+codename=bookworm
+arch=amd64
+role=db
 packages='ca-certificates chrony cloud-guest-utils cloud-init dbus e2fsprogs fdisk iproute2 iputils-ping kmod less libpam-systemd netbase nftables openssh-server procps qemu-guest-agent sudo systemd-resolved systemd-sysv tzdata udev zstd etcd-client etcd-server patroni postgresql-15 postgresql-client-15 python3-etcd'
 own='pgha-common pgha-node'
 repository=''
-pgdg='no'
-cleans='yes'
+pgdg=no
+cleans=yes
 
 # apt's sources that the machine has not, and keeps
 sources() {

@@ -3,15 +3,15 @@
 # also holds pgbake's packages unless they come from a repository.
 set -eu
 
-release='13'
-codename='trixie'
-arch='amd64'
-role='proxy'
+release=13
+codename=trixie
+arch=amd64
+role=proxy
 packages='ca-certificates chrony cloud-guest-utils cloud-init dbus e2fsprogs fdisk iproute2 iputils-ping kmod less libpam-systemd netbase nftables openssh-server procps qemu-guest-agent sudo systemd-resolved systemd-sysv tzdata udev zstd haproxy keepalived socat'
 own='pgha-common pgha-proxy'
 repository=''
-pgdg='no'
-cleans='yes'
+pgdg=no
+cleans=yes
 
 # apt's sources that the machine has not, and keeps
 sources() {

@@ -76,7 +76,7 @@ build {
   # Installs the role's packages, lays down what pgbake's own images have, and leaves nothing of this one machine.
   provisioner "shell" {
     inline = [
-      "if [ \"$(id -u)\" = 0 ]; then sh '/tmp/pgbake/pgbake-provision.sh'; else sudo -n sh '/tmp/pgbake/pgbake-provision.sh'; fi",
+      "if [ \"$(id -u)\" = 0 ]; then sh /tmp/pgbake/pgbake-provision.sh; else sudo -n sh /tmp/pgbake/pgbake-provision.sh; fi",
       "rm -rf /tmp/pgbake",
     ]
   }
