@@ -51,7 +51,7 @@ test-qemu: setup-test build ## the whole cluster in QEMU, a member by both inits
 	CI=true PGBAKE_QEMU=1 go test -count 1 -timeout 30m ./lab -run '^TestInits$$'
 	CI=true PGBAKE_QEMU=1 go test -count 1 -timeout 30m ./test/packer16 -run '^TestQEMU$$'
 
-release: build ## dist/release: static binaries, packages, checksums
+release: setup-release build ## dist/release: static binaries, packages, checksums
 	test/release.sh $(VERSION)
 
 quick: build ## the tests that need neither root nor machines

@@ -39,15 +39,15 @@ type Snippet struct {
 	places tree.Node
 }
 
+// Snippets are some, in the order in which they are merged.
+type Snippets []Snippet
+
 // dialect is a variant of Butane in one version.
 type dialect struct {
 	variant, version string
 	translate        translator
 	keys             reflect.Type
 }
-
-// Snippets are some, in the order in which they are merged.
-type Snippets []Snippet
 
 // dialects are the variants and versions of Butane that give what Debian's ignition 2.14.0 reads, Ignition 3.3.0 and
 // older. The type's tags are the keys that it knows.

@@ -18,11 +18,6 @@ for arch in amd64 arm64; do
 done
 bin/pgbake -q package -o "$out"
 
-command -v zip >/dev/null || {
-	echo "release: no zip here" >&2
-	echo "      hint: apt-get install zip" >&2
-	exit 1
-}
 # The names are Packer's: https://developer.hashicorp.com/packer/docs/plugins/creation#creating-a-github-release
 plugin=packer-plugin-pgbake_v${version%%[+~-]*}
 for arch in amd64 arm64; do

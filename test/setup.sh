@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what this project needs on a Debian machine: "setup.sh build", "setup.sh lab" (build and lab),
-# "setup.sh images" (these and QEMU) or "setup.sh test" (all); "setup.sh peers" also makes the root that the peers of the
-# images' benchmark run in (test/peers). What is there already is left alone; done twice it does nothing.
+# "setup.sh images" (these and QEMU), "setup.sh test" (all), "setup.sh release" (build, and what packs a release);
+# "setup.sh peers" also makes the root that the peers of the images' benchmark run in (test/peers). What is there already is left alone; done twice it does nothing.
 set -eu
 
 want=${1:-lab}
@@ -13,6 +13,7 @@ grub-pc-bin grub-efi-amd64-signed shim-signed default-jre-headless libpostgresql
 
 case $want in
 build) packages=$build ;;
+release) packages="$build zip" ;;
 lab) packages="$build $lab" ;;
 images) packages="$build $lab $images" ;;
 test) packages="$build $lab $images $test" ;;
@@ -20,7 +21,7 @@ peers)
 	"$0" test
 	exec "$(dirname "$0")/peers/toolbox.sh" "${PEER_TOOLBOX:-/var/cache/pgbake-peers}"
 	;;
-*) echo "usage: setup.sh build|lab|images|test|peers" >&2; exit 2 ;;
+*) echo "usage: setup.sh build|lab|images|test|release|peers" >&2; exit 2 ;;
 esac
 
 missing=

@@ -58,7 +58,7 @@ func newSite(t *testing.T) *site {
 	}
 	for _, program := range []string{"pgbake", "packer", "packer-plugin-pgbake"} {
 		if _, err := os.Stat(filepath.Join(root(t), "bin", program)); err != nil {
-			t.Fatalf("%v: make build bin/packer", err)
+			t.Fatalf("%v: make plugin bin/packer", err)
 		}
 	}
 	// Not in /tmp: an overlay cannot lie on every one of them.

@@ -98,7 +98,11 @@ func TestProvision(t *testing.T) {
 	}
 	stop()
 	m.off()
-	t.Run("what it consists of", func(t *testing.T) { m.installed(t, image) })
+	s.as = nil
+	s.ok("pgbake", "-q", "image", "--role", "db", "--format", "tar")
+	t.Run("what it consists of", func(t *testing.T) {
+		m.installed(t, image, s.read(filepath.Join("dist/images", image.Name(), images.ManifestName)))
+	})
 	t.Run("clean", m.clean)
 	t.Run("seed", func(t *testing.T) {
 		s := *s
@@ -147,13 +151,9 @@ func (m *machine) looked(t *testing.T, script string) string {
 }
 
 // installed compares with the image that the native builder made of the same specification, as its manifest has it.
-func (m *machine) installed(t *testing.T, image images.Image) {
-	body, err := os.ReadFile(filepath.Join(cache(t), "native.json"))
-	if err != nil {
-		t.Fatalf("%v: TestImage makes it", err)
-	}
+func (m *machine) installed(t *testing.T, image images.Image, manifest string) {
 	var native images.Manifest
-	if err := json.Unmarshal(body, &native); err != nil {
+	if err := json.Unmarshal([]byte(manifest), &native); err != nil {
 		t.Fatal(err)
 	}
 	here := map[string]string{}
@@ -216,7 +216,6 @@ func (m *machine) clean(t *testing.T) {
 
 // becomesMember boots the machine from its seed and waits for its database.
 func (s *site) becomesMember(m *machine) {
-	s.as = nil
 	s.ok("pgbake", "-q", "init") // what is missing: the secrets
 	s.ok("pgbake", "-q", "seed", "--interface", "host0")
 	s.ok("packer", "validate", "seed.pkr.hcl")

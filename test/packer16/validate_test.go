@@ -67,9 +67,9 @@ func TestTemplates(t *testing.T) {
 	_, packerErr := os.Stat(packer)
 	if _, err := os.Stat(plugins[len(plugins)-1]); err != nil || packerErr != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatalf("no bin/packer or no bin/packer-plugin-pgbake: make build bin/packer")
+			t.Fatalf("no bin/packer or no bin/packer-plugin-pgbake: make plugin bin/packer")
 		}
-		t.Skip("no bin/packer or no bin/packer-plugin-pgbake: make build bin/packer")
+		t.Skip("no bin/packer or no bin/packer-plugin-pgbake: make plugin bin/packer")
 	}
 	installed := map[string]bool{}
 	at := t.TempDir()
