@@ -58,7 +58,7 @@ func TestDebs(t *testing.T) {
 				{"purge", (*life).purge},
 				{"stock cluster", (*life).stock},
 			} {
-				if !t.Run(step.name, func(t *testing.T) { l.t = t; step.run(l, t) }) {
+				if !t.Run(step.name, func(t *testing.T) { l.T = t; step.run(l, t) }) {
 					t.Fatalf("the later steps need %q", step.name)
 				}
 			}
@@ -135,7 +135,7 @@ type life struct {
 // bring copies a directory of the host onto the disk of a machine that is off.
 func (l *life) bring(t *testing.T, from, to string) {
 	t.Helper()
-	if err := os.CopyFS(filepath.Join(l.disk, "upper", to), os.DirFS(from)); err != nil {
+	if err := os.CopyFS(filepath.Join(l.Disk, "upper", to), os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -143,7 +143,7 @@ func (l *life) bring(t *testing.T, from, to string) {
 // apt runs apt-get against one of the two repositories and returns what it said.
 func (l *life) apt(t *testing.T, repo, command string) string {
 	t.Helper()
-	return l.sh(t, fmt.Sprintf(`
+	return l.Sh(t, fmt.Sprintf(`
 		echo 'deb [signed-by=/repo/%[1]s/pgbake.asc] file:/repo/%[1]s stable main' >/etc/apt/sources.list.d/pgbake.list
 		apt-get update --quiet=2 -o Dir::Etc::sourcelist=sources.list.d/pgbake.list -o Dir::Etc::sourceparts=/dev/null -o APT::Get::List-Cleanup=0
 		apt-get --quiet --yes --no-install-recommends -o Dpkg::Use-Pty=0 %[2]s 2>&1`, repo, command))

@@ -48,7 +48,7 @@ const members = `
 // it reached whom.
 func (l *life) crowd(t *testing.T, during string) map[string]bool {
 	t.Helper()
-	out := l.sh(t, `
+	out := l.Sh(t, `
 		timeout 5 sh -c 'while :; do socat -T 2 - TCP:127.0.0.1:5000 </dev/null 2>/dev/null || echo nobody; done' >/run/reached &
 		`+during+`
 		wait || :
@@ -62,7 +62,7 @@ func (l *life) crowd(t *testing.T, during string) map[string]bool {
 
 // haproxyStarts is defect D19: no session reaches a server before its first check has passed.
 func (l *life) haproxyStarts(t *testing.T) {
-	l.sh(t, members)
+	l.Sh(t, members)
 	got := l.crowd(t, "systemctl start haproxy")
 	if !got["primary"] || got["replica"] {
 		t.Errorf("sessions reached %v, want the primary and never the replica", got)
@@ -77,24 +77,24 @@ func (l *life) haproxyStarts(t *testing.T) {
 	if !got["replica"] {
 		t.Errorf("without the state file sessions reached %v: this test proves nothing", got)
 	}
-	l.sh(t, `systemctl stop haproxy; rm /run/systemd/system/haproxy.service.d/99-trial.conf; systemctl daemon-reload; systemctl start haproxy`)
+	l.Sh(t, `systemctl stop haproxy; rm /run/systemd/system/haproxy.service.d/99-trial.conf; systemctl daemon-reload; systemctl start haproxy`)
 }
 
 // haproxyReloads: a reload neither lets a replica in nor the primary out, not for a moment.
 func (l *life) haproxyReloads(t *testing.T) {
 	l.until("the primary is up", func() error {
-		_, err := l.try("sh", "-euc", `echo "show stat" | socat - /run/haproxy/admin.sock | grep -q '^postgres_rw,node1,.*,UP,'`)
+		_, err := l.Try("sh", "-euc", `echo "show stat" | socat - /run/haproxy/admin.sock | grep -q '^postgres_rw,node1,.*,UP,'`)
 		return err
 	})
-	before := l.sh(t, "cat /var/lib/haproxy/server-state")
+	before := l.Sh(t, "cat /var/lib/haproxy/server-state")
 	got := l.crowd(t, "systemctl reload haproxy")
 	if len(got) != 1 || !got["primary"] {
 		t.Errorf("sessions reached %v, want only the primary", got)
 	}
-	if after := l.sh(t, "cat /var/lib/haproxy/server-state"); after == before {
+	if after := l.Sh(t, "cat /var/lib/haproxy/server-state"); after == before {
 		t.Error("the reload did not save what the servers are")
 	}
 	// Half an answer must not become the state: then the old process goes on, and says so.
-	l.sh(t, "mv /run/haproxy/admin.sock /run/haproxy/away.sock; if systemctl reload haproxy; then exit 1; fi; mv /run/haproxy/away.sock /run/haproxy/admin.sock; systemctl is-active haproxy")
-	l.sh(t, "systemctl stop primary-sql primary-rest replica-sql replica-rest")
+	l.Sh(t, "mv /run/haproxy/admin.sock /run/haproxy/away.sock; if systemctl reload haproxy; then exit 1; fi; mv /run/haproxy/away.sock /run/haproxy/admin.sock; systemctl is-active haproxy")
+	l.Sh(t, "systemctl stop primary-sql primary-rest replica-sql replica-rest")
 }

@@ -10,20 +10,20 @@ import (
 // nothingListens checks that nobody can reach anything before "pgha apply", though an image would have it.
 func (l *life) nothingListens(t *testing.T) {
 	t.Helper()
-	if got := l.sh(t, `ss -Hltnp | grep -E ':(2379|2380|5432|5433|8008|5000|5001|7000) ' || :`); got != "" {
+	if got := l.Sh(t, `ss -Hltnp | grep -E ':(2379|2380|5432|5433|8008|5000|5001|7000) ' || :`); got != "" {
 		t.Errorf("something listens before pgha apply:\n%s", got)
 	}
 	for _, unit := range []string{"etcd", "patroni", "haproxy", "keepalived", "pgha-firewall"} {
-		if got := l.sh(t, "systemctl show --value -p ActiveState "+unit); got != "inactive" {
+		if got := l.Sh(t, "systemctl show --value -p ActiveState "+unit); got != "inactive" {
 			t.Errorf("%s.service is %s before pgha apply", unit, got)
 		}
 	}
 	for _, unit := range []string{"etcd", "patroni", "haproxy", "keepalived", "pgha-firewall", "pgha-apply"} {
-		if got := l.sh(t, "systemctl is-enabled "+unit); got != "enabled" {
+		if got := l.Sh(t, "systemctl is-enabled "+unit); got != "enabled" {
 			t.Errorf("%s.service is %s: an image would not have it", unit, got)
 		}
 	}
-	if got := l.sh(t, "pg_lsclusters --no-header; ls -A /var/lib/postgresql /etc/postgresql /var/lib/etcd"); got != "/etc/postgresql:\n\n/var/lib/etcd:\n\n/var/lib/postgresql:" {
+	if got := l.Sh(t, "pg_lsclusters --no-header; ls -A /var/lib/postgresql /etc/postgresql /var/lib/etcd"); got != "/etc/postgresql:\n\n/var/lib/etcd:\n\n/var/lib/postgresql:" {
 		t.Errorf("there is a cluster before pgha apply:\n%s", got)
 	}
 }
@@ -39,34 +39,34 @@ func (l *life) install(t *testing.T) {
 		"/usr/lib/pgha/post-bootstrap": "755 root:root", "/usr/lib/pgha/patroni-stopped": "755 root:root", "/usr/lib/pgha/haproxy-state": "755 root:root",
 		"/usr/lib/systemd/system/patroni.service.d/10-pgha.conf": "644 root:root", "/etc/postgresql-common/createcluster.d/pgha.conf": "644 root:root",
 	} {
-		if got := l.sh(t, "stat -c '%a %U:%G' "+path); got != want {
+		if got := l.Sh(t, "stat -c '%a %U:%G' "+path); got != want {
 			t.Errorf("%s is %s, want %s", path, got, want)
 		}
 	}
-	if got := l.sh(t, "pgha version"); !strings.Contains(got, "1.0.0") {
+	if got := l.Sh(t, "pgha version"); !strings.Contains(got, "1.0.0") {
 		t.Errorf("pgha version says %q", got)
 	}
 	// systemd reads a drop-in with a mistake in it, and only complains.
-	got := l.sh(t, "cd /usr/lib/systemd/system; systemd-analyze verify --man=no pgha-apply.service pgha-firewall.service etcd.service patroni.service haproxy.service keepalived.service pgha-follow.service pgha-monitor.service pgha-backup.service pgha-proof.service 2>&1 | grep pgha || :")
+	got := l.Sh(t, "cd /usr/lib/systemd/system; systemd-analyze verify --man=no pgha-apply.service pgha-firewall.service etcd.service patroni.service haproxy.service keepalived.service pgha-follow.service pgha-monitor.service pgha-backup.service pgha-proof.service 2>&1 | grep pgha || :")
 	if got != "" {
 		t.Errorf("systemd-analyze verify:\n%s", got)
 	}
 	// Debian 12's udevadm cannot verify.
-	if _, err := l.try("udevadm", "verify", "--help"); err == nil {
-		l.sh(t, "udevadm verify /usr/lib/udev/rules.d/60-pgha-watchdog.rules")
+	if _, err := l.Try("udevadm", "verify", "--help"); err == nil {
+		l.Sh(t, "udevadm verify /usr/lib/udev/rules.d/60-pgha-watchdog.rules")
 	}
 }
 
 // firstBoot: an image that was made with the packages in it boots for the first time, without a seed: it says so,
 // starts nothing, and nothing else fails.
 func (l *life) firstBoot(t *testing.T) {
-	l.off()
+	l.Off()
 	l.boot()
 	l.nothingListens(t)
-	if got := l.sh(t, "systemctl --failed --plain --no-legend | cut -d ' ' -f 1"); got != "pgha-apply.service" {
+	if got := l.Sh(t, "systemctl --failed --plain --no-legend | cut -d ' ' -f 1"); got != "pgha-apply.service" {
 		t.Errorf("failed units:\n%s", got)
 	}
-	console, err := os.ReadFile(filepath.Join(l.disk, "console"))
+	console, err := os.ReadFile(filepath.Join(l.Disk, "console"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,20 +77,20 @@ func (l *life) firstBoot(t *testing.T) {
 
 // firewall: our table comes and goes alone, and outlives Debian's nftables.service, which flushes every table.
 func (l *life) firewall(t *testing.T) {
-	l.sh(t, `
+	l.Sh(t, `
 		printf 'table inet pgha\ndelete table inet pgha\ntable inet pgha { chain input { type filter hook input priority 0; tcp dport 9 drop; }; }\n' >/etc/pgha/firewall.nft
 		touch /var/lib/pgha/configured
 		nft add table inet theirs
 		systemctl start pgha-firewall
 		nft list table inet pgha`)
 	for _, verb := range []string{"start", "reload", "restart", "stop"} {
-		l.sh(t, "systemctl "+verb+" nftables")
+		l.Sh(t, "systemctl "+verb+" nftables")
 		l.until("the firewall outlives "+verb+" of nftables.service", func() error {
-			_, err := l.try("nft", "list", "table", "inet", "pgha")
+			_, err := l.Try("nft", "list", "table", "inet", "pgha")
 			return err
 		})
 	}
-	got := l.sh(t, `
+	got := l.Sh(t, `
 		nft add table inet theirs
 		systemctl stop pgha-firewall
 		nft list tables

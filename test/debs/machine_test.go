@@ -1,237 +1,51 @@
 package debs
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/pgbake/pgbake/internal/run"
+	"github.com/pgbake/pgbake/test/debian"
 )
 
-// machine is a clean Debian that boots its own systemd in systemd-nspawn, with no network but its loopback.
-type machine struct {
-	t *testing.T
-	// root is Debian, shared and never written to; disk takes what the machine writes.
-	root, disk string
-	cmd        *exec.Cmd
-	ended      chan struct{} // closed when cmd has ended
-	pid        int           // of its first process
-	group      string        // the cgroup that was made for it
-}
+// machine is a clean Debian with no network but its loopback.
+type machine struct{ *debian.Machine }
 
-// newMachine returns a machine that is off. What of, given by path on the machine, is copied onto its disk.
+// newMachine returns a machine that is off.
 func newMachine(t *testing.T, root string) *machine {
 	t.Helper()
-	m := &machine{t: t, root: root, disk: t.TempDir()}
-	for _, d := range []string{"upper", "upper/etc", "work", "root"} {
-		if err := os.Mkdir(filepath.Join(m.disk, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chmod(m.disk, 0o755); err != nil {
+	disk := t.TempDir()
+	if err := os.Chmod(disk, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(m.kill)
+	m := &machine{debian.New(debian.Machine{
+		T: t, Name: "pgbake-debs-" + filepath.Base(filepath.Dir(disk)), Root: root, Disk: disk,
+		Flags: []string{"--hostname=machine", "--private-network"},
+	})}
+	// Not "starting": every unit of the boot has had its turn. A failed one is "degraded".
+	m.Up = func() error {
+		state, err := m.Try("systemctl", "is-system-running")
+		if s := strings.TrimSpace(state); s != "running" && s != "degraded" {
+			return fmt.Errorf("it is %q (%w)", s, err)
+		}
+		return nil
+	}
 	return m
 }
 
 // boot switches the machine on, as a first boot (an empty machine-id: systemd applies presets), and waits until it is up.
 func (m *machine) boot() {
-	m.t.Helper()
-	if err := os.WriteFile(filepath.Join(m.disk, "upper/etc/machine-id"), nil, 0o644); err != nil {
-		m.t.Fatal(err)
+	m.T.Helper()
+	if err := os.WriteFile(filepath.Join(m.Disk, "upper/etc/machine-id"), nil, 0o644); err != nil {
+		m.T.Fatal(err)
 	}
-	console, err := os.Create(filepath.Join(m.disk, "console"))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	defer console.Close() //nolint:errcheck // the machine has it
-	cgroup, scope := m.cgroup()
-	defer cgroup.Close() //nolint:errcheck // only a handle; nil is fine
-
-	// The mount is in a namespace that ends with the machine, so that nothing stays behind, whatever happens to us.
-	script := `mount -t overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"; shift 2; exec "$@"`
-	args := slices.Concat(scope, []string{"unshare", "--mount", "--propagation=slave", "sh", "-euc", script, "sh", m.root, m.disk,
-		"systemd-nspawn", "--quiet", "--boot", "--directory=" + m.disk + "/root", "--machine=" + m.name(), "--hostname=machine",
-		"--register=no", "--keep-unit", "--console=read-only", "--private-network", "--link-journal=no", "--resolv-conf=off",
-		"--timezone=off", "--suppress-sync=yes"})
-	m.cmd = exec.Command(args[0], args[1:]...)
-	m.cmd.Stdout, m.cmd.Stderr = console, console
-	m.cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "SYSTEMD_NSPAWN_LOCK=0")
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if cgroup != nil {
-		m.cmd.SysProcAttr.UseCgroupFD, m.cmd.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
-	}
-	if err := m.cmd.Start(); err != nil {
-		m.t.Fatal(err)
-	}
-	m.ended = make(chan struct{})
-	go func() { _ = m.cmd.Wait(); close(m.ended) }()
-	m.until("the machine boots", func() error {
-		select {
-		case <-m.ended:
-			said, _ := os.ReadFile(console.Name())
-			m.t.Fatalf("the machine does not boot: %s\n%s", m.cmd.ProcessState, said)
-		default:
-		}
-		m.pid = first(m.cmd.Process.Pid)
-		if m.pid == 0 {
-			return fmt.Errorf("its first process does not run; see %s", console.Name())
-		}
-		// Not "starting": every unit of the boot has had its turn. A failed one is "degraded".
-		state, err := m.try("systemctl", "is-system-running")
-		if s := strings.TrimSpace(state); s != "running" && s != "degraded" {
-			return fmt.Errorf("it is %q (%w)", s, err)
-		}
-		return nil
-	})
+	m.Boot()
 }
 
-func (m *machine) name() string { return "pgbake-debs-" + filepath.Base(filepath.Dir(m.disk)) }
-
-// cgroup gives the machine a cgroup of its own: two machines in one take each other's services for theirs.
-// Where the host runs systemd, that makes it, by the command returned.
-func (m *machine) cgroup() (*os.File, []string) {
-	m.t.Helper()
-	if _, err := os.Stat("/run/systemd/system"); err == nil {
-		return nil, []string{"systemd-run", "--quiet", "--scope", "--collect", "--property=Delegate=yes", "--"}
-	}
-	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
-		if _, err := os.Stat(root + "/cgroup.controllers"); err != nil {
-			continue
-		}
-		dir := filepath.Join(root, m.name())
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			m.t.Fatal(err)
-		}
-		m.group = dir
-		f, err := os.Open(dir)
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		return f, nil
-	}
-	m.t.Fatal("cgroups v2 are not mounted")
-	return nil, nil
-}
-
-// removeCgroup removes a cgroup and those in it, if there. Only rmdir works: the files in it are not real.
-func removeCgroup(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			err = errors.Join(err, removeCgroup(filepath.Join(dir, e.Name())))
-		}
-	}
-	return errors.Join(err, syscall.Rmdir(dir))
-}
-
-// first finds the first process of the machine, a child of its supervisor.
-func first(supervisor int) int {
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", supervisor))
-	if err != nil {
-		return 0
-	}
-	for _, child := range strings.Fields(string(children)) {
-		status, err := os.ReadFile("/proc/" + child + "/status")
-		if err != nil {
-			continue
-		}
-		var pid int
-		for line := range strings.Lines(string(status)) {
-			// NSpid: the number outside and, as the last, the number inside.
-			if ids := strings.Fields(line); len(ids) > 2 && ids[0] == "NSpid:" && ids[len(ids)-1] == "1" {
-				_, _ = fmt.Sscan(child, &pid)
-			}
-		}
-		if comm, _ := os.ReadFile("/proc/" + child + "/comm"); pid != 0 && strings.TrimSpace(string(comm)) == "systemd" {
-			return pid
-		}
-	}
-	return 0
-}
-
-// off shuts the machine down in order.
-func (m *machine) off() {
-	m.t.Helper()
-	// SIGRTMIN+4 is systemd's word for "power off": https://systemd.io/CONTAINER_INTERFACE
-	if err := syscall.Kill(m.pid, syscall.Signal(34+4)); err != nil {
-		m.t.Fatal(err)
-	}
-	select {
-	case <-m.ended:
-		m.pid = 0
-	case <-time.After(time.Minute):
-		m.t.Fatal("the machine does not shut down")
-	}
-}
-
-// kill ends the machine and all in it.
-func (m *machine) kill() {
-	if m.pid != 0 {
-		_ = syscall.Kill(m.pid, syscall.SIGKILL)
-	}
-	if m.cmd != nil {
-		_ = m.cmd.Process.Kill()
-		<-m.ended
-	}
-	// The dead need a moment to leave.
-	for range 100 {
-		if m.group == "" || removeCgroup(m.group) == nil && removeCgroup("/sys/fs/cgroup/systemd/"+m.name()) == nil {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	m.t.Errorf("the machine's cgroup stays: %v", removeCgroup(m.group))
-}
-
-// try runs a program on the machine and returns both of its outputs.
-func (m *machine) try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	var out strings.Builder
-	err := run.System{}.Run(ctx, run.Cmd{Log: &out, Args: append([]string{
-		"nsenter", fmt.Sprintf("--target=%d", m.pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd", "--",
-		"env", "--ignore-environment", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8",
-		"DEBIAN_FRONTEND=noninteractive", "SYSTEMD_PAGER=",
-	}, args...)})
-	return out.String(), err
-}
-
-// sh runs a script that must succeed.
-func (m *machine) sh(t *testing.T, script string) string {
-	t.Helper()
-	out, err := m.try("sh", "-euc", script)
-	if err != nil {
-		t.Fatalf("%s: %v", script, err)
-	}
-	return strings.TrimSpace(out)
-}
-
-// until waits for a condition.
 func (m *machine) until(what string, ok func() error) {
-	m.t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		err := ok()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			m.t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(50 * time.Millisecond) // between two looks
-	}
+	m.T.Helper()
+	m.Until(what, time.Minute, ok)
 }

@@ -10,7 +10,7 @@ import (
 
 // patroniStarts opens the gate by hand and runs a lone member on Debian's own etcd: here it is the unit that is on trial.
 func (l *life) patroniStarts(t *testing.T) {
-	l.sh(t, fmt.Sprintf(`
+	l.Sh(t, fmt.Sprintf(`
 		cat >/etc/patroni/config.yml <<-'EOF'
 			scope: trial
 			name: machine
@@ -40,15 +40,15 @@ func (l *life) patroniStarts(t *testing.T) {
 	l.primary(t)
 	// When memory runs out a backend goes, not the postmaster. A container's kernel may refuse it a score below 0.
 	want := []string{"-900", "0"}
-	if _, err := l.try("sh", "-c", "echo -900 >/proc/self/oom_score_adj"); err != nil {
+	if _, err := l.Try("sh", "-c", "echo -900 >/proc/self/oom_score_adj"); err != nil {
 		want[0] = "0"
 	}
-	got := strings.Fields(l.sh(t, fmt.Sprintf(`cat /proc/%s/oom_score_adj
+	got := strings.Fields(l.Sh(t, fmt.Sprintf(`cat /proc/%s/oom_score_adj
 		runuser -u postgres -- psql -Atc "select pg_read_file('/proc/self/oom_score_adj')"`, l.postmaster)))
 	if !slices.Equal(got, want) {
 		t.Errorf("oom_score_adj of postmaster and backend: %q, want %q", got, want)
 	}
-	env := l.sh(t, fmt.Sprintf(`tr '\0' '\n' </proc/%s/environ`, l.postmaster))
+	env := l.Sh(t, fmt.Sprintf(`tr '\0' '\n' </proc/%s/environ`, l.postmaster))
 	for _, want := range []string{"PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj", "PG_OOM_ADJUST_VALUE=0", "MALLOC_ARENA_MAX=1"} {
 		if !slices.Contains(strings.Split(env, "\n"), want) {
 			t.Errorf("PostgreSQL does not get %s:\n%s", want, env)
@@ -59,20 +59,20 @@ func (l *life) patroniStarts(t *testing.T) {
 // pid is the postmaster's.
 func (l *life) pid(t *testing.T) string {
 	t.Helper()
-	return l.sh(t, fmt.Sprintf("head -n 1 /var/lib/postgresql/%s/main/postmaster.pid", l.postgres))
+	return l.Sh(t, fmt.Sprintf("head -n 1 /var/lib/postgresql/%s/main/postmaster.pid", l.postgres))
 }
 
 // runs tells whether that postmaster is there.
 func (l *life) runs(pid string) bool {
-	comm, err := l.try("cat", "/proc/"+pid+"/comm")
+	comm, err := l.Try("cat", "/proc/"+pid+"/comm")
 	return err == nil && strings.TrimSpace(comm) == "postgres"
 }
 
 // says waits until Patroni's REST API answers with what is wanted.
 func (l *life) says(path, want string) {
-	l.t.Helper()
+	l.T.Helper()
 	l.until("Patroni's "+path+" says "+want, func() error {
-		out, err := l.try("sh", "-euc", `printf 'GET %s HTTP/1.0\r\n\r\n' "$0" | socat -T 5 - TCP:127.0.0.1:8008`, path)
+		out, err := l.Try("sh", "-euc", `printf 'GET %s HTTP/1.0\r\n\r\n' "$0" | socat -T 5 - TCP:127.0.0.1:8008`, path)
 		if err == nil && !strings.Contains(out, want) {
 			err = fmt.Errorf("it says %q", out)
 		}
@@ -85,7 +85,7 @@ func (l *life) primary(t *testing.T) {
 	t.Helper()
 	l.says("/primary", " 200 OK") // it holds the lock; PostgreSQL may still start
 	l.until("PostgreSQL takes writes", func() error {
-		out, err := l.try("runuser", "-u", "postgres", "--", "psql", "-Atc", "select pg_is_in_recovery()")
+		out, err := l.Try("runuser", "-u", "postgres", "--", "psql", "-Atc", "select pg_is_in_recovery()")
 		if err == nil && strings.TrimSpace(out) != "f" {
 			err = errors.New("it recovers")
 		}
@@ -97,7 +97,7 @@ func (l *life) primary(t *testing.T) {
 // patroniKilled: a primary without Patroni is one too many. Patroni comes back by itself, and brings it back.
 func (l *life) patroniKilled(t *testing.T) {
 	before := l.postmaster
-	l.sh(t, "systemctl kill --kill-whom=main --signal=KILL patroni")
+	l.Sh(t, "systemctl kill --kill-whom=main --signal=KILL patroni")
 	l.until("PostgreSQL ends with Patroni", func() error {
 		if l.runs(before) {
 			return fmt.Errorf("process %s goes on", before)
@@ -113,15 +113,15 @@ func (l *life) patroniKilled(t *testing.T) {
 // patroniPaused: in pause PostgreSQL outlives a stop of Patroni, as for an upgrade.
 func (l *life) patroniPaused(t *testing.T) {
 	const ctl = "runuser -u postgres -- patronictl -c /etc/patroni/config.yml "
-	l.sh(t, ctl+"pause --wait")
+	l.Sh(t, ctl+"pause --wait")
 	l.says("/patroni", `"pause": true`)
-	l.sh(t, "systemctl stop patroni")
+	l.Sh(t, "systemctl stop patroni")
 	if !l.runs(l.postmaster) {
 		t.Error("a stop of Patroni in pause ended PostgreSQL")
 	}
-	l.sh(t, "systemctl start patroni")
+	l.Sh(t, "systemctl start patroni")
 	l.says("/patroni", `"pause": true`)
-	l.sh(t, ctl+"resume --wait")
+	l.Sh(t, ctl+"resume --wait")
 	l.says("/primary", " 200 OK")
 	l.sameDatabase(t)
 }
@@ -129,12 +129,12 @@ func (l *life) patroniPaused(t *testing.T) {
 // patroniHangs is defect D11: a stop that takes too long must not leave an unsupervised primary.
 func (l *life) patroniHangs(t *testing.T) {
 	const limit = "/run/systemd/system/patroni.service.d/99-trial.conf"
-	l.sh(t, "mkdir -p /run/systemd/system/patroni.service.d; printf '[Service]\\nTimeoutStopSec=2\\n' >"+limit+"; systemctl daemon-reload")
+	l.Sh(t, "mkdir -p /run/systemd/system/patroni.service.d; printf '[Service]\\nTimeoutStopSec=2\\n' >"+limit+"; systemctl daemon-reload")
 	before := l.postmaster
-	l.sh(t, "kill -STOP "+before+"; systemctl stop patroni")
+	l.Sh(t, "kill -STOP "+before+"; systemctl stop patroni")
 	if l.runs(before) {
 		t.Errorf("PostgreSQL (process %s) goes on without Patroni", before)
 	}
-	l.sh(t, "rm "+limit+"; systemctl daemon-reload; systemctl start patroni")
+	l.Sh(t, "rm "+limit+"; systemctl daemon-reload; systemctl start patroni")
 	l.primary(t)
 }

@@ -5,31 +5,30 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pgbake/pgbake/images"
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 // stock are the packages of the machine that Packer gets: what a small image of Debian has.
 var stock = []string{"systemd-sysv", "dbus", "udev", "iproute2", "ifupdown", "openssh-server", "sudo", "ca-certificates"}
 
-// debian returns a directory with root/, a Debian with a user "debian" who may sudo, and archive/, an apt archive of all
+// stockDebian returns a directory with root/, a Debian with a user "debian" who may sudo, and archive/, an apt archive of all
 // packages that the image wants: machines have no way out. It is made once a day, for Debian's updates, and again when a
 // dependency changes.
-func debian(t *testing.T, i images.Image, debs []string) string {
+func stockDebian(t *testing.T, i images.Image, debs []string) string {
 	t.Helper()
-	wanted := slices.Concat(slices.DeleteFunc(i.Base(), func(p string) bool { return slices.Contains(i.Kernel(), p) }), i.Packages(), dependencies(t, debs))
-	sources := archives(t, i.Release.Codename())
+	wanted := slices.Concat(slices.DeleteFunc(i.Base(), func(p string) bool { return slices.Contains(i.Kernel(), p) }), i.Packages(), debian.Dependencies(t, debs))
+	sources := debian.Archives(t, i.Release.Codename())
 	sum := sha256.Sum256([]byte(strings.Join(slices.Concat([]string{"2", runtime.GOARCH, time.Now().UTC().Format(time.DateOnly)}, stock, wanted, sources), "\n")))
 	final := filepath.Join(cache(t), fmt.Sprintf("%s-%x", i.Release.Codename(), sum[:6]))
-	defer lock(t, final+".lock")()
+	defer debian.Lock(t, final+".lock")()
 	if _, err := os.Stat(final); err == nil {
 		return final
 	}
@@ -54,16 +53,21 @@ func debian(t *testing.T, i images.Image, debs []string) string {
 	if err := os.WriteFile(list, []byte(strings.Join(sources, "\n")+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), "mmdebstrap",
-		"--variant=minbase", "--mode=root", "--format=directory", "--quiet", "--include="+strings.Join(stock, ","),
+	args := []string{
+		"--variant=minbase", "--mode=root", "--format=directory", "--quiet", "--include=" + strings.Join(stock, ","),
 		`--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`, "--dpkgopt=force-unsafe-io",
 		// By the apt outside: the root's own has no resolver.
-		`--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get satisfy --yes --download-only --no-install-recommends "`+strings.Join(wanted, ", ")+`"`,
-		"--customize-hook=copy-out /var/cache/apt/archives "+unfinished,
+		`--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get satisfy --yes --download-only --no-install-recommends "` + strings.Join(wanted, ", ") + `"`,
+		"--customize-hook=copy-out /var/cache/apt/archives " + unfinished,
 		`--customize-hook=chroot "$1" useradd --create-home --shell /bin/bash debian`,
 		`--customize-hook=echo 'debian ALL=(ALL) NOPASSWD: ALL' >"$1/etc/sudoers.d/debian"`,
 		`--customize-hook=rm -f "$1/etc/resolv.conf" "$1"/etc/ssh/ssh_host_* "$1"/etc/apt/sources.list.d/*`,
-		i.Release.Codename(), filepath.Join(unfinished, "root"), list).CombinedOutput()
+		i.Release.Codename(), filepath.Join(unfinished, "root"),
+	}
+	if len(sources) > 0 {
+		args = append(args, list)
+	}
+	out, err := exec.CommandContext(t.Context(), "mmdebstrap", args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("mmdebstrap: %v\n%s", err, out)
 	}
@@ -77,57 +81,4 @@ func debian(t *testing.T, i images.Image, debs []string) string {
 		t.Fatal(err)
 	}
 	return final
-}
-
-// dependencies are what our packages need besides each other.
-func dependencies(t *testing.T, debs []string) []string {
-	t.Helper()
-	var all []string
-	for _, deb := range debs {
-		out, err := exec.CommandContext(t.Context(), "dpkg-deb", "--field", deb, "Depends").Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for d := range strings.SplitSeq(strings.TrimSpace(string(out)), ", ") {
-			if d != "" && !strings.HasPrefix(d, "pgha-") && !slices.Contains(all, d) {
-				all = append(all, d)
-			}
-		}
-	}
-	slices.Sort(all)
-	return all
-}
-
-// archives are the lines of sources.list for a release, in the archives that this host's own apt uses.
-func archives(t *testing.T, release string) []string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var lines []string
-	for uri := range strings.FieldsSeq(string(out)) {
-		uri = strings.TrimSuffix(uri, "/")
-		switch path.Base(uri) {
-		case "debian":
-			lines = append(lines, fmt.Sprintf("deb %[1]s %[2]s main\ndeb %[1]s %[2]s-updates main", uri, release))
-		case "debian-security":
-			lines = append(lines, fmt.Sprintf("deb %s %s-security main", uri, release))
-		}
-	}
-	slices.Sort(lines)
-	return slices.Compact(lines)
-}
-
-// lock waits for the lock of a file. It goes with the process.
-func lock(t *testing.T, name string) func() {
-	t.Helper()
-	f, err := os.OpenFile(name, os.O_RDONLY|os.O_CREATE, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	return func() { f.Close() } //nolint:errcheck // closing is unlocking
 }

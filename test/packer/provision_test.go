@@ -19,6 +19,7 @@ import (
 
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/images"
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 // TestProvision: a stock Debian becomes a db image by the provisioner: what the native builder's image is, and clean. It
@@ -37,12 +38,19 @@ func TestProvision(t *testing.T) {
 	if err != nil || len(debs) != 2 {
 		t.Fatalf("%q, %v", debs, err)
 	}
-	base := debian(t, image, debs)
+	base := stockDebian(t, image, debs)
 	net := newNetwork(t)
 	address, stop := net.serve(filepath.Join(base, "archive"))
 
 	disk := s.path("machine")
-	m := newMachine(t, net, filepath.Join(base, "root"), disk)
+	m := machine{debian.New(debian.Machine{
+		T: t, Name: filepath.Base(s.dir), Root: filepath.Join(base, "root"), Disk: disk, Enter: net.enter(),
+		Flags: []string{"--capability=CAP_SYS_NICE,CAP_SYS_TIME"},
+	})}
+	m.Up = func() error {
+		_, err := m.Try("systemctl", "is-active", "--quiet", "dbus.service")
+		return err
+	}
 	s.write("key", key(t, disk))
 	if err := os.Chmod(s.path("key"), 0o600); err != nil {
 		t.Fatal(err)
@@ -52,10 +60,10 @@ func TestProvision(t *testing.T) {
 	s.write("machine/upper/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
 	s.write("machine/upper/etc/hostname", "stock\n")
 	m.looked(t, "ssh-keygen -q -A")
-	m.boot()
-	m.until("sshd", time.Minute, func() error {
-		if out, err := m.try("systemctl", "is-active", "ssh"); err != nil {
-			said, _ := m.try("journalctl", "--no-pager", "-u", "ssh")
+	m.Boot()
+	m.Until("sshd", time.Minute, func() error {
+		if out, err := m.Try("systemctl", "is-active", "ssh"); err != nil {
+			said, _ := m.Try("journalctl", "--no-pager", "-u", "ssh")
 			return fmt.Errorf("it is %s: %w\n%s", strings.TrimSpace(out), err, said)
 		}
 		return nil
@@ -75,7 +83,7 @@ func TestProvision(t *testing.T) {
 	bad := func(words []string, template string, more ...string) {
 		t.Helper()
 		s.refused(words, build(template, more...)...)
-		if out := m.sh("ls -d /tmp/pgbake* /usr/sbin/policy-rc.d 2>/dev/null || :"); out != "" {
+		if out := m.Sh(t, "ls -d /tmp/pgbake* /usr/sbin/policy-rc.d 2>/dev/null || :"); out != "" {
 			t.Errorf("the build leaves %s on the machine", out)
 		}
 	}
@@ -83,12 +91,12 @@ func TestProvision(t *testing.T) {
 	bad([]string{`"pakages" is not expected here. Did you mean "packages"?`}, s.changed(body, "packages ", "pakages "))
 	bad([]string{"packages: find pgbake's packages", "no such file", "hint: pgbake package -o nowhere"}, s.changed(body, `= "dist"`, `= "nowhere"`))
 	bad([]string{"neither packages nor repository is set"}, s.changed(body, `packages      = "dist"`, ""))
-	m.sh(`cp /etc/os-release /etc/os-release.kept; rm /etc/os-release; printf 'ID=ubuntu\nVERSION_ID="24.04"\nPRETTY_NAME="Ubuntu 24.04"\n' >/etc/os-release`)
+	m.Sh(t, `cp /etc/os-release /etc/os-release.kept; rm /etc/os-release; printf 'ID=ubuntu\nVERSION_ID="24.04"\nPRETTY_NAME="Ubuntu 24.04"\n' >/etc/os-release`)
 	bad([]string{"it is Ubuntu 24.04, not Debian 12", "hint: start from an image of Debian 12 (bookworm)"}, "machine.pkr.hcl")
-	m.sh("mv /etc/os-release.kept /etc/os-release")
-	m.sh("echo 'deb [trusted=yes] http://127.0.0.1:9 ./' >/etc/apt/sources.list.d/dead.list")
+	m.Sh(t, "mv /etc/os-release.kept /etc/os-release")
+	m.Sh(t, "echo 'deb [trusted=yes] http://127.0.0.1:9 ./' >/etc/apt/sources.list.d/dead.list")
 	bad([]string{"not all of them answered", "127.0.0.1:9", "hint: what apt says is above"}, "machine.pkr.hcl")
-	m.sh("rm /etc/apt/sources.list.d/dead.list")
+	m.Sh(t, "rm /etc/apt/sources.list.d/dead.list")
 
 	out := s.ok("packer", build("machine.pkr.hcl")...)
 	for _, want := range []string{"==> null.debian: installs the packages of role db", "==> null.debian: this machine is a db image"} {
@@ -97,7 +105,7 @@ func TestProvision(t *testing.T) {
 		}
 	}
 	stop()
-	m.off()
+	m.Off()
 	s.as = nil
 	s.ok("pgbake", "-q", "image", "--role", "db", "--format", "tar")
 	t.Run("what it consists of", func(t *testing.T) {
@@ -139,10 +147,13 @@ func key(t *testing.T, disk string) string {
 	return string(pem.EncodeToMemory(block))
 }
 
+// machine is the Debian that Packer gets.
+type machine struct{ *debian.Machine }
+
 // looked runs a script in the machine's root while the machine is off.
-func (m *machine) looked(t *testing.T, script string) string {
+func (m machine) looked(t *testing.T, script string) string {
 	t.Helper()
-	args := m.overlaid("chroot", filepath.Join(m.disk, "root"), "sh", "-euc", script)
+	args := m.Overlaid("chroot", filepath.Join(m.Disk, "root"), "sh", "-euc", script)
 	out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", script, err, out)
@@ -151,7 +162,7 @@ func (m *machine) looked(t *testing.T, script string) string {
 }
 
 // installed compares with the image that the native builder made of the same specification, as its manifest has it.
-func (m *machine) installed(t *testing.T, image images.Image, manifest string) {
+func (m machine) installed(t *testing.T, image images.Image, manifest string) {
 	var native images.Manifest
 	if err := json.Unmarshal([]byte(manifest), &native); err != nil {
 		t.Fatal(err)
@@ -194,7 +205,7 @@ func (m *machine) installed(t *testing.T, image images.Image, manifest string) {
 }
 
 // clean: there is nothing that no image has.
-func (m *machine) clean(t *testing.T) {
+func (m machine) clean(t *testing.T) {
 	var dirty []string
 	for line := range strings.Lines(m.looked(t, `find / -xdev -mindepth 1 -printf '%y %p\n'`)) {
 		kind, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
@@ -215,7 +226,7 @@ func (m *machine) clean(t *testing.T) {
 }
 
 // becomesMember boots the machine from its seed and waits for its database.
-func (s *site) becomesMember(m *machine) {
+func (s *site) becomesMember(m machine) {
 	s.ok("pgbake", "-q", "init") // what is missing: the secrets
 	s.ok("pgbake", "-q", "seed", "--interface", "host0")
 	s.ok("packer", "validate", "seed.pkr.hcl")
@@ -238,9 +249,10 @@ func (s *site) becomesMember(m *machine) {
 	for _, f := range []string{"user-data", "meta-data", "network-config"} {
 		s.write("machine/upper/var/lib/cloud/seed/nocloud/"+f, s.read("dist/seeds/db1/"+f))
 	}
-	m.boot("--network-bridge=br0")
-	m.until("the database", 3*time.Minute, func() error {
-		out, err := m.try("pgha", "status")
+	m.Flags = append(m.Flags, "--network-bridge=br0")
+	m.Boot()
+	m.Until("the database", 3*time.Minute, func() error {
+		out, err := m.Try("pgha", "status")
 		if err == nil && !strings.Contains(out, "primary") {
 			err = fmt.Errorf("no primary")
 		}
@@ -249,10 +261,10 @@ func (s *site) becomesMember(m *machine) {
 		}
 		return nil
 	})
-	if id := m.sh("cat /etc/machine-id"); len(id) != 32 || id == "0123456789abcdef0123456789abcdef" {
+	if id := m.Sh(s.T, "cat /etc/machine-id"); len(id) != 32 || id == "0123456789abcdef0123456789abcdef" {
 		s.Errorf("machine-id %q is not its own", id)
 	}
-	m.off()
+	m.Off()
 }
 
 // secret is one of the passwords that pgbake init made.

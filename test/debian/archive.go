@@ -1,0 +1,69 @@
+package debian
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/pgbake/pgbake/packages"
+)
+
+// Dependencies are what our packages need besides each other: the first of alternatives that apt can have is its choice.
+func Dependencies(t *testing.T, debs []string) []string {
+	t.Helper()
+	var all []string
+	for _, deb := range debs {
+		out, err := exec.CommandContext(t.Context(), "dpkg-deb", "--field", deb, "Depends").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for d := range strings.SplitSeq(strings.TrimSpace(string(out)), ", ") {
+			name, _, _ := strings.Cut(d, " ")
+			if d != "" && !slices.Contains(packages.Names, name) && !slices.Contains(all, d) {
+				all = append(all, d)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Archives are the lines of sources.list for a release, in the archives that this host's own apt uses; none when it knows
+// none of Debian's, which leaves the choice to mmdebstrap.
+func Archives(t *testing.T, release string) []string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages").Output()
+	if err != nil {
+		return nil
+	}
+	var lines []string
+	for uri := range strings.FieldsSeq(string(out)) {
+		uri = strings.TrimSuffix(uri, "/")
+		switch path.Base(uri) {
+		case "debian":
+			lines = append(lines, fmt.Sprintf("deb %s %s main", uri, release), fmt.Sprintf("deb %s %s-updates main", uri, release))
+		case "debian-security":
+			lines = append(lines, fmt.Sprintf("deb %s %s-security main", uri, release))
+		}
+	}
+	slices.Sort(lines)
+	return slices.Compact(lines)
+}
+
+// Lock waits for the lock of a file. It goes with the process.
+func Lock(t *testing.T, name string) func() {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil { //nolint:gosec // a handle's number
+		t.Fatal(err)
+	}
+	return func() { f.Close() } //nolint:errcheck,gosec // closing is unlocking
+}
