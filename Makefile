@@ -12,7 +12,7 @@ PLUGIN  := builders/packer-plugin-pgbake
 PLUGIN_LDFLAGS := -s -w -X main.version=$(firstword $(subst +, ,$(VERSION))) -X main.prerelease=$(if $(findstring +,$(VERSION)),dev)
 SPEC    ?= examples/quickstart.yaml
 
-.PHONY: help demo build plugin test test-packer-plugins test-qemu quick bench bench-images release lint vuln golden clean setup-%
+.PHONY: help demo build plugin test test-all scenario test-packer-plugins quick bench bench-images release lint vuln golden clean setup-%
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -34,22 +34,23 @@ bin/packer: test/tools/packer/go.mod
 	cd test/tools/packer && go build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../../bin/packer github.com/hashicorp/packer
 	@touch bin/packer
 
-test: setup-test build plugin bin/packer lint ## all the set-up, then all tests, those on machines included (root)
-	go test -short ./...
-	cd $(PLUGIN) && CI=true go test ./...
-	CI=true go test -p 2 -count 1 -timeout 30m ./cloudinit ./lab ./builders/... $$(go list ./test/... | grep -v e2e)
-	CI=true go test -count 1 -parallel 3 -timeout 55m ./test/e2e
+test: setup-test build ## all the set-up, then all tests, those on machines included (root)
+	@go build -o bin/suite ./test/suite && bin/suite
+
+test-all: setup-test build ## before a release: make test, then what waits for translated machines (root; an hour more)
+	@go build -o bin/suite ./test/suite && bin/suite -all
+
+scenario: setup-test build ## one test by its name: make scenario RUN=TestGrow, or RUN=TestVerify/failover (root)
+	@test -n '$(RUN)' || { echo 'which one? make scenario RUN=TestGrow; the names: grep -rh "^func Test" test lab cloudinit' >&2; exit 2; }
+	@package=$$(grep -rlE '^func $(firstword $(subst /, ,$(RUN)))\(' --include='*_test.go' test lab cloudinit builders/native | head -n 1); \
+	  test -n "$$package" || { echo 'no test on machines is called $(RUN)' >&2; exit 2; }; \
+	  CI=true PGBAKE_QEMU=1 go test -v -count 1 -timeout 60m -run '^$(subst /,$$/^,$(RUN))$$' ./$$(dirname $$package)
 
 test-packer-plugins: setup-test plugin bin/packer ## the templates, judged by those plugins of others that can be built: ten minutes
 	@for p in amazon googlecompute vsphere; do \
 	  (cd test/tools/packer-plugins && go build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../../bin/others/packer-plugin-$$p github.com/hashicorp/packer-plugin-$$p) || exit 1; \
 	done
 	CI=true go test -count 1 -v ./test/packer16 -run '^TestTemplates$$'
-
-test-qemu: setup-test build ## the whole cluster in QEMU, a member by both inits, Debian's Packer: half an hour where KVM does not work (root)
-	CI=true PGBAKE_QEMU=1 go test -count 1 -timeout 30m ./test/e2e -run '^TestQEMU$$'
-	CI=true PGBAKE_QEMU=1 go test -count 1 -timeout 30m ./lab -run '^TestInits$$'
-	CI=true PGBAKE_QEMU=1 go test -count 1 -timeout 30m ./test/packer16 -run '^TestQEMU$$'
 
 release: setup-release build ## dist/release: static binaries, packages, checksums
 	test/release.sh $(VERSION)

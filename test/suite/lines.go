@@ -1,0 +1,60 @@
+package main
+
+import "strings"
+
+// line is one command of the tests.
+type line struct {
+	// Name is the name of its log, and of its failure when it is no Go test.
+	Name string
+	// Dir is where it runs, below the top of the tree; empty for the top.
+	Dir string
+	Env []string
+	// Args are the program and its arguments. A Go test prints events (-json).
+	Args []string
+	// Background gives the processor to the other lines when they want it, which wait for something by a deadline.
+	Background bool
+}
+
+// lanes are the lines of `make test`. Those of one lane run one after the other, and the lanes run at the same time: the
+// clusters mostly wait for timers, the others mostly compute.
+func lanes(all bool) [][]line {
+	const plugin = "builders/packer-plugin-pgbake"
+	lanes := [][]line{
+		{
+			{Name: "clusters", Args: goTest("-parallel 5 -timeout 60m ./test/e2e")},
+		},
+		{
+			{Name: "images", Args: goTest("-timeout 30m ./test/image ./builders/...")},
+			{Name: "packages", Args: goTest("-timeout 30m ./test/debs ./test/verify ./cloudinit")},
+			{Name: "lab", Args: goTest("-timeout 30m ./lab")},
+			{Name: "packer", Args: []string{"make", "--no-print-directory", "--old-file=build", "plugin", "bin/packer"}, Background: true},
+			{Name: "packer-tests", Args: goTest("-timeout 30m ./test/packer ./test/packer16")},
+		},
+		{
+			{Name: "lint", Args: []string{"make", "--no-print-directory", "lint"}, Background: true},
+			{Name: "short", Args: goTest("-short ./..."), Background: true},
+			{Name: "plugin", Dir: plugin, Args: goTest("./..."), Background: true},
+		},
+	}
+	if all {
+		lanes[0] = append(lanes[0], release...)
+	}
+	return lanes
+}
+
+// release are the lines that only `make test-all` runs, one after the other. The models of rare combinations compute for ten
+// minutes; translated machines want both processors for as long, and beside them the timers of the other clusters do not hold.
+var release = []line{
+	{Name: "models", Args: goTest("-timeout 60m ./agent/join")},
+	{Name: "qemu-disk", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 30m ./builders/native/disk -run ^TestBoot$")},
+	{Name: "qemu-clusters", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 60m ./test/e2e -run ^TestQEMU")},
+	{Name: "qemu-inits", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 60m ./lab -run ^TestInits$")},
+	{Name: "qemu-packer", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 30m ./test/packer16 -run ^TestQEMU$")},
+	{Name: "packer-plugins", Args: []string{"make", "--no-print-directory", "--old-file=build", "test-packer-plugins"}},
+}
+
+// goTest is a Go test, which is run though nothing may have changed since the last time: machines are no function of the code.
+// Packages take turns: each has the tests that it can run at a time beside each other.
+func goTest(args string) []string {
+	return append([]string{"go", "test", "-json", "-count", "1", "-p", "1"}, strings.Fields(args)...)
+}

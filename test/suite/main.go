@@ -1,0 +1,100 @@
+// Command suite is what `make test` runs after the set-up: all lines of the tests, some beside each other, each to its end
+// whatever the others say. It prints what fails and what takes long as it happens, and at the end the failures once more, the
+// longest tests, and how many passed and failed. Its exit code is 1 when anything failed.
+//
+// Everything that the lines print is kept in dist/test, a file for each line; the tests on machines keep there what the
+// machines said.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+func main() {
+	all := flag.Bool("all", false, "also what is tested only before a release")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	failed, err := suite(ctx, lanes(*all), "dist/test")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "suite:", err)
+	}
+	if failed || err != nil {
+		stop()
+		os.Exit(1) //nolint:gocritic // stop has been called
+	}
+}
+
+// suite runs the lanes beside each other, and each lane's lines one after the other.
+func suite(ctx context.Context, lanes [][]line, dir string) (failed bool, err error) {
+	if err := os.RemoveAll(dir); err != nil {
+		return true, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // output of tests
+		return true, err
+	}
+	began := time.Now()
+	r := newReport(os.Stdout)
+	var all sync.WaitGroup
+	errs := make([]error, len(lanes))
+	for i, lane := range lanes {
+		all.Go(func() {
+			for _, l := range lane {
+				if ctx.Err() != nil {
+					return
+				}
+				if errs[i] = run(ctx, l, filepath.Join(dir, l.Name+".log"), r); errs[i] != nil {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, e := range errs {
+		if e != nil {
+			err = e
+		}
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	r.summary(dir, time.Since(began))
+	return r.failed(), err
+}
+
+// run runs a line to its end and tells the report what it printed. A line that cannot be started is an error; one that fails
+// is only reported. When ctx ends, the line and all that it has started get SIGINT, and are waited for.
+func run(ctx context.Context, l line, output string, r *report) error {
+	log, err := os.Create(output)
+	if err != nil {
+		return err
+	}
+	defer log.Close() //nolint:errcheck // only read by people
+	args := l.Args
+	if l.Background {
+		args = append([]string{"nice", "-n", "10"}, args...)
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir = l.Dir
+	cmd.Env = append(os.Environ(), "CI=true")
+	cmd.Env = append(cmd.Env, l.Env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = time.Minute
+	w := r.line(l, log)
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("%s: %w", l.Name, err)
+	}
+	w.end(cmd.Wait())
+	return nil
+}

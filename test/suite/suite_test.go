@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Each folder in testdata is a package with tests that fail, or do not compile, or are stopped by their time; what the report
+// says of it is beside it.
+func TestReport(t *testing.T) {
+	t.Chdir("testdata")
+	cases, err := filepath.Glob("*/go.mod")
+	if err != nil || len(cases) < 4 {
+		t.Fatalf("%v: only %q", err, cases)
+	}
+	for _, mod := range cases {
+		name := filepath.Dir(mod)
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			r := newReport(&out)
+			l := line{Name: "line", Dir: name, Env: []string{"GOFLAGS=-mod=mod", "GOWORK=off"}, Args: []string{"go", "test", "-json", "-count", "1", "-vet=off", "-timeout", "2s", "."}}
+			if err := run(t.Context(), l, filepath.Join(t.TempDir(), "log"), r); err != nil {
+				t.Fatal(err)
+			}
+			got := r.failuresByName()
+			want, err := os.ReadFile(filepath.Join(name, "want"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.summary("dir", 0)
+			last := strings.Split(strings.TrimSpace(out.String()), "\n")
+			got = append(got, last[len(last)-1])
+			if diff := cmp.Diff(strings.TrimSpace(string(want)), strings.Join(got, "\n")); diff != "" {
+				t.Errorf("%s\n%s", diff, out.String())
+			}
+		})
+	}
+}
+
+func (r *report) failuresByName() (names []string) {
+	for _, f := range r.failures {
+		names = append(names, "failed: "+f.name)
+	}
+	return names
+}
+
+// All lines run, whatever those before them and beside them say, and the exit code tells.
+func TestEveryLineRuns(t *testing.T) {
+	dir := t.TempDir()
+	sh := func(name, script string) line { return line{Name: name, Args: []string{"sh", "-c", script}} }
+	ran := filepath.Join(t.TempDir(), "ran")
+	failed, err := suite(t.Context(), [][]line{
+		{sh("first", "echo a reason; exit 3"), sh("second", "echo second >>"+ran)},
+		{sh("third", "echo third >>"+ran)},
+	}, dir)
+	if !failed || err != nil {
+		t.Errorf("failed: %t, %v", failed, err)
+	}
+	body, err := os.ReadFile(ran)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Fields(string(body)); !slices.Contains(lines, "second") || !slices.Contains(lines, "third") {
+		t.Errorf("only %q ran", lines)
+	}
+	if log, err := os.ReadFile(filepath.Join(dir, "first.log")); err != nil || string(log) != "a reason\n" {
+		t.Errorf("the log: %q, %v", log, err)
+	}
+	if failed, err := suite(t.Context(), [][]line{{sh("fine", "true")}}, dir); failed || err != nil {
+		t.Errorf("failed: %t, %v", failed, err)
+	}
+	if _, err := suite(t.Context(), [][]line{{{Name: "none", Args: []string{"no-such-program"}}}}, dir); err == nil {
+		t.Error("a program that is not there is no error")
+	}
+}
+
+// Ctrl-C reaches all that a line has started, which may tidy up; no further line begins.
+func TestStopped(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	began, tidied, next := filepath.Join(dir, "began"), filepath.Join(dir, "tidied"), filepath.Join(dir, "next")
+	go func() {
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if _, err := os.Stat(began); err == nil {
+				break
+			}
+		}
+		cancel(errors.New("stopped by a test"))
+	}()
+	script := "sh -c 'trap \"touch " + tidied + "; exit\" INT; touch " + began + "; while :; do sleep 0.1; done'; true"
+	_, err := suite(ctx, [][]line{{{Name: "long", Args: []string{"sh", "-c", script}}, {Name: "next", Args: []string{"touch", next}}}}, filepath.Join(dir, "logs"))
+	if err == nil || !strings.Contains(err.Error(), "stopped by a test") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(tidied); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(next); err == nil {
+		t.Error("another line has begun")
+	}
+}
+
+// Every package with tests on machines is in one of the lines.
+func TestEveryTestHasALine(t *testing.T) {
+	in := ""
+	for _, lane := range lanes(true) {
+		for _, l := range lane {
+			in += strings.Join(l.Args, " ") + "\n"
+		}
+	}
+	machines := regexp.MustCompile(`testing\.Short\(\)|needMachines\(|needRoot\(`)
+	err := filepath.WalkDir("../..", func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		body, err := os.ReadFile(path)
+		dir := "./" + strings.TrimPrefix(filepath.ToSlash(filepath.Dir(path)), "../../")
+		if err != nil || !machines.Match(body) || strings.HasPrefix(dir, "./builders/") || dir == "./test/suite" || dir == "./test/peers" {
+			return err
+		}
+		if !regexp.MustCompile(regexp.QuoteMeta(dir) + `(\s|$)`).MatchString(in) {
+			t.Errorf("%s is in no line: -short leaves its tests out", dir)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+}

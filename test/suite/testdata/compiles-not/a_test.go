@@ -1,0 +1,5 @@
+package compilesnot
+
+import "testing"
+
+func TestNot(t *testing.T) { undefined() }

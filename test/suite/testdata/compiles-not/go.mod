@@ -1,0 +1,3 @@
+module github.com/pgbake/pgbake/compiles-not
+
+go 1.21

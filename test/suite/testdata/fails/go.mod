@@ -1,0 +1,3 @@
+module github.com/pgbake/pgbake/fails
+
+go 1.21

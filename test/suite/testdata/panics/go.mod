@@ -1,0 +1,3 @@
+module github.com/pgbake/pgbake/panics
+
+go 1.21

@@ -1,0 +1,3 @@
+module github.com/pgbake/pgbake/passes
+
+go 1.21

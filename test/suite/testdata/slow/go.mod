@@ -1,0 +1,3 @@
+module github.com/pgbake/pgbake/slow
+
+go 1.21
