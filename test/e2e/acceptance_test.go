@@ -14,7 +14,7 @@ import (
 func TestVerify(t *testing.T) {
 	beside(t)
 	spec := strings.Replace(example(t, "quickstart.yaml"), "scope: quickstart\n", "scope: verify\nfailover: fast\n", 1)
-	l := up(t, "verify", spec)
+	l := up(t, spec)
 	l.healthy(time.Minute)
 	t.Run("finds nothing wrong", l.verifyPasses)
 	t.Run("finds what is wrong", l.verifyFinds)

@@ -80,7 +80,7 @@ SHOW work_mem; SHOW shared_preload_libraries; SHOW log_line_prefix; SHOW max_con
 // The manual's own case: node 1 has a cluster of Debian's tools, years older than ours. It boots last.
 func TestAdopt(t *testing.T) {
 	beside(t)
-	l := open(t, "adopt", adopting(t))
+	l := open(t, adopting(t))
 	l.atOnce()
 	l.newDisks(l.machines...)
 	if err := errors.Join(os.MkdirAll(l.disk("db1", "etc/systemd/system"), 0o755), os.Symlink("/dev/null", l.disk("db1", "etc/systemd/system/pgha-apply.service"))); err != nil {
@@ -175,7 +175,7 @@ func TestAdopt(t *testing.T) {
 func (l *lab) fromElsewhere(data, before string) {
 	l.Helper()
 	l.pgbake("lab", "down")
-	spec := replaceOnce(l.T, adopting(l.T), "cluster: 17/main", "data: true")
+	spec := replaceOnce(l.T, l.text, "cluster: 17/main", "data: true")
 	if err := os.WriteFile(l.spec, []byte(spec), 0o600); err != nil {
 		l.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func TestAdoptRemote(t *testing.T) {
 	certificate, key := selfSigned(t, theirs)
 	spec := quickstart(t, "elsewhere", 13) + "adopt:\n  remote:\n    host: " + theirs + "\n    ca: |\n      " +
 		strings.ReplaceAll(strings.TrimSpace(certificate), "\n", "\n      ") + "\n"
-	l := open(t, "elsewhere", spec)
+	l := open(t, spec)
 	l.atOnce()
 	l.eventually("db1 to wait for the primary elsewhere", 2*time.Minute, func() bool {
 		why, _ := l.waits("db1")

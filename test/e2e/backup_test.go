@@ -16,7 +16,7 @@ func TestBackup(t *testing.T) {
 	beside(t)
 	spec := example(t, "quickstart.yaml")
 	spec = strings.Replace(spec, "scope: quickstart", "scope: backup", 1) + "backup: {directory: " + backupDir + ", keep: 2, dump: [app]}\n"
-	l := up(t, "backup", spec)
+	l := up(t, spec)
 	l.healthy(time.Minute)
 	l.sql("CREATE TABLE moments(i int PRIMARY KEY); INSERT INTO moments SELECT generate_series(1, 1000)")
 	t.Run("elected", l.elected)
@@ -239,7 +239,7 @@ postgres:
 backup:
   repository: {type: path, path: /srv/pgbackrest}
 `
-	l := up(t, "moment", spec)
+	l := up(t, spec)
 	l.healthy(time.Minute)
 	psql := func(query string) string {
 		t.Helper()

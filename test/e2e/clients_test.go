@@ -16,7 +16,7 @@ func TestClients(t *testing.T) {
 	beside(t)
 	spec := replaceOnce(t, example(t, "quickstart.yaml"), "scope: quickstart", "scope: clients")
 	spec = replaceOnce(t, spec, "    - {name: app, owner: app}", "    - {name: app, owner: app}\n    - {name: stock, owner: app}")
-	l := up(t, "clients", spec+"    - name: reader\nfailover: fast\n")
+	l := up(t, spec+"    - name: reader\nfailover: fast\n")
 	dir := filepath.Join(t.TempDir(), "it's 100% ours") // every kind of quoting
 	l.pgbake("-o", dir, "connect")
 	c := clients{l, filepath.Join(dir, "connect")}

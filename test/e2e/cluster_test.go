@@ -21,25 +21,25 @@ func TestGlobal(t *testing.T) {
 		indented := "      " + strings.ReplaceAll(strings.TrimSpace(string(key)), "\n", "\n      ")
 		spec = replaceOnce(t, spec, "\n  source: pgdg", fmt.Sprintf("\n  mirror:\n    url: file://%s\n    key: |\n%s\n  source: pgdg", dir, indented))
 	}
-	theMainJob(t, "postgres-cluster", spec, application{user: "global", database: "replicatest"})
+	theMainJob(t, spec, application{user: "global", database: "replicatest"})
 }
 
 // Debian's own archive only: PostgreSQL 15 and Patroni 3.0.2.
 func TestQuickstartDebian12(t *testing.T) {
 	beside(t)
-	theMainJob(t, "quick12", quickstart(t, "quick12", 12), application{user: "app", database: "app"})
+	theMainJob(t, quickstart(t, "quick12", 12), application{user: "app", database: "app"})
 }
 
 // Debian's own archive only: PostgreSQL 17 and Patroni 4.0.7.
 func TestQuickstartDebian13(t *testing.T) {
 	beside(t)
-	theMainJob(t, "quick13", quickstart(t, "quick13", 13), application{user: "app", database: "app"})
+	theMainJob(t, quickstart(t, "quick13", 13), application{user: "app", database: "app"})
 }
 
 type application struct{ user, database string }
 
-func theMainJob(t *testing.T, scope, spec string, app application) {
-	l := up(t, scope, spec)
+func theMainJob(t *testing.T, spec string, app application) {
+	l := up(t, spec)
 	s := l.healthy(2 * time.Minute)
 	if len(s.Members) != 3 {
 		t.Fatalf("%d members, want 3: %+v", len(s.Members), s)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -30,11 +31,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	go downWhenStopped()
 	os.Exit(m.Run())
 }
 
-// beside lets a test run beside another such one, after all the others: its lab waits more than it works, and no promise
-// about durations is looked at.
+// beside lets a test run beside the others: a lab waits more than it works. So no test may look at how long something took, but
+// only at what has happened; durations are logged, and measured by the benchmarks.
 func beside(t *testing.T) {
 	t.Helper()
 	needMachines(t)
@@ -44,8 +46,10 @@ func beside(t *testing.T) {
 // lab is a cluster that `pgbake lab up` has booted, and the user who looks at it.
 type lab struct {
 	*testing.T
-	spec, scope string
-	machines    []string
+	// spec is the specification's file; text is what it said in the beginning.
+	spec, text string
+	scope      string
+	machines   []string
 }
 
 // on is the lab in the hands of a subtest.
@@ -69,34 +73,46 @@ func needMachines(t testing.TB) {
 }
 
 // up boots the cluster of the specification, healthy, and takes it down when the test ends.
-func up(t *testing.T, scope, spec string, flags ...string) *lab {
+func up(t *testing.T, spec string, flags ...string) *lab {
 	t.Helper()
-	l := open(t, scope, spec)
+	l := open(t, spec)
 	t.Logf("%s", l.pgbake(append([]string{"lab", "up"}, flags...)...))
 	return l
 }
 
-// open writes the specification, and takes what comes of it down when the test ends.
-func open(t *testing.T, scope, spec string) *lab {
+var scopeLine = regexp.MustCompile(`(?m)^scope: (\S+)`)
+
+// open writes the specification, and takes what comes of it down when the test ends. The cluster may get another name than the
+// specification has: l.scope and l.text are true.
+func open(t *testing.T, spec string) *lab {
 	t.Helper()
 	needMachines(t)
-	l := &lab{T: t, spec: filepath.Join(t.TempDir(), "cluster.yaml"), scope: scope}
-	if err := os.WriteFile(l.spec, []byte(spec), 0o600); err != nil {
+	names := scopeLine.FindAllStringSubmatch(spec, -1)
+	if len(names) != 1 {
+		t.Fatalf("one scope is wanted in\n%s", spec)
+	}
+	scope, abandoned := claim(t, names[0][1])
+	l := &lab{T: t, spec: filepath.Join(t.TempDir(), "cluster.yaml"), scope: scope, text: scopeLine.ReplaceAllString(spec, "scope: "+scope)}
+	if err := os.WriteFile(l.spec, []byte(l.text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat("/run/netns/pgbake-" + scope); err == nil {
-		if out, err := exec.CommandContext(t.Context(), "ip", "netns", "pids", "pgbake-"+scope).Output(); err != nil || len(bytes.TrimSpace(out)) > 0 {
-			t.Fatalf("a lab %s is up already: it is not for this test to take down: %v", scope, err)
-		}
-		l.pgbake("lab", "down") // nothing runs in it: what is left of a test that was killed with its machines
+	if abandoned {
+		l.pgbake("lab", "down")
 	}
+	running.Store(scope, l.spec)
 	t.Cleanup(func() {
+		if _, err := l.try(context.Background(), "show"); err != nil { // the test was about to write it
+			if err := os.WriteFile(l.spec, []byte(l.text), 0o600); err != nil {
+				t.Error(err)
+			}
+		}
 		if t.Failed() {
 			l.postMortem()
 		}
 		if _, err := l.try(context.Background(), "lab", "down"); err != nil {
 			t.Errorf("lab down: %v", err)
 		}
+		running.Delete(scope)
 		l.nothingLeft()
 	})
 	l.pgbake("init") // keeps the specification, makes the secrets
@@ -130,6 +146,11 @@ func pgbake(ctx context.Context, spec string, args ...string) (out, talk string,
 
 // pgbakeIn runs it in a directory.
 func pgbakeIn(ctx context.Context, dir string, args ...string) (out, talk string, err error) {
+	return pgbakeWith(ctx, nil, dir, args...)
+}
+
+// pgbakeWith runs it in a directory, with more in its environment.
+func pgbakeWith(ctx context.Context, env []string, dir string, args ...string) (out, talk string, err error) {
 	bin, err := filepath.Abs("../../bin/pgbake")
 	if err != nil {
 		return "", "", err
@@ -138,6 +159,7 @@ func pgbakeIn(ctx context.Context, dir string, args ...string) (out, talk string
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, args...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
@@ -252,9 +274,13 @@ func (s status) holder() (name string) {
 	return name
 }
 
-// eventually looks until the condition holds; what says what was waited for.
+// slow is how many times as long as on a quiet machine something may take: there are other labs, and other programs.
+const slow = 4
+
+// eventually looks until the condition holds; what says what was waited for, deadline what is plenty on a quiet machine.
 func (l *lab) eventually(what string, deadline time.Duration, holds func() bool) {
 	l.Helper()
+	deadline *= slow
 	end := time.Now().Add(deadline)
 	for !holds() {
 		if time.Now().After(end) {
@@ -285,17 +311,6 @@ func (l *lab) inside(env []string, args ...string) (string, error) {
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
-}
-
-// postMortem keeps what a person would look at first.
-func (l *lab) postMortem() {
-	ctx := context.Background()
-	out, _ := l.try(ctx, "lab", "status")
-	l.Log(out)
-	for _, machine := range l.machines {
-		out, err := l.try(ctx, "lab", "exec", machine, "--", "journalctl", "-b", "--no-pager", "-n", "30", "-o", "short-precise", "-u", "pgha-apply", "-u", "etcd", "-u", "patroni")
-		l.Logf("%s: %v\n%s", machine, err, out)
-	}
 }
 
 // nothingLeft is the promise of `lab down`.

@@ -9,7 +9,7 @@ import (
 // One member and no proxy: PostgreSQL that Patroni looks after, with nobody to fail over to. Applications connect to it.
 func TestLone(t *testing.T) {
 	beside(t)
-	l := up(t, "lone", `scope: lone
+	l := up(t, `scope: lone
 network: 10.41.0.0/24
 nodes:
   - {name: db1, address: 10.41.0.11}

@@ -33,7 +33,7 @@ type notice struct {
 func TestMonitor(t *testing.T) {
 	beside(t)
 	const token = "T0000000/hunter2hunter2"
-	l := open(t, "watched", `scope: watched
+	l := open(t, `scope: watched
 network: 10.61.0.0/24
 nodes:
   - {name: db1, address: 10.61.0.11}

@@ -16,7 +16,7 @@ import (
 // TestReadme types what the README shows, line by line: what is for the operator in an empty directory, what is for
 // a machine of the cluster on node1, while the lab is up.
 func TestReadme(t *testing.T) {
-	needMachines(t)
+	beside(t)
 	body, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,12 @@ func TestReadme(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	t.Cleanup(func() { _, _ = shell(context.Background(), "pgbake lab down") })
+	spec := filepath.Join(dir, "cluster.yaml")
+	scope, abandoned := claim(t, "readme")
+	t.Cleanup(func() {
+		_, _ = shell(context.Background(), "pgbake lab down")
+		running.Delete(scope)
+	})
 	run := func(line string) {
 		t.Helper()
 		out, err := shell(t.Context(), line)
@@ -57,6 +62,20 @@ func TestReadme(t *testing.T) {
 			continue
 		}
 		run(line)
+		if line == "pgbake init" {
+			// A name that nobody else has on this host: make demo's own lab may be up.
+			body, err := os.ReadFile(spec)
+			if err == nil {
+				err = os.WriteFile(spec, scopeLine.ReplaceAll(body, []byte("scope: "+scope)), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			running.Store(scope, spec)
+			if abandoned {
+				run("pgbake lab down")
+			}
+		}
 		if line == "pgbake lab up" {
 			for _, l := range onMachines {
 				run("pgbake lab exec node1 -- " + l)

@@ -19,7 +19,6 @@ import (
 // they install from a repository that pgbake made. It comes up later than they do.
 func TestStock(t *testing.T) {
 	beside(t)
-	needMachines(t)
 	dir := t.TempDir()
 	if _, talk, err := pgbakeIn(t.Context(), dir, "package", "--arch", runtime.GOARCH, "--repository", "apt"); err != nil {
 		t.Fatalf("%v\n%s", err, talk)
@@ -28,9 +27,8 @@ func TestStock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serveInside(t, "stock", filepath.Join(dir, "apt"))
 	// This host stands at the gateway's place.
-	l := up(t, "stock", fmt.Sprintf(`scope: stock
+	l := open(t, fmt.Sprintf(`scope: stock
 debian: 12
 network: 10.20.1.0/24
 gateway: 10.20.1.1
@@ -47,7 +45,9 @@ packages:
   url: http://10.20.1.1:%s
   key: |
     %s
-`, repositoryPort, strings.ReplaceAll(strings.TrimSpace(string(key)), "\n", "\n    ")), "--stock")
+`, repositoryPort, strings.ReplaceAll(strings.TrimSpace(string(key)), "\n", "\n    ")))
+	serveInside(t, l.scope, filepath.Join(dir, "apt"))
+	l.pgbake("lab", "up", "--stock")
 	l.healthy(10 * time.Second)
 
 	packages := map[string]string{"db1": "pgha-node", "proxy1": "pgha-proxy"}
