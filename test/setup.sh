@@ -36,44 +36,43 @@ if [ -z "$found" ] || "$found" version | grep -qE ' go1\.(1?[0-9]|20)(\.| )'; th
 	golang='golang-go'
 fi
 
-# promtool alone, into bin/: Debian's package would start a Prometheus here.
-fetch_promtool() {
-	bin=$(dirname "$0")/../bin
-	if [ -x "$bin/promtool" ] || command -v promtool >/dev/null; then return; fi
-	mkdir -p "$bin"
+# fetch PROGRAM PATH PACKAGE... puts one program of a package into bin/, without what the package would start or bring along.
+# The first package is taken that this Debian has.
+fetch() {
+	program=$1 path=$2
+	shift 2
+	dir=$(dirname "$0")/../bin/$(dirname "$path")
+	mkdir -p "$dir"
 	tmp=$(mktemp -d)
 	chmod 755 "$tmp"
 	(
 		cd "$tmp"
-		apt-get -o APT::Sandbox::User=root download -qq prometheus || { apt-get update -qq && apt-get -o APT::Sandbox::User=root download -qq prometheus; }
-		dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool >promtool
-		chmod 755 promtool
+		download() {
+			for package; do
+				apt-get -o APT::Sandbox::User=root download -qq "$package" 2>/dev/null && return
+			done
+			return 1
+		}
+		download "$@" || { apt-get update -qq && download "$@"; } || {
+			echo "setup: this machine's apt has no $program: $*" >&2
+			exit 1
+		}
+		dpkg-deb --fsys-tarfile ./*.deb | tar -xO "./usr/bin/$program" >"$program"
+		chmod 755 "$program"
 	)
-	mv "$tmp/promtool" "$bin/promtool"
+	mv "$tmp/$program" "$dir/$program"
 	rm -r "$tmp"
 }
 
-# Debian 12's Packer alone, into a directory where it finds no plugins. Debian 13 has none.
-fetch_packer() {
-	# shellcheck source=/dev/null
-	release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-	bin=$(dirname "$0")/../bin/packer16
-	if [ "$release" != bookworm ] || [ -x "$bin/packer" ]; then return; fi
-	mkdir -p "$bin"
-	tmp=$(mktemp -d)
-	chmod 755 "$tmp"
-	(
-		cd "$tmp"
-		apt-get -o APT::Sandbox::User=root download -qq packer || { apt-get update -qq && apt-get -o APT::Sandbox::User=root download -qq packer; }
-		dpkg-deb --fsys-tarfile packer_*.deb | tar -xO ./usr/bin/packer >packer
-		chmod 755 packer
-	)
-	mv "$tmp/packer" "$bin/packer"
-	rm -r "$tmp"
-}
+bin=$(dirname "$0")/../bin
 if [ "$want" = test ]; then
-	fetch_promtool
-	fetch_packer
+	# Debian 13 has promtool in a package of its own.
+	if [ ! -x "$bin/promtool" ] && ! command -v promtool >/dev/null; then fetch promtool promtool promtool prometheus; fi
+	# Debian 12's Packer, into a directory where it finds no plugins. Debian 13 has none.
+	# shellcheck source=/dev/null
+	if [ ! -x "$bin/packer16/packer" ] && [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = bookworm ]; then
+		fetch packer packer16/packer packer
+	fi
 fi
 
 [ -n "$missing$golang" ] || exit 0
