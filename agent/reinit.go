@@ -56,20 +56,25 @@ func (s survey) mayReinit(name string, last bool) string {
 
 func (w *work) reinit(ctx context.Context, name string, last bool) error {
 	s := w.survey(ctx)
-	if why := s.mayReinit(name, last); why != "" {
-		return errors.New(why)
-	}
 	m, _ := s.member(name)
-	p, _ := s.primary()
-	// force: whatever its Patroni is at, it is at it in vain.
-	if err := w.api.order(ctx, m.at, "/reinitialize", map[string]any{"force": true}, time.Minute); err != nil && !unknownEnd(err) {
+	err := w.insist(ctx, m, time.Minute, func(context.Context) (string, error) {
+		s = w.survey(ctx) // meanwhile its data may be needed
+		if why := s.mayReinit(name, last); why != "" {
+			return "", errors.New(why)
+		}
+		m, _ = s.member(name)
+		// force: whatever its Patroni is at, it is at it in vain.
+		return "", w.api.order(ctx, m.at, "/reinitialize", map[string]any{"force": true}, time.Minute)
+	})
+	if err != nil {
 		return err
 	}
+	p, _ := s.primary()
 	w.Say("%s copies the database of %s; the copy goes on when this command is ended", name, p.name)
 	began, heard, text := time.Now(), time.Now(), ""
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	err := w.until(ctx, name, 7*24*time.Hour, func(ctx context.Context) string {
+	err = w.until(ctx, name, 7*24*time.Hour, func(ctx context.Context) string {
 		s = w.survey(ctx)
 		now, _ := s.member(name)
 		if now.Started != m.Started && now.Started != "" && s.streams(now) == "" {

@@ -166,7 +166,10 @@ func (w *work) restartOne(ctx context.Context, s survey, t turn, patience time.D
 // restarted has Patroni restart PostgreSQL, and waits until it runs since another time.
 func (w *work) restarted(ctx context.Context, m surveyed) error {
 	w.Say("restart %s", m.name)
-	if err := w.api.order(ctx, m.at, "/restart", map[string]any{}, 2*wholeTime); err != nil && !unknownEnd(err) {
+	err := w.insist(ctx, m, wholeTime, func(context.Context) (string, error) {
+		return "", w.api.order(ctx, m.at, "/restart", map[string]any{}, 2*wholeTime)
+	})
+	if err != nil {
 		return err
 	}
 	return w.until(ctx, "PostgreSQL of "+m.name, wholeTime, func(ctx context.Context) string {

@@ -80,6 +80,14 @@ func (s survey) candidate(to string) (c surveyed, no, yet string) {
 	return c, "", yet
 }
 
+// after is the next replica that may take over, beginning behind the one that Patroni has declined: it may take another.
+func (s survey) after(declined string) surveyed {
+	replicas := s.replicas()
+	behind := 1 + slices.IndexFunc(replicas, func(m surveyed) bool { return m.name == declined })
+	replicas = slices.Concat(replicas[behind:], replicas[:behind])
+	return replicas[max(0, slices.IndexFunc(replicas, func(m surveyed) bool { return s.ready(m) == "" }))]
+}
+
 // caughtUp is how many bytes a replica may lack that takes over where no commit waits for it: the primary hands over only
 // when it has them, and meanwhile nobody writes.
 const caughtUp = 16 << 20
@@ -114,17 +122,59 @@ func (w *work) switchover(ctx context.Context, to string, patience time.Duration
 		return Moved{}, err
 	}
 	if now, _ := s.primary(); now.name != old.name {
-		return Moved{}, fmt.Errorf("meanwhile the primary has moved from %s to %s\n      hint: pgha status", old.name, now.name)
+		return Moved{}, movedMeanwhile(old, now)
 	}
 	p := w.probe(ctx)
 	defer p.stop()
 	w.awaitProbe(ctx, p)
-	w.Say("%s hands over to %s", old.name, c.name)
-	err = w.api.order(ctx, old.at, "/switchover", map[string]any{"leader": old.name, "candidate": c.name}, time.Minute)
-	if err != nil && !unknownEnd(err) {
-		return Moved{}, fmt.Errorf("%w\n      hint: %s leads as before; `pgha doctor` looks for what is wrong", err, old.name)
+	if c, err = w.handOver(ctx, old, c, to, patience); err != nil {
+		return Moved{}, err
 	}
 	return w.arrive(ctx, old, c, p)
+}
+
+// handOver has the primary hand over, and returns to whom. Patroni declines while the candidate is not ready in its view: it
+// is not synchronous yet, it lags, it is still on the timeline before the last switchover, or it does not answer within two
+// seconds. Patroni drops the order then, and takes the same one some seconds later.
+func (w *work) handOver(ctx context.Context, old, c surveyed, to string, patience time.Duration) (surveyed, error) {
+	w.Say("%s hands over to %s", old.name, c.name)
+	ordered := false
+	err := w.insist(ctx, old, patience, func(look context.Context) (yet string, err error) {
+		if ordered {
+			s := w.survey(look)
+			now, none := s.primary()
+			next, no, yet := s.candidate(to)
+			switch {
+			case none == "" && now.name == c.name:
+				return "", nil // it was carried out all the same
+			case none == "" && now.name != old.name:
+				return "", movedMeanwhile(old, now)
+			case no != "":
+				return "", errors.New(no)
+			case yet != "":
+				return yet, nil
+			}
+			if to == "" {
+				next = s.after(c.name)
+			}
+			c = next
+		}
+		ordered = true
+		return "", w.api.order(ctx, old.at, "/switchover", map[string]any{"leader": old.name, "candidate": c.name}, time.Minute)
+	})
+	var no *declined
+	if !errors.As(err, &no) && !passing(err) {
+		return c, err
+	}
+	leads := old.name + " leads as before"
+	if now, none := w.survey(ctx).primary(); none != "" || now.name != old.name {
+		leads = cmp.Or(none, now.name+" leads")
+	}
+	return c, fmt.Errorf("%w\n      hint: %s; `journalctl -u patroni` on %s says why Patroni refused; `pgha doctor` looks for what is wrong", err, leads, old.name)
+}
+
+func movedMeanwhile(from, to surveyed) error {
+	return fmt.Errorf("meanwhile the primary has moved from %s to %s\n      hint: pgha status", from.name, to.name)
 }
 
 func (w *work) awaitCandidate(ctx context.Context, to string, patience time.Duration) (s survey, c surveyed, err error) {

@@ -205,8 +205,9 @@ func TestOrdersWhoseEndIsUnknown(t *testing.T) {
 		want bool
 	}{
 		{nil, false},
-		{&declined{"candidate name does not match with sync_standby"}, false},
-		{&declined{"Switchover status unknown"}, true},
+		{&declined{412, "candidate name does not match with sync_standby"}, false},
+		{&declined{503, "Switchover status unknown"}, true},
+		{&declined{503, "postgres is still starting"}, true},
 		{&net.OpError{Op: "dial", Err: errors.New("connection refused")}, false},
 		{&net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, true},
 	} {
