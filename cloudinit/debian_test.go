@@ -8,12 +8,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/rootfs"
+	machines "github.com/pgbake/pgbake/test/debian"
 )
 
 // debian is a Debian that a test works in: a cached root, made once by mmdebstrap and never written to.
@@ -36,7 +36,10 @@ func eachDebian(t *testing.T, test func(t *testing.T, d debian)) {
 		}
 	}
 	for _, name := range []string{"bookworm", "trixie"} {
-		t.Run(name, func(t *testing.T) { test(t, debian{name, debianRoot(t, name)}) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // machines mostly wait
+			test(t, debian{name, debianRoot(t, name)})
+		})
 	}
 }
 
@@ -49,27 +52,15 @@ func debianRoot(t *testing.T, name string) string {
 	}
 	recipe := sha256.Sum256([]byte(strings.Join(args, "\n")))
 	dir := filepath.Join(cache(t), fmt.Sprintf("cloudinit-%s-%x", name, recipe[:4]))
-	if _, err := os.Stat(dir); err == nil {
-		return dir
-	}
-	work, err := os.MkdirTemp(cache(t), "making-") // not t.TempDir: the rename must not cross file systems
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // in the cache
-	made := filepath.Join(work, "root")
-	args = append(args, made)
-	if m := mirror(); m != "" {
-		args = append(args, "deb "+m+" "+name+" main")
-	}
-	t.Logf("making a root of %s, once", name)
-	if out, err := exec.Command("mmdebstrap", args...).CombinedOutput(); err != nil {
-		missing(t, "mmdebstrap: %v\n%s", err, out)
-	}
-	if err := os.Rename(made, dir); err != nil && !os.IsExist(err) {
-		t.Fatal(err)
-	}
-	return dir
+	return machines.Made(t, dir, func(unfinished string) {
+		all := machines.Alone(append(append([]string{"mmdebstrap"}, args...), unfinished)...)
+		if m := mirror(); m != "" {
+			all = append(all, "deb "+m+" "+name+" main")
+		}
+		if out, err := machines.Output(exec.CommandContext(t.Context(), all[0], all[1:]...)); err != nil {
+			missing(t, "mmdebstrap: %v\n%s", err, out)
+		}
+	})
 }
 
 func cache(t *testing.T) string {
@@ -107,16 +98,7 @@ type layer struct {
 
 func (d debian) layer(t *testing.T, files ...rootfs.File) layer {
 	t.Helper()
-	// In the cache: an overlay's upper directory may not itself lie on one, as a container's /tmp does.
-	dir, err := os.MkdirTemp(cache(t), "layer-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := machines.Dir(t)
 	for _, sub := range []string{"upper", "work", "root"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 			t.Fatal(err)
@@ -139,25 +121,19 @@ func (l layer) upper(path ...string) string {
 	return filepath.Join(append([]string{l.dir, "upper"}, path...)...)
 }
 
-// command runs sh's script in namespaces of its own, with the disk mounted at $root: what dies there leaves no mount,
-// no card and no process behind.
-func (l layer) command(ctx context.Context, script string, args ...string) *exec.Cmd {
-	const mount = `set -eu; root=$3; mount -t overlay overlay -o "lowerdir=$1,upperdir=$2,workdir=$4" "$root"; shift 4; `
-	all := []string{
-		"--mount", "--net", "sh", "-c", mount + script, "sh",
-		l.root, l.upper(), filepath.Join(l.dir, "root"), filepath.Join(l.dir, "work"),
-	}
-	cmd := exec.CommandContext(ctx, "unshare", append(all, args...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	return cmd
+// machine is one, off, that has the disk.
+func (l layer) machine(t *testing.T) *machines.Machine {
+	return machines.New(machines.Machine{T: t, Name: filepath.Base(l.dir), Root: l.root, Disk: l.dir})
 }
 
 // run runs a program in the root, without booting it.
 func (l layer) run(t *testing.T, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	out, err := l.command(ctx, `mount -t proc proc "$root/proc"; exec chroot "$root" "$@"`, args...).CombinedOutput()
+	root := filepath.Join(l.dir, "root")
+	all := l.machine(t).Overlaid(append([]string{"sh", "-euc", `mount -t proc proc "$0/proc"; exec chroot "$0" "$@"`, root}, args...)...)
+	out, err := machines.Output(exec.CommandContext(ctx, all[0], all[1:]...))
 	if err != nil {
 		t.Fatalf("run %v: %v\n%s", args, err, out)
 	}

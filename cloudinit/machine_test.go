@@ -2,79 +2,47 @@ package cloudinit
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/rootfs"
+	machines "github.com/pgbake/pgbake/test/debian"
 )
 
 const seedFolder = "/var/lib/cloud/seed/nocloud"
 
 // machine is a layer that has booted in systemd-nspawn, with its own systemd and cloud-init.
-type machine struct {
-	layer
-	cmd  *exec.Cmd
-	init string // its PID 1, as this machine counts
-}
+type machine struct{ *machines.Machine }
 
 // boot starts the machine and waits until cloud-init has ended. Its only card hangs on a bridge that nobody else is on.
 func (l layer) boot(t *testing.T) machine {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	t.Cleanup(cancel)
-	cmd := l.command(ctx, `
-		rm -f "$root/etc/resolv.conf"
-		ip link add br0 type bridge
-		ip link set br0 up
-		exec systemd-nspawn --quiet --register=no --keep-unit --boot --directory="$root" --machine=seed --network-bridge=br0 \
-			--resolv-conf=off --timezone=off --link-journal=no --console=pipe`)
-	if l.name != "bookworm" { // its systemd refuses the old hierarchy
-		cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
+	m := l.machine(t)
+	m.Enter = []string{"unshare", "--net", "sh", "-euc", `ip link add br0 type bridge; ip link set br0 up; exec "$@"`, "sh"}
+	m.Flags = []string{"--network-bridge=br0"}
+	m.Up = func() error {
+		_, err := os.Stat(m.Path("/run/cloud-init/result.json"))
+		return err
 	}
-	console := &bytes.Buffer{}
-	cmd.Stdout, cmd.Stderr = console, console
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	m := machine{layer: l, cmd: cmd}
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		_ = cmd.Wait()
-	})
-	for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
-		if ctx.Err() != nil {
-			t.Fatalf("cloud-init did not end:\n%s", console)
-		}
-		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid))
-		if m.init = strings.TrimSpace(string(children)); m.init == "" {
-			continue
-		}
-		if _, err := os.Stat(m.path("/run/cloud-init/result.json")); err == nil {
-			return m
-		}
-	}
+	args := m.Overlaid("rm", "-f", filepath.Join(l.dir, "root/etc/resolv.conf"))
+	tool(t, args...)
+	m.Boot()
+	return machine{m}
 }
-
-// path is where a file of the machine lies for us; links in it that begin with / lead astray.
-func (m machine) path(name string) string { return "/proc/" + m.init + "/root" + name }
 
 func (m machine) read(t *testing.T, name string) string {
 	t.Helper()
-	b, err := os.ReadFile(m.path(name))
+	b, err := os.ReadFile(m.Path(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,15 +52,11 @@ func (m machine) read(t *testing.T, name string) string {
 // run runs a program on the machine.
 func (m machine) run(t *testing.T, args ...string) string {
 	t.Helper()
-	return string(tool(t, append([]string{"nsenter", "--target=" + m.init, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"}, args...)...))
-}
-
-func (m machine) off(t *testing.T) {
-	t.Helper()
-	m.run(t, "systemctl", "--no-block", "poweroff")
-	if err := m.cmd.Wait(); err != nil {
-		t.Fatalf("power off: %v", err)
+	out, err := m.Try(args...)
+	if err != nil {
+		t.Fatalf("run %v: %v\n%s", args, err, out)
 	}
+	return out
 }
 
 // TestMachine boots the seed, and boots it again changed.
@@ -132,14 +96,14 @@ func testMachine(t *testing.T, d debian, renderer string) {
 	first.check(t, c, m, Files(c, m, spec, s, id, w))
 	first.checkLeaks(t, s.For(m.Role), id)
 	hostKey := first.read(t, "/etc/ssh/ssh_host_ed25519_key.pub")
-	if keys, _ := filepath.Glob(first.path("/etc/ssh/ssh_host_*_key")); len(keys) != 1 {
+	if keys, _ := filepath.Glob(first.Path("/etc/ssh/ssh_host_*_key")); len(keys) != 1 {
 		t.Errorf("host keys: %q", keys)
 	}
 	if got := first.read(t, "/home/debian/.ssh/authorized_keys"); !strings.Contains(got, c.SSHKeys[0]) {
 		t.Errorf("authorized_keys:\n%s", got)
 	}
 	mac := strings.TrimSpace(first.read(t, "/sys/class/net/host0/address"))
-	first.off(t)
+	first.Off()
 
 	s.REST, m.Address = "rest-Zq6-changed", m.Address.Next()
 	if renderer == "networkd" {
@@ -159,7 +123,7 @@ func testMachine(t *testing.T, d debian, renderer string) {
 	if got := second.read(t, "/etc/ssh/ssh_host_ed25519_key.pub"); got != hostKey {
 		t.Error("a changed seed made a new host key")
 	}
-	second.off(t)
+	second.Off()
 }
 
 // hide makes a file of the root be absent: an overlay's whiteout.
@@ -208,7 +172,7 @@ func (m machine) check(t *testing.T, c *cluster.Cluster, node cluster.Machine, f
 		t.Error("sshd takes passwords")
 	}
 	for _, f := range files {
-		info, err := os.Stat(m.path(f.Path))
+		info, err := os.Stat(m.Path(f.Path))
 		if err != nil {
 			t.Error(err)
 			continue
@@ -243,11 +207,11 @@ func (m machine) checkLeaks(t *testing.T, s cluster.Secrets, id cluster.Identity
 		}
 	}
 	read, kept := 0, 0
-	err := filepath.WalkDir(m.path("/"), func(path string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(m.Path("/"), func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		switch name := strings.TrimPrefix(path, m.path("")); {
+		switch name := strings.TrimPrefix(path, m.Path("")); {
 		case e.IsDir() && (name == "/proc" || name == "/sys" || name == "/dev" || name == "/usr"):
 			return filepath.SkipDir
 		case !e.Type().IsRegular():

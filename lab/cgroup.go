@@ -42,7 +42,13 @@ func makeCgroup(lab, machine string) (*os.File, error) {
 		return nil, err
 	}
 	dir := filepath.Join(root, cgroupParent, lab, machine)
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the kernel's own mode
+	// Another lab that goes down may take the parent away in between: see removeCgroups.
+	for range 10 {
+		if err = os.MkdirAll(dir, 0o755); !errors.Is(err, fs.ErrNotExist) { //nolint:gosec // the kernel's own mode
+			break
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return os.Open(dir)

@@ -163,8 +163,8 @@ sudo -l -U debian | tail -n 1; sshd -T | grep -E '^(port|passwordauthentication|
 	return r, err
 }
 
-// The same machine by cloud-init and its ISO, and by Ignition from QEMU's fw_cfg; in make test-qemu then from a config drive,
-// from what is no configuration, and once more.
+// The same machine by cloud-init and its ISO, and by Ignition from QEMU's fw_cfg; then from a config drive, from what is no
+// configuration, and once more.
 func TestInits(t *testing.T) {
 	s := newInitsSite(t)
 	seeds := filepath.Join(s.dir, "dist", "seeds")
@@ -213,9 +213,6 @@ func TestInits(t *testing.T) {
 	}
 	if err := machines[0].Kill(t.Context()); err != nil {
 		t.Error(err)
-	}
-	if !s.whole {
-		return
 	}
 	t.Run("a wrong configuration", func(t *testing.T) { s.refused(t, wrong) })
 	t.Run("config drive", func(t *testing.T) { s.byDrive(t, filepath.Join(seeds, s.machine.Name+".ign.iso"), machines[1]) })

@@ -339,7 +339,7 @@ func (l *Lab) disks(machines []cluster.Machine, lower map[cluster.Role][]string,
 
 // clear removes what there is of the lab, also what another specification of it or a killed pgbake left.
 func (l *Lab) clear(ctx context.Context) error {
-	ctx, cancel := limit(ctx, 30*time.Second)
+	ctx, cancel := limit(ctx, faultTime)
 	defer cancel()
 	below := func(prefix string) func(string) bool {
 		return func(s string) bool { return strings.HasPrefix(s, prefix+l.dir+"/") }

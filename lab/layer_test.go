@@ -82,7 +82,7 @@ func layerHelper() error {
 			return err
 		}
 		fmt.Println("half")
-		select {}
+		return wait()
 	}).build(context.Background(), os.Args[1])
 	return err
 }
@@ -95,7 +95,7 @@ func TestKilledBuilderIsForgotten(t *testing.T) {
 		t.Errorf("its mount is still there (%v)", err)
 	}
 	l := fileLayer(func(dir string) error { return write(filepath.Join(dir, "upper", "file"), "whole", 0o600) })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	dir, err := l.build(ctx, cache)
 	if err != nil {
@@ -127,7 +127,7 @@ func onlyLock(t *testing.T, cache string, l layer, names ...string) {
 
 func TestUnusedLayersGo(t *testing.T) {
 	needRoot(t)
-	cache := t.TempDir()
+	cache := labsDir(t) // machines stand on it
 	var dirs []string
 	for _, in := range []string{"unused", "used", "stood on"} {
 		l := fileLayer(func(dir string) error { return write(filepath.Join(dir, "upper", "file"), "whole", 0o600) })
@@ -145,7 +145,7 @@ func TestUnusedLayersGo(t *testing.T) {
 		}
 	}
 	err := ownMounts(func() error {
-		o := overlay{Lower: dirs[2:], Dir: t.TempDir()}
+		o := overlay{Lower: dirs[2:], Dir: filepath.Join(cache, "machine")}
 		if err := o.mount(); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/internal/ui"
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 // These tests boot machines. One machine of plain Debian is enough to see what the lab itself does.
@@ -37,11 +39,16 @@ var helpers = map[string]func() error{"layer": layerHelper, "boot": bootHelper, 
 // helper starts this program as a helper, waits for a line of its output that is word, and kills it with -9.
 func killedHelper(t *testing.T, name, word string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Env = append(os.Environ(), "LAB_TEST_HELPER="+name)
 	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close() //nolint:errcheck // what the helper waits for, if nobody kills it
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -59,6 +66,40 @@ func killedHelper(t *testing.T, name, word string, args ...string) {
 	if err := cmd.Wait(); !said {
 		t.Fatalf("helper %s never said %q: %v", name, word, err)
 	}
+}
+
+// wait is a helper's last step: it waits to be killed, or for the end of who started it.
+func wait() error {
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// labsDir is a directory for a test's labs, below /var/tmp. Labs outlive their pgbake: those of tests that were killed go down
+// before it is made.
+func labsDir(t *testing.T) string {
+	t.Helper()
+	dir, remove, err := debian.Place("pgbake-labs-", func(dead string) error {
+		states, _ := filepath.Glob(filepath.Join(dead, "*", "state"))
+		for _, state := range append(states, filepath.Join(dead, "state")) {
+			l, err := one(filepath.Dir(state))
+			if err == nil {
+				err = l.Down(context.Background())
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 func needMachines(t *testing.T) {
@@ -118,7 +159,7 @@ func bootPlain(ctx context.Context, l *Lab, dir string) error {
 // inside runs args in the machine until they succeed, and returns what they wrote.
 func inside(t *testing.T, l *Lab, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	var out []byte
 	err := until(ctx, run.Line(args), func() error {
@@ -159,7 +200,8 @@ func nothingLeft(t *testing.T, l *Lab) {
 
 func TestMachine(t *testing.T) {
 	needMachines(t)
-	dir := t.TempDir()
+	t.Parallel()
+	dir := labsDir(t)
 	l, err := one(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -187,18 +229,13 @@ func TestMachine(t *testing.T) {
 		t.Errorf("a second Up says %v", err)
 	}
 	inside(t, l, "systemctl", "is-active", "ssh.service")
-	if err := hello(t, l); err != nil {
-		t.Error(err)
-	}
-
+	answers(t, l)
 	inject(t, l, "link-cut")
 	if hello(t, l) == nil {
 		t.Error("with its link cut the machine still answers")
 	}
 	inject(t, l, "link-restore")
-	if err := hello(t, l); err != nil {
-		t.Error(err)
-	}
+	answers(t, l)
 
 	inject(t, l, "freeze")
 	c, err := m.Command("true")
@@ -208,7 +245,8 @@ func TestMachine(t *testing.T) {
 	if err := l.host.Run.Run(t.Context(), c); err != nil { // a visitor is not frozen
 		t.Error(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	// systemd answers in milliseconds, on a busy machine in a second.
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	if c, err = m.Command("systemctl", "is-system-running"); err == nil {
 		err = l.host.Run.Run(ctx, c)
 	}
@@ -257,10 +295,20 @@ func inject(t *testing.T, l *Lab, fault string) {
 	}
 }
 
-// hello connects to the machine's ssh, as a neighbour would.
+// answers waits until the machine answers.
+func answers(t *testing.T, l *Lab) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := until(ctx, "connect to its ssh", func() error { return hello(t, l) }); err != nil {
+		t.Error(err)
+	}
+}
+
+// hello connects to the machine's ssh, as a neighbour would. A first packet that is lost is sent again after a second.
 func hello(t *testing.T, l *Lab) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	conn, err := dialIn(ctx, l.net.file(), "tcp", "192.0.2.11:22")
 	if err == nil {
@@ -279,12 +327,13 @@ func bootHelper() error {
 		return err
 	}
 	fmt.Println("up")
-	select {}
+	return wait()
 }
 
 func TestMachinesOutliveAKilledPgbakeAndGoDown(t *testing.T) {
 	needMachines(t)
-	dir := t.TempDir()
+	t.Parallel()
+	dir := labsDir(t)
 	killedHelper(t, "boot", "up", dir)
 	l, err := one(dir)
 	if err != nil {
@@ -301,7 +350,8 @@ func TestMachinesOutliveAKilledPgbakeAndGoDown(t *testing.T) {
 // Whatever was made by the moment of the kill, Down finds it: the disks gone, the supervisor gone.
 func TestDownNeedsNoState(t *testing.T) {
 	needMachines(t)
-	dir := t.TempDir()
+	t.Parallel()
+	dir := labsDir(t)
 	l, err := one(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -101,7 +101,7 @@ const translate = `args=("${@/#kvm/tcg}"); exec "$qemu" "${args[@]/#host/max}"`
 func TestKVMWorks(t *testing.T) {
 	needQEMU(t)
 	k := kvmHere(t)
-	k.patience = time.Minute // translated, and the host may be busy
+	k.patience = 5 * time.Minute // translated, and the host may be busy
 	disk := over(t, sector(t, "SeaBIOS\r\nLinux version 6.1.0\r\n"))
 	insteadOf(t, translate)
 	if why, err := k.unusable(t.Context(), run.System{}, disk); why != "" || err != nil {
@@ -203,7 +203,8 @@ func virtualOne(ctx context.Context, dir, image string) (*Lab, error) {
 func TestVirtualMachine(t *testing.T) {
 	needMachines(t)
 	needQEMU(t)
-	dir := filepath.Join(t.TempDir(), "with space, and comma")
+	t.Parallel()
+	dir := filepath.Join(labsDir(t), "with space, and comma")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +223,7 @@ func TestVirtualMachine(t *testing.T) {
 	}
 	greetings := func(want int) {
 		t.Helper()
-		ctx, cancel := limit(t.Context(), time.Minute)
+		ctx, cancel := limit(t.Context(), 3*time.Minute)
 		defer cancel()
 		err := until(ctx, "read the console", func() error {
 			body, err := os.ReadFile(m.Console())
@@ -286,14 +287,15 @@ func virtualHelper() error {
 		return err
 	}
 	fmt.Println("up")
-	select {}
+	return wait()
 }
 
 // Machines outlive pgbake, and Down finds them: with their disks gone, and with the network's name gone.
 func TestVirtualMachinesOutliveAKilledPgbakeAndGoDown(t *testing.T) {
 	needMachines(t)
 	needQEMU(t)
-	dir := t.TempDir()
+	t.Parallel()
+	dir := labsDir(t)
 	killedHelper(t, "virtual", "up", dir, sector(t, "hello\r\n"))
 	l, err := one(dir)
 	if err != nil {
@@ -315,7 +317,8 @@ func TestVirtualMachinesOutliveAKilledPgbakeAndGoDown(t *testing.T) {
 func TestForwardSaysWhoHasThePort(t *testing.T) {
 	needMachines(t)
 	needQEMU(t)
-	dir := t.TempDir()
+	t.Parallel()
+	dir := labsDir(t)
 	l, err := virtualOne(t.Context(), dir, sector(t, "hello\r\n"))
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/internal/ui"
 	"github.com/pgbake/pgbake/packages"
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 // Tests that make roots run, as a build does, in namespaces of their own; all of this program does then.
@@ -61,30 +62,28 @@ func needBuild(t testing.TB) {
 	}
 }
 
-// testCache keeps packages from one run to the next, and layers for as long as this program is the same.
+// testCache keeps packages from one run to the next, and layers for as long as this program is the same: another one that runs
+// beside this has a cache of its own.
 func testCache(t testing.TB) string {
 	t.Helper()
 	base, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(base, "pgbake", "test", "native")
+	base = filepath.Join(base, "pgbake", "test", "native")
 	self, err := sumFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
-	mark := filepath.Join(dir, "made-by")
-	if by, err := os.ReadFile(mark); err != nil || string(by) != self {
-		for _, d := range []string{"layers", "initramfs"} {
-			if err := os.RemoveAll(filepath.Join(dir, d)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(mark, []byte(self), 0o644)); err != nil {
+	dir, debs := filepath.Join(base, "by-"+self[:12]), filepath.Join(base, "debs")
+	if err := errors.Join(os.MkdirAll(debs, 0o755), debian.RemoveUnused(filepath.Join(base, "by-*"), dir)); err != nil {
+		t.Fatal(err)
+	}
+	return debian.Made(t, dir, func(unfinished string) {
+		if err := os.Symlink(debs, filepath.Join(unfinished, "debs")); err != nil {
 			t.Fatal(err)
 		}
-	}
-	return dir
+	})
 }
 
 func quiet() *ui.UI { return ui.New(os.Stderr, ui.Quiet) }
@@ -96,7 +95,7 @@ func talk() *ui.UI {
 	return quiet()
 }
 
-func testCluster(t testing.TB, debian int) *cluster.Cluster {
+func testCluster(t testing.TB, release int) *cluster.Cluster {
 	t.Helper()
 	c, err := cluster.Parse("cluster.yaml", fmt.Appendf(nil, `scope: test
 network: 10.20.0.0/24
@@ -107,7 +106,7 @@ nodes:
   - {name: db3, address: 10.20.0.13}
 proxies:
   - {name: proxy1, address: 10.20.0.21}
-`, debian))
+`, release))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,17 +138,17 @@ func testDebs(t testing.TB, version string) []string {
 }
 
 // testLock is a lock of today's archives, resolved once in a run of the tests.
-func testLock(t testing.TB, debian int) *Lock {
+func testLock(t testing.TB, release int) *Lock {
 	t.Helper()
-	if l := locks[debian]; l != nil {
+	if l := locks[release]; l != nil {
 		return l
 	}
-	c := testCluster(t, debian)
+	c := testCluster(t, release)
 	l, err := Resolve(t.Context(), ResolveOptions{Runner: run.System{}, UI: quiet(), Cache: testCache(t), Cluster: c, Images: testImages(t, c)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	locks[debian] = l
+	locks[release] = l
 	return l
 }
 

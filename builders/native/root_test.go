@@ -18,27 +18,28 @@ import (
 
 	"github.com/pgbake/pgbake/images"
 	"github.com/pgbake/pgbake/internal/run"
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 // freshCache has the packages, and no layer.
 func freshCache(t testing.TB) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir := debian.Dir(t)
 	debs := filepath.Join(testCache(t), "debs")
-	if err := errors.Join(os.MkdirAll(debs, 0o755), os.Symlink(debs, filepath.Join(dir, "debs"))); err != nil {
+	if err := errors.Join(os.Symlink(debs, filepath.Join(dir, "debs"))); err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
-func testOptions(t testing.TB, cache string, debian int, role images.Role, version string) Options {
+func testOptions(t testing.TB, cache string, release int, role images.Role, version string) Options {
 	t.Helper()
-	i, err := images.New(testCluster(t, debian), role, "amd64")
+	i, err := images.New(testCluster(t, release), role, "amd64")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return Options{
-		Runner: run.System{}, UI: talk(), Cache: cache, Image: i, Lock: testLock(t, debian), Debs: testDebs(t, version),
+		Runner: run.System{}, UI: talk(), Cache: cache, Image: i, Lock: testLock(t, release), Debs: testDebs(t, version),
 	}
 }
 
@@ -134,9 +135,9 @@ func TestTwoBuildsAreTheSame(t *testing.T) {
 func TestTree(t *testing.T) {
 	needBuild(t)
 	cache := testCache(t)
-	for _, debian := range []int{12, 13} {
+	for _, release := range []int{12, 13} {
 		for _, role := range images.Roles {
-			o := testOptions(t, cache, debian, role, "1.0.0")
+			o := testOptions(t, cache, release, role, "1.0.0")
 			err := Root(t.Context(), o, func(ctx context.Context, tree Tree) error {
 				lookAt(ctx, t, o, tree)
 				return nil

@@ -2,12 +2,10 @@ package debian
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/pgbake/pgbake/packages"
@@ -53,17 +51,4 @@ func Archives(t *testing.T, release string) []string {
 	}
 	slices.Sort(lines)
 	return slices.Compact(lines)
-}
-
-// Lock waits for the lock of a file. It goes with the process.
-func Lock(t *testing.T, name string) func() {
-	t.Helper()
-	f, err := os.OpenFile(name, os.O_RDONLY|os.O_CREATE, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil { //nolint:gosec // a handle's number
-		t.Fatal(err)
-	}
-	return func() { f.Close() } //nolint:errcheck,gosec // closing is unlocking
 }

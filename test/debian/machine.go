@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,15 +47,21 @@ func New(m Machine) *Machine {
 			m.T.Fatal(err)
 		}
 	}
-	m.T.Cleanup(m.kill)
+	t := m.T // a step's, later
+	t.Cleanup(func() {
+		if err := m.kill(); err != nil {
+			t.Error(err)
+		}
+	})
 	return &m
 }
 
-// Overlaid is a command where the machine's root is mounted, at Disk/root: in a mount namespace that ends with it, so that
-// nothing stays behind, whatever happens to us.
+// Overlaid is a command where the machine's root is mounted, at Disk/root: in namespaces that end with it, so that nothing
+// stays behind, whatever happens to us.
 func (m *Machine) Overlaid(args ...string) []string {
-	script := `mount -t overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"; shift 2; exec "$@"`
-	return append([]string{"unshare", "--mount", "--propagation=slave", "sh", "-euc", script, "sh", m.Root, m.Disk}, args...)
+	// The shell stays: as the first process, systemd-nspawn would write to the kernel's log.
+	script := `mount -t overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"; shift 2; "$@"; exit`
+	return Alone(append([]string{"sh", "-euc", script, "sh", m.Root, m.Disk}, args...)...)
 }
 
 // Boot switches the machine on and waits until it is up.
@@ -76,21 +83,26 @@ func (m *Machine) Boot() {
 	m.cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "SYSTEMD_NSPAWN_LOCK=0")
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if cgroup != nil {
-		m.cmd.SysProcAttr.UseCgroupFD, m.cmd.SysProcAttr.CgroupFD = true, int(cgroup.Fd()) //nolint:gosec // a handle's number
+		m.cmd.SysProcAttr.UseCgroupFD, m.cmd.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
 	}
-	if err := m.cmd.Start(); err != nil {
+	ended, err := Start(m.cmd)
+	if err != nil {
+		m.cmd = nil
 		m.T.Fatal(err)
 	}
 	m.ended = make(chan struct{})
-	go func() { _ = m.cmd.Wait(); close(m.ended) }()
-	m.Until("the machine boots", time.Minute, func() error {
+	go func() { <-ended; close(m.ended) }()
+	m.Until("the machine boots", 5*time.Minute, func() error {
 		select {
 		case <-m.ended:
 			said, _ := os.ReadFile(console.Name())
 			m.T.Fatalf("the machine does not boot: %s\n%s", m.cmd.ProcessState, said)
 		default:
 		}
-		if m.pid = first(m.cmd.Process.Pid); m.pid == 0 {
+		if m.pid == 0 {
+			m.pid = first(m.cmd.Process.Pid)
+		}
+		if m.pid == 0 {
 			return fmt.Errorf("its first process does not run; see %s", console.Name())
 		}
 		return m.Up()
@@ -137,27 +149,36 @@ func removeCgroup(dir string) error {
 	return errors.Join(err, syscall.Rmdir(dir))
 }
 
-// first finds the first process of the machine, a child of its supervisor.
+// first finds the first process of the machine among those that its supervisor has started, and they.
 func first(supervisor int) int {
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", supervisor))
-	if err != nil {
-		return 0
-	}
-	for child := range strings.FieldsSeq(string(children)) {
-		var pid int
-		status, _ := os.ReadFile("/proc/" + child + "/status") // it may have ended
+	for _, child := range children(supervisor) {
+		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", child)) // it may have ended
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", child))
 		for line := range strings.Lines(string(status)) {
 			// NSpid: the number outside and, as the last, the number inside.
-			if ids := strings.Fields(line); len(ids) > 2 && ids[0] == "NSpid:" && ids[len(ids)-1] == "1" {
-				_, _ = fmt.Sscan(child, &pid)
+			if ids := strings.Fields(line); len(ids) > 2 && ids[0] == "NSpid:" && ids[len(ids)-1] == "1" && strings.TrimSpace(string(comm)) == "systemd" {
+				return child
 			}
 		}
-		if comm, _ := os.ReadFile("/proc/" + child + "/comm"); pid != 0 && strings.TrimSpace(string(comm)) == "systemd" {
+		if pid := first(child); pid != 0 {
 			return pid
 		}
 	}
 	return 0
 }
+
+func children(pid int) (all []int) {
+	ids, _ := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", pid)) // it may have ended
+	for id := range strings.FieldsSeq(string(ids)) {
+		if child, err := strconv.Atoi(id); err == nil {
+			all = append(all, child)
+		}
+	}
+	return all
+}
+
+// Path is where a file of the machine lies for us; links in it that begin with / lead astray.
+func (m *Machine) Path(name string) string { return fmt.Sprintf("/proc/%d/root%s", m.pid, name) }
 
 // Off shuts the machine down in order.
 func (m *Machine) Off() {
@@ -169,29 +190,50 @@ func (m *Machine) Off() {
 	select {
 	case <-m.ended:
 		m.pid = 0
-		m.kill()
-	case <-time.After(2 * time.Minute):
-		m.T.Fatal("the machine does not shut down")
+		if err := m.kill(); err != nil {
+			m.T.Fatal(err)
+		}
+	case <-time.After(3 * time.Minute):
+		said, _ := os.ReadFile(filepath.Join(m.Disk, "console"))
+		m.T.Fatalf("the machine does not shut down\n%s", said)
 	}
 }
 
-// kill ends the machine and all in it.
-func (m *Machine) kill() {
+// kill ends the machine and all in it, and waits until the kernel has forgotten them.
+func (m *Machine) kill() error {
 	if m.pid != 0 {
 		_ = syscall.Kill(m.pid, syscall.SIGKILL)
+		m.pid = 0
 	}
 	if m.cmd != nil {
-		_ = m.cmd.Process.Kill()
+		// unshare ends when its namespaces' first process has, and with it all that is mounted there.
+		inside := children(m.cmd.Process.Pid)
+		for _, pid := range inside {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		if len(inside) == 0 {
+			_ = m.cmd.Process.Kill()
+		}
 		<-m.ended
+		m.cmd = nil
+	}
+	if m.group == "" {
+		return nil
 	}
 	// The dead need a moment to leave.
-	for range 100 {
-		if m.group == "" || removeCgroup(m.group) == nil && removeCgroup("/sys/fs/cgroup/systemd/"+m.Name) == nil {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
+	return until("remove the machine's cgroup", time.Minute, func() error { return forget(m.Name) })
+}
+
+// forget removes what a machine that has ended leaves on this host.
+func forget(name string) error {
+	for _, dir := range []string{"propagate", "unix-export"} {
+		_ = syscall.Rmdir(filepath.Join("/run/systemd/nspawn", dir, name)) // mostly not there
 	}
-	m.T.Errorf("the machine's cgroup stays: %v", removeCgroup(m.group))
+	var errs []error
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"} {
+		errs = append(errs, removeCgroup(filepath.Join(root, name)))
+	}
+	return errors.Join(errs...)
 }
 
 // Try runs a program on the machine and returns both of its outputs.
@@ -220,14 +262,20 @@ func (m *Machine) Sh(t *testing.T, script string) string {
 // Until waits for a condition.
 func (m *Machine) Until(what string, patience time.Duration, ok func() error) {
 	m.T.Helper()
+	if err := until(what, patience, ok); err != nil {
+		m.T.Fatal(err)
+	}
+}
+
+func until(what string, patience time.Duration, ok func() error) error {
 	deadline := time.Now().Add(patience)
 	for {
 		err := ok()
 		if err == nil {
-			return
+			return nil
 		}
 		if time.Now().After(deadline) {
-			m.T.Fatalf("%s: %v", what, err)
+			return fmt.Errorf("%s: %w (gave up after %s)", what, err, patience)
 		}
 		time.Sleep(50 * time.Millisecond) // between two looks
 	}

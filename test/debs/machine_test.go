@@ -17,12 +17,9 @@ type machine struct{ *debian.Machine }
 // newMachine returns a machine that is off.
 func newMachine(t *testing.T, root string) *machine {
 	t.Helper()
-	disk := t.TempDir()
-	if err := os.Chmod(disk, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	disk := debian.Dir(t)
 	m := &machine{debian.New(debian.Machine{
-		T: t, Name: "pgbake-debs-" + filepath.Base(filepath.Dir(disk)), Root: root, Disk: disk,
+		T: t, Name: filepath.Base(disk), Root: root, Disk: disk,
 		Flags: []string{"--hostname=machine", "--private-network"},
 	})}
 	// Not "starting": every unit of the boot has had its turn. A failed one is "degraded".
@@ -47,5 +44,5 @@ func (m *machine) boot() {
 
 func (m *machine) until(what string, ok func() error) {
 	m.T.Helper()
-	m.Until(what, time.Minute, ok)
+	m.Until(what, 3*time.Minute, ok)
 }

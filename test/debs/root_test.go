@@ -36,40 +36,25 @@ func root(t *testing.T, release string, debs []string) string {
 	depends, sources := debian.Dependencies(t, debs), debian.Archives(t, release)
 	sum := sha256.Sum256([]byte(strings.Join(slices.Concat([]string{"1", runtime.GOARCH}, basePackages, depends, sources), "\n")))
 	final := filepath.Join(cache, "debs", fmt.Sprintf("%s-%x", release, sum[:6]))
-	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	defer debian.Lock(t, final+".lock")()
-	if _, err := os.Stat(final); err == nil {
-		return final
-	}
-	// Whole under the final name: whoever was killed while making one left only this.
-	unfinished := final + ".new"
-	if err := os.RemoveAll(unfinished); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{
-		"--variant=minbase", "--mode=root", "--format=directory", "--quiet", "--include=" + strings.Join(basePackages, ","),
-		`--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`, "--dpkgopt=force-unsafe-io",
-		"--skip=cleanup/apt,cleanup/machine-id",
-		// By the apt outside: the root's own has no resolver.
-		`--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get satisfy --yes --download-only --no-install-recommends "` + strings.Join(depends, ", ") + `"`,
-		`--customize-hook=rm -f "$1/etc/resolv.conf"`,
-		release, unfinished,
-	}
-	list := filepath.Join(t.TempDir(), "sources.list")
-	if len(sources) > 0 {
-		if err := os.WriteFile(list, []byte(strings.Join(sources, "\n")+"\n"), 0o644); err != nil {
-			t.Fatal(err)
+	return debian.Made(t, final, func(dir string) {
+		args := debian.Alone(
+			"mmdebstrap", "--variant=minbase", "--mode=root", "--format=directory", "--quiet", "--include="+strings.Join(basePackages, ","),
+			`--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`, "--dpkgopt=force-unsafe-io",
+			"--skip=cleanup/apt,cleanup/machine-id",
+			// By the apt outside: the root's own has no resolver.
+			`--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get satisfy --yes --download-only --no-install-recommends "`+strings.Join(depends, ", ")+`"`,
+			`--customize-hook=rm -f "$1/etc/resolv.conf"`,
+			release, dir,
+		)
+		list := filepath.Join(t.TempDir(), "sources.list")
+		if len(sources) > 0 {
+			if err := os.WriteFile(list, []byte(strings.Join(sources, "\n")+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			args = append(args, list)
 		}
-		args = append(args, list)
-	}
-	t.Logf("making %s", final)
-	if out, err := exec.CommandContext(t.Context(), "mmdebstrap", args...).CombinedOutput(); err != nil {
-		t.Fatalf("mmdebstrap: %v\n%s", err, out)
-	}
-	if err := os.Rename(unfinished, final); err != nil {
-		t.Fatal(err)
-	}
-	return final
+		if out, err := debian.Output(exec.CommandContext(t.Context(), args[0], args[1:]...)); err != nil {
+			t.Fatalf("mmdebstrap: %v\n%s", err, out)
+		}
+	})
 }

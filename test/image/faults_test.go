@@ -123,7 +123,7 @@ func TestNotAllowed(t *testing.T) {
 	s.as = []string{"setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"}
 	s.fails([]string{"make namespaces for the build", "hint: in a container it needs CAP_SYS_ADMIN"}, "image")
 
-	s.own(ordinary(t, "pgbake-test", "--key", "SUB_UID_COUNT=0", "--key", "SUB_GID_COUNT=0"))
+	s.own(newOrdinary(t, false))
 	s.fails([]string{"/etc/subuid gives pgbake-test no ids", "usermod --add-subuids"}, "image")
 
 	s.as = append(s.as, "unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-euc", `echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"`, "sh")

@@ -14,26 +14,50 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pgbake/pgbake/test/debian"
 )
 
-// place is where all of the run's files are: ordinary users can look into it, and an overlay can lie on it.
+// place is where all of the run's files are, pgbake itself, too: a clone may lie where only its owner may enter.
 var place string
 
 func TestMain(m *testing.M) {
+	var remove func() error
 	var err error
-	if place, err = os.MkdirTemp("/var/tmp", "pgbake-test-"); err == nil {
-		err = os.Chmod(place, 0o755)
+	if place, remove, err = debian.NewDir(); err == nil {
+		err = fill()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	code := m.Run()
-	if err := os.RemoveAll(place); err != nil {
+	if shared != nil {
+		err = keep(shared.cache)
+	}
+	if err := errors.Join(err, remove()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// fill gives the place what every site uses.
+func fill() error {
+	for dir, mode := range map[string]fs.FileMode{"bin": 0o755, "tmp": fs.ModeSticky | 0o777} {
+		dir = filepath.Join(place, dir)
+		if err := errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, mode)); err != nil {
+			return err
+		}
+	}
+	body, err := os.ReadFile("../../bin/pgbake")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // -short needs none
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(place, "bin/pgbake"), body, 0o755)
 }
 
 // needRoot leaves a test out where it cannot run, and fails it where CI promised that it can.
@@ -123,27 +147,23 @@ func (s *site) write(name, body string) {
 // command is pgbake as this site's user calls it.
 func (s *site) command(ctx context.Context, args ...string) *exec.Cmd {
 	s.Helper()
-	bin, err := filepath.Abs("../../bin/pgbake")
-	if err != nil {
-		s.Fatal(err)
-	}
-	all := append(append([]string{}, s.as...), bin)
+	all := append(append([]string{}, s.as...), filepath.Join(place, "bin/pgbake"))
 	all = append(all, args...)
 	cmd := exec.CommandContext(ctx, all[0], all[1:]...)
 	cmd.Dir = s.dir
-	cmd.Env = append(append(os.Environ(), "PGBAKE_CACHE="+s.cache), s.env...)
+	cmd.Env = append(append(os.Environ(), "TMPDIR="+filepath.Join(place, "tmp"), "PGBAKE_CACHE="+s.cache), s.env...)
 	return cmd
 }
 
 // try is pgbake that may fail: what it said on both outputs, and its exit code.
 func (s *site) try(args ...string) (out, talk string, code int) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(s.Context(), 15*time.Minute)
 	defer cancel()
 	cmd := s.command(ctx, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	err := debian.Run(cmd)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		s.Fatalf("pgbake %s: %v", strings.Join(args, " "), err)
@@ -180,7 +200,7 @@ func (s *site) fails(want []string, args ...string) string {
 // nothingLeft waits until no process knows the site's cache any more: by its mounts, or by its environment.
 func (s *site) nothingLeft() {
 	s.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		left := s.left()
 		if left == "" {

@@ -28,46 +28,37 @@ func stockDebian(t *testing.T, i images.Image, debs []string) string {
 	sources := debian.Archives(t, i.Release.Codename())
 	sum := sha256.Sum256([]byte(strings.Join(slices.Concat([]string{"2", runtime.GOARCH, time.Now().UTC().Format(time.DateOnly)}, stock, wanted, sources), "\n")))
 	final := filepath.Join(cache(t), fmt.Sprintf("%s-%x", i.Release.Codename(), sum[:6]))
-	defer debian.Lock(t, final+".lock")()
-	if _, err := os.Stat(final); err == nil {
-		return final
-	}
-	// Yesterday's, and what somebody left who was killed while making one: it is whole only under the final name.
-	older, err := filepath.Glob(filepath.Join(cache(t), i.Release.Codename()+"-*"))
-	if err != nil {
+	// Yesterday's.
+	if err := debian.RemoveUnused(filepath.Join(cache(t), i.Release.Codename()+"-*"), final); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range older {
-		if o == final+".lock" {
-			continue
-		}
-		if err := os.RemoveAll(o); err != nil {
-			t.Fatal(err)
-		}
-	}
-	unfinished := final + ".new"
-	if err := os.MkdirAll(filepath.Join(unfinished, "archive"), 0o755); err != nil {
+	return debian.Made(t, final, func(unfinished string) { makeStock(t, i, unfinished, sources, wanted) })
+}
+
+func makeStock(t *testing.T, i images.Image, unfinished string, sources, wanted []string) {
+	t.Helper()
+	if err := os.Mkdir(filepath.Join(unfinished, "archive"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	list := filepath.Join(t.TempDir(), "sources.list")
 	if err := os.WriteFile(list, []byte(strings.Join(sources, "\n")+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{
-		"--variant=minbase", "--mode=root", "--format=directory", "--quiet", "--include=" + strings.Join(stock, ","),
+	args := debian.Alone(
+		"mmdebstrap", "--variant=minbase", "--mode=root", "--format=directory", "--quiet", "--include="+strings.Join(stock, ","),
 		`--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`, "--dpkgopt=force-unsafe-io",
 		// By the apt outside: the root's own has no resolver.
-		`--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get satisfy --yes --download-only --no-install-recommends "` + strings.Join(wanted, ", ") + `"`,
-		"--customize-hook=copy-out /var/cache/apt/archives " + unfinished,
+		`--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get satisfy --yes --download-only --no-install-recommends "`+strings.Join(wanted, ", ")+`"`,
+		"--customize-hook=copy-out /var/cache/apt/archives "+unfinished,
 		`--customize-hook=chroot "$1" useradd --create-home --shell /bin/bash debian`,
 		`--customize-hook=echo 'debian ALL=(ALL) NOPASSWD: ALL' >"$1/etc/sudoers.d/debian"`,
 		`--customize-hook=rm -f "$1/etc/resolv.conf" "$1"/etc/ssh/ssh_host_* "$1"/etc/apt/sources.list.d/*`,
 		i.Release.Codename(), filepath.Join(unfinished, "root"),
-	}
+	)
 	if len(sources) > 0 {
 		args = append(args, list)
 	}
-	out, err := exec.CommandContext(t.Context(), "mmdebstrap", args...).CombinedOutput()
+	out, err := debian.Output(exec.CommandContext(t.Context(), args[0], args[1:]...))
 	if err != nil {
 		t.Fatalf("mmdebstrap: %v\n%s", err, out)
 	}
@@ -77,8 +68,4 @@ func stockDebian(t *testing.T, i images.Image, debs []string) string {
 	if err != nil {
 		t.Fatalf("make the archive: %v\n%s", err, out)
 	}
-	if err := os.Rename(unfinished, final); err != nil {
-		t.Fatal(err)
-	}
-	return final
 }

@@ -10,8 +10,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pgbake/pgbake/images"
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 // TestImage: the builder's example, as Packer's users use it.
@@ -103,11 +105,12 @@ func TestInterrupted(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
-	if err := cmd.Start(); err != nil {
+	ended, err := debian.Start(cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- cmd.Wait(); w.Close() }() //nolint:errcheck // a pipe's never fails
+	go func() { done <- <-ended; w.Close() }() //nolint:errcheck // a pipe's never fails
 	var said strings.Builder
 	interrupted := false
 	for lines := bufio.NewScanner(r); lines.Scan(); {
@@ -133,8 +136,14 @@ func TestInterrupted(t *testing.T) {
 	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || strings.Contains(string(mounts), s.dir) {
 		t.Errorf("a mount is left: %v\n%s", err, mounts)
 	}
-	if all := processes(t, s.dir); len(all) > 0 {
-		t.Errorf("processes are left: %q", all)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) { // the dead need a moment
+		all := processes(t, s.dir)
+		if len(all) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("processes are left: %q", all)
+		}
 	}
 }
 

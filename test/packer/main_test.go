@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 // spec is a cluster of one.
@@ -61,20 +63,8 @@ func newSite(t *testing.T) *site {
 			t.Fatalf("%v: make plugin bin/packer", err)
 		}
 	}
-	// Not in /tmp: an overlay cannot lie on every one of them.
-	dir, err := os.MkdirTemp("/var/tmp", "pgbake-packer-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := debian.Dir(t)
 	s := &site{T: t, dir: dir}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	s.env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "PACKER_NO_COLOR=1", "PACKER_LOG=1", "PACKER_LOG_PATH="+s.path("packer.log"),
 		"PACKER_PLUGIN_PATH="+s.path("plugins"), "PACKER_CONFIG_DIR="+s.path("config"), "PACKER_CACHE_DIR="+s.path("cache"),
 		"PGBAKE_CACHE="+filepath.Join(cache(t), "bake"))
@@ -133,7 +123,7 @@ func (s *site) try(program string, args ...string) (string, error) {
 	var out bytes.Buffer
 	cmd := s.command(program, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
+	err := debian.Run(cmd)
 	return out.String(), err
 }
 

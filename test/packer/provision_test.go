@@ -61,7 +61,7 @@ func TestProvision(t *testing.T) {
 	s.write("machine/upper/etc/hostname", "stock\n")
 	m.looked(t, "ssh-keygen -q -A")
 	m.Boot()
-	m.Until("sshd", time.Minute, func() error {
+	m.Until("sshd", 3*time.Minute, func() error {
 		if out, err := m.Try("systemctl", "is-active", "ssh"); err != nil {
 			said, _ := m.Try("journalctl", "--no-pager", "-u", "ssh")
 			return fmt.Errorf("it is %s: %w\n%s", strings.TrimSpace(out), err, said)
@@ -251,7 +251,7 @@ func (s *site) becomesMember(m machine) {
 	}
 	m.Flags = append(m.Flags, "--network-bridge=br0")
 	m.Boot()
-	m.Until("the database", 3*time.Minute, func() error {
+	m.Until("the database", 5*time.Minute, func() error {
 		out, err := m.Try("pgha", "status")
 		if err == nil && !strings.Contains(out, "primary") {
 			err = fmt.Errorf("no primary")

@@ -3,6 +3,7 @@ package packer16
 import (
 	"crypto/sha256"
 	_ "embed"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -19,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 //go:embed base.sh
@@ -51,19 +54,12 @@ func baseDisk(t *testing.T) string {
 	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	lock, err := os.OpenFile(final+".lock", os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close() //nolint:errcheck // ends the lock
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
+	defer debian.Lock(t, final+".lock")()
 	if _, err := os.Stat(final); err == nil {
 		return final
 	}
-	work, err := os.MkdirTemp(filepath.Dir(final), "work-")
-	if err != nil {
+	work := final + ".new" // the lock's holder's: what is there is of somebody who was killed
+	if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(work) })
@@ -77,9 +73,10 @@ func baseDisk(t *testing.T) string {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	cmd := exec.CommandContext(t.Context(), "sh", script, "sources.list", strings.Join(basePackages, ","), "disk.raw")
+	args := debian.Alone("sh", script, "sources.list", strings.Join(basePackages, ","), "disk.raw")
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Dir = work
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := debian.Output(cmd); err != nil {
 		t.Fatalf("base.sh: %v\n%s", err, out)
 	}
 	if err := os.Rename(filepath.Join(work, "disk.raw"), final); err != nil {

@@ -11,8 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +20,7 @@ import (
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/internal/ui"
 	"github.com/pgbake/pgbake/lab"
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 const spec = `scope: packed
@@ -46,15 +47,11 @@ const (
 // database's machine is tested natively, in test/packer.
 func TestQEMU(t *testing.T) {
 	if os.Getenv("PGBAKE_QEMU") == "" {
-		t.Skip("make test-qemu: a translated machine installs packages for minutes")
+		t.Skip("make test-all: a translated machine installs packages for minutes")
 	}
 	packer := need(t)
 	base := baseDisk(t)
-	dir, err := os.MkdirTemp("/var/tmp", "pgbake-packer16-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // what is left is temporary
+	dir := debian.Dir(t)
 	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(spec), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -68,22 +65,10 @@ func TestQEMU(t *testing.T) {
 	t.Run("boots", func(t *testing.T) { boots(t, dir, image) })
 }
 
-// need is the path of Debian's Packer. What cannot run here is left out, and fails where CI promised that it can.
+// need is the path of Debian's Packer.
 func need(t *testing.T) string {
 	t.Helper()
-	missing := func(format string, a ...any) {
-		t.Helper()
-		if os.Getenv("CI") == "true" {
-			t.Fatalf(format, a...)
-		}
-		t.Skipf(format, a...)
-	}
-	if testing.Short() {
-		t.Skip("runs Packer, and boots machines")
-	}
-	if os.Geteuid() != 0 {
-		missing("needs root")
-	}
+	needRoot(t)
 	if body, _ := os.ReadFile("/etc/os-release"); !strings.Contains(string(body), "VERSION_CODENAME=bookworm") {
 		t.Skip("only Debian 12 has a Packer")
 	}
@@ -93,10 +78,29 @@ func need(t *testing.T) string {
 	}
 	for _, program := range []string{packer, "qemu-system-x86_64", "qemu-img", "mmdebstrap", "xorriso", "grub-mkimage", "sgdisk", "debugfs"} {
 		if _, err := exec.LookPath(program); err != nil {
-			missing("%v: test/setup.sh test installs it", err)
+			missing(t, fmt.Sprintf("%v: test/setup.sh test installs it", err))
 		}
 	}
 	return packer
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs Packer, and boots machines")
+	}
+	if os.Geteuid() != 0 {
+		missing(t, "needs root")
+	}
+}
+
+// missing leaves a test out that cannot run here, and fails it where CI promised that it can.
+func missing(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
 }
 
 func pgbake(t *testing.T, dir string, args ...string) {
@@ -118,16 +122,15 @@ func build(t *testing.T, packer, dir, base string) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), buildTime)
 	defer cancel()
-	inside := network(t)
+	// When it ends, its machine does, too.
+	inside := debian.Alone(network(t)...)
 	cmd := exec.CommandContext(ctx, inside[0], append(inside[1:], packer, "build", "-color=false",
 		"-var", "base="+base, "-var", "base_checksum=none", "-var", "accelerator=tcg", "-var", "ssh_timeout=10m",
 		"dist/packer/qemu/pgbake.pkr.hcl")...)
 	cmd.Dir = dir
 	home := t.TempDir()
 	cmd.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "HOME="+home, "PACKER_CONFIG_DIR="+home, "PACKER_CACHE_DIR="+filepath.Join(dir, "cache"))
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it ends its machine, too
-	cmd.WaitDelay = time.Minute
-	out, err := cmd.CombinedOutput()
+	out, err := debian.Output(cmd)
 	if err != nil {
 		console, _ := os.ReadFile(filepath.Join(dir, "dist/packer/qemu/proxy-console.log"))
 		t.Fatalf("packer build: %v\n%s\nits machine said last:\n%s", err, out, console[max(0, len(console)-2000):])
@@ -190,24 +193,26 @@ func boots(t *testing.T, dir, image string) {
 // archives: at the host's loopback, which machines in QEMU's own network see as 10.0.2.2.
 func network(t *testing.T) []string {
 	t.Helper()
-	name := fmt.Sprintf("pgbake-packer16-%d", os.Getpid())
+	const prefix = "pgbake-packer16-"
+	name := prefix + strconv.Itoa(os.Getpid())
 	ip := func(args ...string) {
 		t.Helper()
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 			t.Fatalf("ip %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
-	ip("netns", "add", name)
-	t.Cleanup(func() {
-		pids, _ := exec.Command("ip", "netns", "pids", name).Output()
-		for pid := range strings.FieldsSeq(string(pids)) {
-			var n int
-			if _, err := fmt.Sscan(pid, &n); err == nil && n != os.Getpid() {
-				_ = syscall.Kill(n, syscall.SIGKILL) // nothing there is anybody's but this test's
-			}
+	// Those of programs that were killed.
+	old, err := filepath.Glob("/run/netns/" + prefix + "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range old {
+		if _, err := os.Stat(filepath.Join("/proc", strings.TrimPrefix(filepath.Base(file), prefix))); err != nil {
+			ip("netns", "del", filepath.Base(file))
 		}
-		ip("netns", "del", name)
-	})
+	}
+	ip("netns", "add", name)
+	t.Cleanup(func() { ip("netns", "del", name) })
 	ip("-n", name, "link", "set", "lo", "up")
 	serveArchives(t, "/run/netns/"+name)
 	return []string{"nsenter", "--net=/run/netns/" + name, "--"}

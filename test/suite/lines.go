@@ -24,11 +24,11 @@ func lanes(all bool) [][]line {
 			{Name: "clusters", Args: goTest("-parallel 5 -timeout 60m ./test/e2e")},
 		},
 		{
-			{Name: "images", Args: goTest("-timeout 30m ./test/image ./builders/...")},
-			{Name: "packages", Args: goTest("-timeout 30m ./test/debs ./test/verify ./cloudinit")},
-			{Name: "lab", Args: goTest("-timeout 30m ./lab")},
+			{Name: "images", Args: goTest("-timeout 60m ./test/image ./builders/...")},
+			{Name: "packages", Args: goTest("-timeout 60m ./test/debs ./test/verify ./cloudinit")},
+			{Name: "lab", Args: goTest("-timeout 60m ./lab")},
 			{Name: "packer", Args: []string{"make", "--no-print-directory", "--old-file=build", "plugin", "bin/packer"}, Background: true},
-			{Name: "packer-tests", Args: goTest("-timeout 30m ./test/packer ./test/packer16")},
+			{Name: "packer-tests", Args: goTest("-timeout 60m ./test/packer ./test/packer16")},
 		},
 		{
 			{Name: "lint", Args: []string{"make", "--no-print-directory", "lint"}, Background: true},
@@ -46,10 +46,10 @@ func lanes(all bool) [][]line {
 // minutes; translated machines want both processors for as long, and beside them the timers of the other clusters do not hold.
 var release = []line{
 	{Name: "models", Args: goTest("-timeout 60m ./agent/join")},
-	{Name: "qemu-disk", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 30m ./builders/native/disk -run ^TestBoot$")},
+	{Name: "qemu-disk", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 60m ./builders/native/disk -run ^TestBoot$")},
 	{Name: "qemu-clusters", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 60m ./test/e2e -run ^TestQEMU")},
 	{Name: "qemu-inits", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 60m ./lab -run ^TestInits$")},
-	{Name: "qemu-packer", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 30m ./test/packer16 -run ^TestQEMU$")},
+	{Name: "qemu-packer", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 60m ./test/packer16 -run ^TestQEMU$")},
 	{Name: "packer-plugins", Args: []string{"make", "--no-print-directory", "--old-file=build", "test-packer-plugins"}},
 }
 

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 // release is a Debian as its own archive has it.
@@ -82,31 +84,15 @@ func (r release) root(t *testing.T) string {
 	}
 	recipe := sha256.Sum256([]byte(strings.Join(args, "\n")))
 	dir := filepath.Join(cache, "test", fmt.Sprintf("verify-%s-%x", r.codename, recipe[:4]))
-	if _, err := os.Stat(dir); err == nil {
-		return dir
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	// Not t.TempDir: the rename at the end must not cross file systems.
-	work, err := os.MkdirTemp(filepath.Dir(dir), "making-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // empty after the rename
-	made := filepath.Join(work, "root")
-	args = append(args, made)
-	if m := mirror(t); m != "" {
-		args = append(args, "deb "+m+" "+r.codename+" main")
-	}
-	t.Logf("making a %s root, once", r.codename)
-	if out, err := exec.CommandContext(t.Context(), "mmdebstrap", args...).CombinedOutput(); err != nil {
-		lack(t, fmt.Sprintf("mmdebstrap: %v\n%s", err, tail(out)))
-	}
-	if err := os.Rename(made, dir); err != nil && !os.IsExist(err) {
-		t.Fatal(err)
-	}
-	return dir
+	return debian.Made(t, dir, func(unfinished string) {
+		all := debian.Alone(append(append([]string{"mmdebstrap"}, args...), unfinished)...)
+		if m := mirror(t); m != "" {
+			all = append(all, "deb "+m+" "+r.codename+" main")
+		}
+		if out, err := debian.Output(exec.CommandContext(t.Context(), all[0], all[1:]...)); err != nil {
+			lack(t, fmt.Sprintf("mmdebstrap: %v\n%s", err, tail(out)))
+		}
+	})
 }
 
 // mirror is where this machine's own apt gets Debian from; empty leaves it to mmdebstrap.

@@ -8,12 +8,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pgbake/pgbake/rootfs"
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 // sandbox is a root of its own with a network of its own, in which no systemd runs.
@@ -46,7 +49,7 @@ exec chroot "$root" sh -c 'echo ready; exec sleep infinity'
 func (r release) sandbox(t *testing.T, addresses ...string) *sandbox {
 	t.Helper()
 	lower := r.root(t)
-	tmp := t.TempDir()
+	tmp := debian.Dir(t)
 	args := []string{"--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", boot, "boot", lower}
 	for _, d := range []string{"upper", "work", "root"} {
 		args = append(args, filepath.Join(tmp, d))
@@ -61,22 +64,28 @@ func (r release) sandbox(t *testing.T, addresses ...string) *sandbox {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	ended, err := debian.Start(cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
+	var pid string
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // --kill-child ends PID 1 of the sandbox, and the kernel all the rest
-		_ = cmd.Wait()
+		// unshare ends when PID 1 of the sandbox has, and with it all the rest.
+		if n, err := strconv.Atoi(pid); err != nil || syscall.Kill(n, syscall.SIGKILL) != nil {
+			_ = cmd.Process.Kill()
+		}
+		<-ended
 	})
 	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		_ = cmd.Wait()
+		_ = cmd.Process.Kill()
+		<-ended
 		lack(t, "make a sandbox: "+stderr.String())
 	}
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid := strings.TrimSpace(string(children))
+	pid = strings.TrimSpace(string(children))
 	return &sandbox{t: t, pid: pid, dir: filepath.Join("/proc", pid, "root")}
 }
 
@@ -116,7 +125,7 @@ func (s *sandbox) command(ctx context.Context, user string, args ...string) *exe
 
 // try runs a program to its end, with both outputs together.
 func (s *sandbox) try(user string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Minute)
 	defer cancel()
 	out, err := s.command(ctx, user, args...).CombinedOutput()
 	return string(out), err
@@ -169,10 +178,10 @@ func (s *sandbox) start(user string, args ...string) *daemon {
 	return d
 }
 
-// await asks until the answer is nil, for a minute at most.
+// await asks until the answer is nil, for three minutes at most.
 func (s *sandbox) await(what string, ask func() error) {
 	s.t.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(3 * time.Minute)
 	again := time.NewTicker(200 * time.Millisecond)
 	defer again.Stop()
 	for {
