@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 // The test binary is also the ledger's writer and the packages' web server, which must run inside the lab's network.
@@ -70,6 +72,7 @@ func needMachines(t testing.TB) {
 	case os.Geteuid() != 0:
 		t.Skip("needs root")
 	}
+	debian.MoreInotify()
 }
 
 // up boots the cluster of the specification, healthy, and takes it down when the test ends.

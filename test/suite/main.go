@@ -85,7 +85,8 @@ func run(ctx context.Context, l line, output string, r *report) error {
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = l.Dir
-	cmd.Env = append(os.Environ(), "CI=true")
+	// Debian 13's /tmp is memory.
+	cmd.Env = append(os.Environ(), "CI=true", "TMPDIR=/var/tmp")
 	cmd.Env = append(cmd.Env, l.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
