@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestVerify is a cluster that is checked from outside, fails on request, and is run by its runbook.
+// TestVerify is a cluster that is checked from outside, and fails on request.
 func TestVerify(t *testing.T) {
 	beside(t)
 	spec := strings.Replace(example(t, "quickstart.yaml"), "scope: quickstart\n", "scope: verify\nfailover: fast\n", 1)
@@ -20,7 +20,14 @@ func TestVerify(t *testing.T) {
 	t.Run("finds what is wrong", l.verifyFinds)
 	t.Run("Ctrl-C", l.verifyStopped)
 	t.Run("failover", l.verifyFailover)
-	t.Run("runbook", l.runbookPlay)
+}
+
+// TestRunbook is a cluster that is run by its runbook.
+func TestRunbook(t *testing.T) {
+	beside(t)
+	l := up(t, strings.Replace(example(t, "quickstart.yaml"), "scope: quickstart\n", "scope: runbook\nfailover: fast\n", 1))
+	l.healthy(time.Minute)
+	l.runbookPlay(t)
 }
 
 func (l *lab) verifyPasses(t *testing.T) {

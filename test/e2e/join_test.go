@@ -11,21 +11,20 @@ import (
 	"time"
 )
 
-// Machines without data, in every order, with their power cut on the way: each part begins with new disks for all. What waits
-// for minutes has a lab of its own.
+// Machines without data, in every order, with their power cut on the way. They wait for minutes, so each has a lab of its own;
+// the first boot is not the one that is looked at.
 func TestJoin(t *testing.T) {
 	beside(t)
-	l := up(t, quickstart(t, "join", 13))
-	l.healthy(time.Minute)
-	t.Run("one after another", l.oneAfterAnother)
-	t.Run("power cuts", l.powerCuts)
-}
-
-func TestJoinWithoutTheThird(t *testing.T) {
-	beside(t)
-	l := open(t, quickstart(t, "third", 13))
-	l.atOnce()
-	l.twoOfThree(t)
+	for name, scenario := range map[string]func(*lab, *testing.T){
+		"one-after-another": (*lab).oneAfterAnother, "without-the-third": (*lab).twoOfThree, "power-cuts": (*lab).powerCuts,
+	} {
+		t.Run(name, func(t *testing.T) {
+			beside(t)
+			l := open(t, quickstart(t, "join-"+name, 13))
+			l.atOnce()
+			scenario(l, t)
+		})
+	}
 }
 
 // quickstart is the example under another name.

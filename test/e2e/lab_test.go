@@ -285,14 +285,18 @@ func (l *lab) eventually(what string, deadline time.Duration, holds func() bool)
 	l.Helper()
 	deadline *= slow
 	end := time.Now().Add(deadline)
-	for !holds() {
+	for {
+		began := time.Now()
+		if holds() {
+			return
+		}
 		if time.Now().After(end) {
 			l.Fatalf("waited %s for %s in vain", deadline, what)
 		}
 		select {
 		case <-l.Context().Done():
 			l.Fatal(l.Context().Err())
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(max(300*time.Millisecond, 2*time.Since(began))): // looking is work, which others have to do, too
 		}
 	}
 }
