@@ -21,10 +21,12 @@ func lanes(all bool) [][]line {
 	const plugin = "builders/packer-plugin-pgbake"
 	lanes := [][]line{
 		{
-			{Name: "clusters", Args: goTest("-parallel 5 -timeout 60m ./test/e2e")},
+			{Name: "clusters", Args: goTest("-parallel 4 -timeout 60m ./test/e2e")},
 		},
 		{
 			{Name: "images", Args: goTest("-timeout 60m ./test/image ./builders/...")},
+		},
+		{
 			{Name: "packages", Args: goTest("-timeout 60m ./test/debs ./test/verify ./cloudinit")},
 			{Name: "lab", Args: goTest("-timeout 60m ./lab")},
 			{Name: "packer", Args: []string{"make", "--no-print-directory", "--old-file=build", "plugin", "bin/packer"}, Background: true},
