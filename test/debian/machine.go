@@ -49,6 +49,9 @@ func New(m Machine) *Machine {
 	}
 	t := m.T // a step's, later
 	t.Cleanup(func() {
+		if t.Failed() {
+			m.postMortem(t)
+		}
 		if err := m.kill(); err != nil {
 			t.Error(err)
 		}

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +31,7 @@ postgres:
 		t.Errorf("pgbake show should lead applications to PostgreSQL itself:\n%s", out)
 	}
 	t.Run("apply twice", l.applyTwice)
+	t.Run("what a failure keeps", l.keepsWhatIsSaid)
 
 	t.Run("killed", func(t *testing.T) {
 		l := l.on(t)
@@ -46,6 +49,31 @@ postgres:
 		l.healthy(time.Minute)
 		l.eventually("the row", 10*time.Second, l.answers)
 	})
+}
+
+// keepsWhatIsSaid looks at what a test that fails would keep.
+func (l *lab) keepsWhatIsSaid(t *testing.T) {
+	l = l.on(t)
+	dir := l.postMortem()
+	if dir == "" {
+		t.Fatal("nothing is kept")
+	}
+	for name, want := range map[string]string{
+		"status": "db1", "db1.status": "db1", "db1.journal": "patroni", "db1.console": "systemd", "db1.network": "10.41.0.11", "db1.doctor": "", "db1.units": "loaded units",
+	} {
+		body, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %v, no %q in\n%.500s", name, err, want, body)
+		}
+		if strings.Contains(string(body), l.password("app")) {
+			t.Errorf("%s has a password", name)
+		}
+	}
+	if !t.Failed() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // answers tells whether the row that was written can be read.
