@@ -78,7 +78,7 @@ func wait() error {
 // before it is made.
 func labsDir(t *testing.T) string {
 	t.Helper()
-	dir, remove, err := debian.Place("pgbake-labs-", func(dead string) error {
+	return debian.PlaceFor(t, "pgbake-labs-", func(dead string) error {
 		states, _ := filepath.Glob(filepath.Join(dead, "*", "state"))
 		for _, state := range append(states, filepath.Join(dead, "state")) {
 			l, err := one(filepath.Dir(state))
@@ -91,15 +91,6 @@ func labsDir(t *testing.T) string {
 		}
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := remove(); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }
 
 func needMachines(t *testing.T) {

@@ -26,7 +26,7 @@ func freshCache(t testing.TB) string {
 	t.Helper()
 	dir := debian.Dir(t)
 	debs := filepath.Join(testCache(t), "debs")
-	if err := errors.Join(os.Symlink(debs, filepath.Join(dir, "debs"))); err != nil {
+	if err := os.Symlink(debs, filepath.Join(dir, "debs")); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -60,13 +60,21 @@ func MoreInotify() {
 
 // NewDir is a Place whose name is free for a machine.
 func NewDir() (dir string, remove func() error, err error) {
-	return Place("pgbake-tests-", func(dead string) error { return forget(filepath.Base(dead)) })
+	return Place("pgbake-tests-", forgetMachine)
 }
+
+func forgetMachine(dead string) error { return forget(filepath.Base(dead)) }
 
 // Dir is NewDir until the test ends.
 func Dir(t testing.TB) string {
 	t.Helper()
-	dir, remove, err := NewDir()
+	return PlaceFor(t, "pgbake-tests-", forgetMachine)
+}
+
+// PlaceFor is Place until the test ends.
+func PlaceFor(t testing.TB, prefix string, forget func(dir string) error) string {
+	t.Helper()
+	dir, remove, err := Place(prefix, forget)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,14 +151,15 @@ func RemoveUnused(pattern, but string) error {
 			continue
 		}
 		f, err := locked(name, syscall.LOCK_EX|syscall.LOCK_NB)
-		if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
 		unfinished, _ := filepath.Glob(name[:len(name)-len(".lock")] + ".new*")
-		for _, old := range append(unfinished, name[:len(name)-len(".lock")], name) {
+		// The lock's own file stays: somebody may just be waiting for it.
+		for _, old := range append(unfinished, name[:len(name)-len(".lock")]) {
 			err = errors.Join(err, os.RemoveAll(old))
 		}
 		if err := errors.Join(err, f.Close()); err != nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/pgbake/pgbake/verify"
 )
 
 // passwords are the application users', as the operator has them.
@@ -108,6 +110,16 @@ func (l *lab) account(file string) account {
 		l.Fatal(err)
 	}
 	return a
+}
+
+// calm complains about a pause that could be a restart or a failover: beside thirty other programs a write took 0.7 s.
+func (l *lab) calm(a verify.Account) {
+	l.Helper()
+	pause, _ := a.Outage()
+	l.Logf("the longest pause was %.1f s", pause.Seconds())
+	if pause > 3*time.Second {
+		l.Errorf("no row was written for %.1f s", pause.Seconds())
+	}
 }
 
 // keptAll complains about acknowledged rows that are not in the table.

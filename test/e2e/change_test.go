@@ -96,7 +96,7 @@ func TestChange(t *testing.T) {
 		t.Errorf("HAProxy was not reloaded: process %s", now)
 	}
 	stop()
-	t.Logf("the longest pause was %.1f s", l.account(file).outage().Seconds())
+	l.calm(l.account(file).Account)
 	l.keptAll(l.account(file))
 	l.sql("CREATE TABLE go_on()")
 	if err := <-session; err != nil {

@@ -35,22 +35,20 @@ func claim(t testing.TB, name string) (scope string, abandoned bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		said, err := take(f)
-		switch {
-		case errors.Is(err, syscall.EWOULDBLOCK):
-		case err != nil:
-			t.Fatal(err)
-		case said == "" && isThere(scope): // a person's
-		default:
+		abandoned, err := take(f, scope)
+		if err == nil {
 			t.Cleanup(func() {
 				// Whoever comes next finds no lab here.
 				if err := errors.Join(f.Truncate(0), f.Close()); err != nil {
 					t.Error(err)
 				}
 			})
-			return scope, said != ""
+			return scope, abandoned
 		}
 		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if !errors.Is(err, errTaken) {
 			t.Fatal(err)
 		}
 	}
@@ -58,17 +56,25 @@ func claim(t testing.TB, name string) (scope string, abandoned bool) {
 	return "", false
 }
 
-// take locks a claim, and writes into it. said is what was written there before.
-func take(f *os.File) (said string, err error) {
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return "", err
+var errTaken = errors.New("somebody has a lab of that name")
+
+// take locks a claim, and writes into it. abandoned tells that a test was killed that had it.
+func take(f *os.File, scope string) (abandoned bool, err error) {
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return false, errTaken
+	}
+	if err != nil {
+		return false, err
 	}
 	before, err := io.ReadAll(f)
-	if err != nil || len(before) == 0 && isThere(filepath.Base(f.Name())) {
-		return "", err
+	if err == nil && len(before) == 0 && isThere(scope) {
+		err = errTaken // by a person
 	}
-	_, err = f.WriteAt([]byte("a test's\n"), 0)
-	return string(before), err
+	if err == nil {
+		_, err = f.WriteAt([]byte("a test's\n"), 0)
+	}
+	return len(before) > 0, err
 }
 
 // isThere tells whether anything of a lab is on this host.

@@ -37,7 +37,7 @@ func TestGrow(t *testing.T) {
 		t.Errorf("the primary has moved from %s to %s", before.primary(), now.primary())
 	}
 	l.eventually("rows since", 10*time.Second, func() bool { return l.account(file).after(time.Now().Add(-time.Second)) > 10 })
-	t.Logf("the longest pause was %.1f s", l.account(file).outage().Seconds())
+	l.calm(l.account(file).Account)
 	l.keptAll(l.account(file))
 
 	t.Run("refused", func(t *testing.T) {

@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// beside lets a test run beside the others: a lab waits more than it works. So no test may look at how long something took, but
-// only at what has happened; durations are logged, and measured by the benchmarks.
+// beside lets a test run beside the others: a lab waits more than it works. So no test looks at how fast something is, but at
+// what has happened; durations are logged, and measured by the benchmarks.
 func beside(t *testing.T) {
 	t.Helper()
 	needMachines(t)

@@ -100,8 +100,7 @@ func (l *lab) holderPowerCut(t *testing.T) {
 	}
 	stop()
 	a := l.account(file)
-	longest, _ := a.Since(back).Outage()
-	t.Logf("while %s came back, the longest pause was %.1f s", victim, longest.Seconds())
+	l.calm(a.Since(back)) // while the victim came back
 	l.keptAll(a)
 	for machine, since := range map[string]time.Time{victim: cut, holder: moved} {
 		if out, code := l.exec(machine, "sh", "-c", fmt.Sprintf("journalctl -u keepalived --since=@%d -o cat | grep 'Entering'", since.Unix()+1)); code == 0 && (machine == holder || strings.Contains(out, "MASTER")) {

@@ -197,7 +197,11 @@ type finding struct {
 
 func (l *lab) doctor(machine string) (found []finding) {
 	l.Helper()
+	began := time.Now()
 	out, code := l.exec(machine, "sh", "-c", "pgha doctor --json 2>/dev/null")
+	if took := time.Since(began); took > 15*time.Second*slow { // it waits for nobody who is silent
+		l.Errorf("doctor took %s", took)
+	}
 	out = out[:strings.LastIndex(out, "]")+1]
 	if err := json.Unmarshal([]byte(out), &found); err != nil || (code == 3) != (len(found) > 0) {
 		l.Fatalf("%s: pgha doctor: exit code %d, %v\n%s", machine, code, err, out)

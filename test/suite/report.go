@@ -25,7 +25,9 @@ const (
 // event is what `go test -json` prints, one on a line: go doc test2json.
 type event struct {
 	Action, Package, Test, Output string
-	Elapsed                       float64 // seconds
+	// ImportPath is whose compilation an output is of, FailedBuild because of whose a package failed.
+	ImportPath, FailedBuild string
+	Elapsed                 float64 // seconds
 }
 
 // result is a test, a package or a line that has ended.
@@ -104,7 +106,10 @@ func (w *lineWriter) take(text string) {
 	switch e.Action {
 	case "run":
 		w.open[id] = true
-	case "output", "build-output":
+	case "build-output":
+		id = e.ImportPath
+		fallthrough
+	case "output":
 		_, _ = io.WriteString(w.log, e.Output)
 		w.output[id] = append(w.output[id], strings.TrimRight(e.Output, "\n"))
 	case "pass", "fail", "skip":
@@ -122,7 +127,7 @@ func (w *lineWriter) ended(e event, id string, took time.Duration) {
 	name := strings.TrimSpace(id)
 	if e.Test == "" {
 		if e.Action == "fail" {
-			w.stopped(result{name: name, took: took, output: w.output[id]})
+			w.stopped(result{name: name, took: took, output: slices.Concat(w.output[e.FailedBuild], w.output[id])})
 		}
 		w.open, w.failures = map[string]bool{}, 0
 		return

@@ -40,6 +40,11 @@ func TestReport(t *testing.T) {
 			}
 			r.summary("dir", 0)
 			last := strings.Split(strings.TrimSpace(out.String()), "\n")
+			for _, reason := range []string{"a reason", "undefined: undefined", "test timed out"} {
+				if strings.Contains(out.String(), reason) {
+					got = append(got, "says: "+reason)
+				}
+			}
 			got = append(got, last[len(last)-1])
 			if diff := cmp.Diff(strings.TrimSpace(string(want)), strings.Join(got, "\n")); diff != "" {
 				t.Errorf("%s\n%s", diff, out.String())
