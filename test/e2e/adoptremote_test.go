@@ -16,6 +16,7 @@ import (
 const (
 	theirs     = "10.20.0.99"
 	theirsData = "/srv/old"
+	theirPsql  = "runuser -u postgres -- psql -Xqh " + theirsData + " -d postgres"
 	startTheir = "systemd-run --quiet --unit=theirs -p User=postgres -p KillSignal=SIGINT -p KillMode=mixed /usr/lib/postgresql/17/bin/postgres -D " + theirsData + "/data\n"
 )
 
@@ -71,17 +72,30 @@ func TestAdoptRemote(t *testing.T) {
 	l.put("db3", "/root/tls.key", key)
 	l.sh("db3", aPrimaryElsewhere)
 
-	// What `pgbake adopt` prints: SQL for psql, and in its comments the lines of pg_hba.conf.
+	// What `pgbake adopt` prints: SQL for psql, and in its comments the lines of pg_hba.conf. db3, whose card has the other
+	// primary, must not be the one that copies it: its line comes later.
 	l.put("db3", "/root/adopt.sql", l.pgbake("adopt"))
-	l.sh("db3", "sed -n 's/^--   //p' /root/adopt.sql | cat - "+theirsData+"/data/pg_hba.conf >/root/hba; cat /root/hba >"+theirsData+"/data/pg_hba.conf")
-	l.sh("db3", "(cat /root/adopt.sql; echo 'SELECT pg_reload_conf();') | runuser -u postgres -- psql -Xqh "+theirsData+" -d postgres; rm /root/adopt.sql")
+	hba, own := theirsData+"/data/pg_hba.conf", l.addresses()["db3"]+"/32"
+	l.sh("db3", "cp "+hba+" /root/hba; sed -n 's/^--   //p' /root/adopt.sql >/root/lines; grep -q -F "+own+" /root/lines; grep -v -F "+own+" /root/lines | cat - /root/hba >"+hba)
+	l.sh("db3", "(cat /root/adopt.sql; echo 'SELECT pg_reload_conf();') | "+theirPsql+"; rm /root/adopt.sql")
 	stop, file := l.writeTo(url.URL{
 		Scheme: "postgres", User: url.UserPassword("app", oldSecret), Host: theirs, Path: "app", RawQuery: "sslmode=require&connect_timeout=3",
 	})
+	l.eventually("a member that copies the primary elsewhere", 3*time.Minute, func() bool { return l.standbyLeader() != "" })
+	l.sh("db3", "cat /root/lines /root/hba >"+hba+"; echo 'SELECT pg_reload_conf();' | "+theirPsql)
 
 	leader := l.threeFollow()
 	if leader == "db3" {
-		t.Fatalf("db3 has copied it, though db1 was there first")
+		t.Fatal("db3 has copied it, which it was not let to")
+	}
+	// The others have copied at the same time, each by a slot that is gone.
+	if got := l.superuser(leader, "SELECT string_agg(slot_name, ' ' ORDER BY slot_name) FROM pg_replication_slots"); strings.Contains(got, "pgha_") {
+		t.Errorf("slots on the member that copied first: %s", got)
+	}
+	for _, m := range members {
+		if out := l.sh(m, "journalctl -u patroni | grep -e 'failed to bootstrap' -e 'Error creating replica' || :"); out != "" {
+			t.Errorf("%s did not copy at the first try:\n%s", m, out)
+		}
 	}
 	// What the first copy left in /run is gone after a boot, and whoever leads now may never have had it.
 	l.pgbake("lab", "fault", "power-cut", leader)
