@@ -21,11 +21,15 @@ type Cutover struct {
 	Port int
 	// Behind is how many bytes of its log are not here yet; Behind is negative when it could not be asked.
 	Behind int64
+	// Streams tells that the log comes at this moment.
+	Streams bool
 	// Missing names the members that do not stream from this one.
 	Missing []string
 	// Report says who will notice.
 	Report *adopt.Report
 }
+
+const streamsQuery = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_wal_receiver WHERE status OPERATOR(pg_catalog.=) 'streaming'"
 
 // PlanCutover looks whether the cluster may be cut over, on the member that streams from the primary elsewhere.
 // A nil Cutover tells that the cluster follows nobody.
@@ -62,6 +66,11 @@ func (a *Agent) PlanCutover(ctx context.Context) (*Cutover, error) {
 		at := strings.TrimSpace(string(out))
 		c.Behind, _ = w.number(ctx, "SELECT greatest(pg_wal_lsn_diff('"+at+"', pg_last_wal_replay_lsn()), 0)::bigint")
 	}
+	streams, err := w.number(ctx, streamsQuery)
+	if err != nil {
+		return nil, err
+	}
+	c.Streams = streams > 0
 	in, err := w.lookInside(ctx, w.here())
 	if err != nil {
 		return nil, err
@@ -164,7 +173,7 @@ func (c *Cutover) awaitShutdown(ctx context.Context) (last time.Time, err error)
 	last = time.Now()
 	why := fmt.Sprintf("the primary at %s still streams", c.Host)
 	err = w.repeat(ctx, "its shutdown", func(ctx context.Context) (bool, error) {
-		streams, err := w.number(ctx, "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'")
+		streams, err := w.number(ctx, streamsQuery)
 		if err != nil {
 			return false, err
 		}

@@ -38,6 +38,8 @@ and after --timeout it gives up. At the end stands for how long nobody could wri
 			switch {
 			case c.Behind < 0:
 				fmt.Fprintln(out, "which does not answer")
+			case !c.Streams:
+				fmt.Fprintf(out, "%d bytes behind it, and does not stream: journalctl -u patroni says why\n", c.Behind)
 			default:
 				fmt.Fprintf(out, "%d bytes behind it\n", c.Behind)
 			}
