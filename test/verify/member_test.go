@@ -33,6 +33,8 @@ func TestMemberAndProxyRun(t *testing.T) {
 		l.write(site.files(t, l.proxy))
 		l.write(site.files(t, l.member))
 		l.packaged("pgha-node", "/usr/lib/pgha/post-bootstrap")
+		l.packaged("pgha-node", "/usr/lib/pgha/patroni")
+		l.packaged("pgha-node", "/usr/lib/pgha/pgha_corrections.py")
 		l.packaged("pgha-proxy", "/usr/lib/pgha/haproxy-state")
 		l.packaged("pgha-proxy", "/usr/lib/pgha/cut-sessions.lua")
 		for _, step := range []struct {
@@ -129,7 +131,7 @@ func (l *live) etcdctl(args ...string) (string, error) {
 }
 
 func (l *live) patroniStarts(t *testing.T) {
-	l.patroni = l.start("postgres", "patroni", "/etc/patroni/config.yml")
+	l.patroni = l.start("postgres", "/usr/lib/pgha/patroni", "/etc/patroni/config.yml")
 	l.await("a leader", func() error {
 		out, err := l.try("postgres", "patronictl", "-c", "/etc/patroni/config.yml", "list", "-f", "json")
 		var members []struct{ Member, Role, State string }

@@ -1,0 +1,115 @@
+"""Holds the lead as Patroni does, by its own code, while the members of etcd end and come back.
+
+Prints what it saw, one word or more a line; "failed" begins those that should not be there.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, "/usr/lib/pgha")
+if "uncorrected" not in sys.argv:
+    import pgha_corrections
+
+    pgha_corrections.correct()
+    pgha_corrections.correct()  # what is there now is not the text that it knows
+
+from patroni.dcs import etcd3, get_dcs
+from patroni.version import __version__ as version
+
+logging.disable()
+URLS = {f"e{i}": f"http://127.0.0.1:{i}2380" for i in (1, 2, 3)}
+CLIENTS = {name: url.replace("2380", "2379") for name, url in URLS.items()}
+members = {}
+
+
+def start(name):
+    members[name] = subprocess.Popen(
+        ["etcd", "--name", name, "--data-dir", "/run/" + name, "--enable-grpc-gateway",
+         "--listen-peer-urls", URLS[name], "--initial-advertise-peer-urls", URLS[name],
+         "--listen-client-urls", CLIENTS[name], "--advertise-client-urls", CLIENTS[name],
+         "--initial-cluster", ",".join(f"{n}={u}" for n, u in URLS.items())],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def stop(name):
+    members[name].terminate()
+    members[name].wait()
+
+
+def healthy():
+    return subprocess.run(["etcdctl", "--endpoints", ",".join(CLIENTS.values()), "endpoint", "health"],
+                          env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True).returncode == 0
+
+
+def wait(what, holds):
+    deadline = time.time() + 120
+    while not holds():
+        if time.time() > deadline:
+            sys.exit("failed: " + what)
+        time.sleep(0.1)
+
+
+for name in URLS:
+    start(name)
+wait("etcd has no quorum", healthy)
+
+def lead(number):
+    """One of several Patronis that lead a cluster of their own each."""
+    dcs = get_dcs({
+        "scope": f"lead{number}", "name": "db1", "namespace": "/service/", "ttl": 30, "loop_wait": 5, "retry_timeout": 10,
+        "etcd3": {"hosts": [url.split("//")[1] for url in CLIENTS.values()]},
+    })
+    wait("nobody leads", dcs.attempt_to_acquire_leader)
+    return dcs
+
+
+def update(dcs):
+    """One renewal of the lead. That etcd cannot be asked is an error, and no lead that is lost: failsafe_mode decides."""
+    try:
+        cluster = dcs.get_cluster()
+        return dcs.update_leader(*([1] if version.startswith("3.") else [cluster, 1]))
+    except etcd3.Etcd3Error:
+        return None
+
+
+ended = threading.Event()
+updates, lost = [], []
+
+
+def renew(dcs):
+    while not ended.is_set():
+        updates.append(dcs)
+        if update(dcs) is False:
+            lost.append(dcs)
+
+
+leaders = [lead(i) for i in range(12)]
+threads = [threading.Thread(target=renew, args=[dcs]) for dcs in leaders]
+for t in threads:
+    t.start()
+for _ in range(3):
+    for name in URLS:
+        stop(name)
+        start(name)
+        wait("etcd is not whole", healthy)
+ended.set()
+for t in threads:
+    t.join()
+print(f"failed: lost the lead {len(lost)} times" if lost else "lead kept", "in", len(updates), "updates")
+
+dcs = leaders[0]
+try:
+    dcs._client.put("/x", "y", lease="4711")
+    print("failed: a lease that there is not")
+except etcd3.LeaseNotFound:
+    print("a lease that there is not is not found")
+except Exception as error:
+    print("failed: a lease that there is not:", repr(error))
+
+stop("e2"), stop("e3")
+print("failed: without a quorum the lead is lost" if update(dcs) is False else "without a quorum nobody says that the lead is lost")
+stop("e1")
