@@ -34,8 +34,8 @@ func lanes(all bool) [][]line {
 		},
 		{
 			{Name: "lint", Args: []string{"make", "--no-print-directory", "lint"}, Background: true},
-			{Name: "short", Args: goTest("-short ./..."), Background: true},
-			{Name: "plugin", Dir: plugin, Args: goTest("./..."), Background: true},
+			{Name: "short", Args: goTest("-short -timeout 60m ./..."), Background: true},
+			{Name: "plugin", Dir: plugin, Args: goTest("-timeout 60m ./..."), Background: true},
 		},
 	}
 	if all {
