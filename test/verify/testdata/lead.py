@@ -6,9 +6,11 @@ Prints what it saw, one word or more a line; "failed" begins those that should n
 import logging
 import os
 import subprocess
+import socket
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 sys.path.insert(0, "/usr/lib/pgha")
 if "uncorrected" not in sys.argv:
@@ -20,7 +22,58 @@ if "uncorrected" not in sys.argv:
 from patroni.dcs import etcd3, get_dcs
 from patroni.version import __version__ as version
 
-logging.disable()
+
+class Kept(logging.Handler):
+    """Keeps what Patroni's client has said last, for each thread."""
+
+    said = threading.local()
+
+    def emit(self, record):
+        self.said.last = self.format(record)
+
+
+logging.getLogger().handlers = [Kept(logging.ERROR)]
+
+# What etcd was seen to say, and what Patroni must make of it: an answer, a refusal, or nothing, which is asked elsewhere.
+ANSWERS = [
+    (200, '{"result":{"header":{"revision":"4"},"ID":"7587","TTL":"30"}}', "answer"),
+    (200, '{"result":{"ID":"7587","TTL":"30"}}\n{"error":{"grpc_code":14,"message":"server closed the stream"}}', "nothing"),
+    (200, '{"error":{"grpc_code":14,"http_code":503,"message":"etcdserver: no leader"}}', "nothing"),
+    (200, '{"result":{"ID":"75', "nothing"),
+    (200, "", "nothing"),
+    (500, '{"error":{"code":2,"message":"malformed header: missing HTTP content-type"}}', "nothing"),
+    (500, '{"error":"OK: HTTP status code 200; transport: missing content-type field","code":2}', "nothing"),
+    (503, '{"error":"etcdserver: no leader","code":14}', "nothing"),
+    (503, '{"code":14,"message":"etcdserver: request timed out"}', "nothing"),
+    (429, '{"code":8,"message":"etcdserver: too many requests"}', "nothing"),
+    (404, "404 page not found", "nothing"),
+    (404, '{"error":"etcdserver: requested lease not found","code":5}', "LeaseNotFound"),
+    (404, '{"code":5,"message":"etcdserver: requested lease not found"}', "LeaseNotFound"),
+    (400, '{"error":{"grpc_code":3,"message":"etcdserver: user name is empty"}}', "UserEmpty"),
+    (401, '{"error":{"code":16,"message":"etcdserver: invalid auth token"}}', "InvalidAuthToken"),
+]
+
+
+def made_of(status, body):
+    """What Patroni's client makes of an answer."""
+    response = SimpleNamespace(status=status, data=body.encode())
+    client = etcd3.Etcd3Client.__new__(etcd3.Etcd3Client)
+    client.http = SimpleNamespace(urlopen=lambda *args, **kwargs: response, clear=lambda: None)
+    client._check_cluster_raft_term = lambda *args: None
+    try:
+        ask = client._prepare_request({"headers": {}}, {})
+        client._handle_server_response(ask("POST", "http://127.0.0.1:2379/v3/lease/keepalive"))
+        return "answer"
+    except socket.timeout:
+        return "nothing"
+    except Exception as error:
+        return type(error).__name__
+
+
+for status, body, want in ANSWERS:
+    if made_of(status, body) != want:
+        print(f"failed: {status} {body!r} is {made_of(status, body)}, want {want}")
+
 URLS = {f"e{i}": f"http://127.0.0.1:{i}2380" for i in (1, 2, 3)}
 CLIENTS = {name: url.replace("2380", "2379") for name, url in URLS.items()}
 members = {}
@@ -84,7 +137,7 @@ def renew(dcs):
     while not ended.is_set():
         updates.append(dcs)
         if update(dcs) is False:
-            lost.append(dcs)
+            lost.append(getattr(Kept.said, "last", "nothing was said"))
 
 
 leaders = [lead(i) for i in range(12)]
@@ -99,7 +152,7 @@ for _ in range(3):
 ended.set()
 for t in threads:
     t.join()
-print(f"failed: lost the lead {len(lost)} times" if lost else "lead kept", "in", len(updates), "updates")
+print(f"failed: lost the lead {len(lost)} times" if lost else "lead kept", "in", len(updates), "updates", *lost[:1])
 
 dcs = leaders[0]
 try:

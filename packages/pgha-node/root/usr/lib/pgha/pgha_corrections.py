@@ -26,11 +26,9 @@ def verdict(said):
     builds it; and for a stream, as of a lease that is kept alive, {"error": {"message": "…", "grpc_code": 5}} and
     {"error": {"message": "…", "code": 5}} from the two.
     """
-    error = said.get("error") if isinstance(said, dict) else None
+    error = said.get("error")
     if isinstance(error, dict):
         said, error = error, None
-    elif not isinstance(said, dict):
-        return None, None
     return said.get("grpc_code", said.get("code")), said.get("message") or error
 
 
@@ -42,7 +40,7 @@ def reads_every_shape(raise_for_data):
     """
 
     def read(data, status_code=None):
-        code, words = verdict(data)
+        code, words = verdict(data) if isinstance(data, dict) else (None, None)
         if code is not None:
             data = {"error": words, "code": code}
         return raise_for_data(data, status_code)
@@ -62,13 +60,16 @@ def asks_another_member(prepare_request):
     def prepare(self, *args, **kwargs):
         ask = prepare_request(self, *args, **kwargs)
 
-        def answered(*args, **kwargs):
-            response = ask(*args, **kwargs)
-            if response.status >= 400:
-                try:
-                    code, words = verdict(json.loads(response.data))
-                except ValueError:
-                    code, words = None, response.data
+        def answered(method, url, **kwargs):
+            response = ask(method, url, **kwargs)
+            if url.endswith("/watch"):
+                return response  # goes on for as long as it is watched
+            try:
+                said = json.loads(response.data)
+            except ValueError:  # as a stream that breaks off: an answer, and an error after it
+                said = {"error": response.data}
+            if "error" in said or response.status >= 400:
+                code, words = verdict(said)
                 if code not in VERDICTS:
                     raise socket.timeout(f"no answer: {words} (code {code}, HTTP status {response.status})")
             return response
