@@ -181,13 +181,20 @@ func (a *api) generation(ctx context.Context, addr netip.Addr) ([]byte, error) {
 
 // offer gives a machine a generation; the error is its own reason where it does not take it.
 func (a *api) offer(ctx context.Context, addr netip.Addr, body []byte) error {
-	answer, err := a.ask(ctx, a.peers, http.MethodPost, a.doorURL(addr, generationPath), json.RawMessage(body))
+	return a.offerBy(ctx, a.peers, addr, body)
+}
+
+func (a *api) offerBy(ctx context.Context, client *http.Client, addr netip.Addr, body []byte) error {
+	answer, err := a.ask(ctx, client, http.MethodPost, a.doorURL(addr, generationPath), json.RawMessage(body))
 	var status *statusError
 	if errors.As(err, &status) && status.code == http.StatusConflict {
 		return errors.New(strings.TrimSpace(string(answer)))
 	}
 	return err
 }
+
+// acceptTime is how long this machine may take to take a generation.
+const acceptTime = 30 * time.Second
 
 // Accept gives a generation to this machine's own follower, which tells the others. left names the members that it does
 // not list any more.
@@ -203,7 +210,9 @@ func (a *Agent) Accept(ctx context.Context, body []byte) (number int, left []str
 	if !json.Valid(body) {
 		body = []byte("{}") // the door says what it thinks of it
 	}
-	err = api.offer(ctx, seed.Machine.Address, body)
+	// What it takes it renders and keeps first, which a slow disk makes long.
+	patient := &http.Client{Timeout: acceptTime, Transport: api.peers.Transport}
+	err = api.offerBy(ctx, patient, seed.Machine.Address, body)
 	var unreachable *net.OpError
 	if errors.As(err, &unreachable) {
 		err = fmt.Errorf("%w\n      hint: systemctl start %s", err, followUnit)
