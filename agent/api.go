@@ -142,11 +142,6 @@ func (a *api) wake(ctx context.Context, primary netip.Addr) error {
 	return a.patchSettings(ctx, primary, map[string]any{"ttl": now["ttl"]})
 }
 
-// dynamic is Patroni's dynamic configuration.
-func (a *api) dynamic(ctx context.Context, addr netip.Addr) (s map[string]any, err error) {
-	return s, a.do(ctx, http.MethodGet, a.patroni(addr, "/config"), nil, &s)
-}
-
 // patchSettings changes Patroni's dynamic configuration by a JSON merge patch.
 func (a *api) patchSettings(ctx context.Context, addr netip.Addr, s map[string]any) error {
 	return a.do(ctx, http.MethodPatch, a.patroni(addr, "/config"), s, nil)

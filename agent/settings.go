@@ -44,7 +44,7 @@ func (w *work) settings(ctx context.Context) error {
 		return nil
 	}
 	self := w.seed.Machine.Address
-	current, err := w.api.dynamic(ctx, self)
+	current, err := w.dynamic(ctx)
 	if err != nil {
 		return err
 	}
@@ -56,6 +56,20 @@ func (w *work) settings(ctx context.Context) error {
 		}
 	}
 	return w.keepSettings(want)
+}
+
+// dynamic is Patroni's dynamic configuration. What Patroni says of it is as old as its last loop: two members would send
+// the same change.
+func (w *work) dynamic(ctx context.Context) (current map[string]any, err error) {
+	key := w.patroniKey("config")
+	pairs, err := w.api.pairs(ctx, w.seed.Machine.Address, key, false)
+	if err != nil {
+		return nil, err
+	}
+	if len(pairs) == 0 {
+		return nil, fmt.Errorf("read Patroni's dynamic configuration: etcd has no key %s", key)
+	}
+	return current, decode(pairs[0].Value, &current, key)
 }
 
 func (w *work) keepSettings(s map[string]any) error {
