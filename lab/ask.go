@@ -29,7 +29,7 @@ func (l *Lab) askTime() time.Duration {
 	if l.virtual() {
 		return 30 * time.Second // its first answer brings an sshd with it, and it may be the slowest of four
 	}
-	return time.Second
+	return 3 * time.Second // beside other labs; most answer in a tenth
 }
 
 // pause is how long a machine is left alone after it was asked: what a container answers costs next to nothing.

@@ -117,7 +117,7 @@ func (l *Lab) FirstWrite(ctx context.Context, in Login) error {
 }
 
 func (l *Lab) writeRow(ctx context.Context, to netip.AddrPort, in Login) error {
-	ctx, cancel := context.WithTimeout(ctx, l.askTime())
+	ctx, cancel := context.WithTimeout(ctx, max(l.askTime(), connectTime)) // three commits are in it
 	defer cancel()
 	conn, err := l.Connect(ctx, to, in)
 	if err != nil {
