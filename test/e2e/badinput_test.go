@@ -32,7 +32,7 @@ func (l *lab) badInput(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			l := l.on(t)
 			out, code := l.exec(machine, "sh", "-c", "cp -a /etc/pgha /run/own; touch /run/before; "+tt.do+"; "+
-				"systemctl restart pgha-apply.service; journalctl -u pgha-apply.service -o cat -n 5 --no-pager; echo ==; pgha status; echo ==; "+
+				"systemctl restart pgha-apply.service; journalctl --sync; journalctl -u pgha-apply.service -o cat -n 5 --no-pager; echo ==; pgha status; echo ==; "+
 				"find /etc -newer /run/before -type f ! -path '/etc/pgha/*'; "+
 				"rm -r /etc/pgha; mv /run/own /etc/pgha; systemctl reset-failed pgha-apply.service; systemctl restart pgha-apply.service && pgha apply 2>&1")
 			parts := strings.Split(out, "==\n")

@@ -32,7 +32,7 @@ func TestCertificates(t *testing.T) {
 	for _, m := range members {
 		started[m] = l.superuser(m, "SELECT pg_postmaster_start_time()")
 	}
-	l.eventually("all machines to say what they have", time.Minute, func() bool { return len(l.trusts()) == len(l.machines) })
+	l.allTrust()
 
 	// A session that lasts longer than it all, an application that writes a row every 20 ms, and connections made anew all
 	// the time, each of them through the proxy.
@@ -96,10 +96,23 @@ func (l *lab) connectAnew() (stop func() int) {
 	return sync.OnceValue(func() int { close(done); return <-ended })
 }
 
-// trusts is what the machines say, asked on db1.
+// allTrust is what all machines say, asked on db1: one that was slow is missing in an answer.
+func (l *lab) allTrust() (all map[string]trust) {
+	l.Helper()
+	l.eventually("all machines to say what they have", time.Minute, func() bool {
+		all = l.trusts()
+		return len(all) == len(l.machines)
+	})
+	return all
+}
+
+// trusts is what machines say, asked on db1.
 func (l *lab) trusts() map[string]trust {
 	l.Helper()
-	out := l.statusJSON("db1")
+	return trusts(l.statusJSON("db1"))
+}
+
+func trusts(out string) map[string]trust {
 	var s struct{ Certificates []trust }
 	if err := json.Unmarshal([]byte(out), &s); err != nil {
 		return nil
@@ -169,7 +182,7 @@ func (l *lab) renewed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	had := l.trusts()
+	had := l.allTrust()
 	l.spread("renewed certificates", func(t trust) bool { return t.From.After(had[t.Machine].From) })
 	l.healthy(30 * time.Second)
 }
@@ -178,27 +191,30 @@ func (l *lab) renewed(t *testing.T) {
 func (l *lab) anotherAuthority(t *testing.T) {
 	l = l.on(t)
 	secrets := filepath.Join(filepath.Dir(l.spec), "secrets")
-	first := l.trusts()["db1"].Trusts
+	first := l.allTrust()["db1"].Trusts
 	old := readText(t, filepath.Join(secrets, "machines/db1/etcd-client.crt"))
 
 	l.pgbake("ca", "rotate")
 	said := filepath.Join(t.TempDir(), "status.json")
-	if err := os.WriteFile(said, []byte(l.statusJSON("db1")), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	l.eventually("db1 to know of all", 30*time.Second, func() bool {
+		out := l.statusJSON("db1")
+		return len(trusts(out)) == len(l.machines) && os.WriteFile(said, []byte(out), 0o600) == nil
+	})
 	if _, err := l.try(t.Context(), "ca", "rotate", "--status", said); err == nil || !strings.Contains(err.Error(), "db1: it trusts only "+first[0]) {
 		t.Errorf("the second step before the machines have the first: %v", err)
 	}
 	l.spread("both authorities", func(t trust) bool { return len(t.Trusts) == 2 })
-	if out, _ := l.exec("proxy1", "pgha", "status"); !strings.Contains(out, "db3 trusts "+first[0]+", ") {
-		t.Errorf("pgha status on proxy1 does not say who trusts whom:\n%s", out)
-	}
+	l.eventually("pgha status on proxy1 to say who trusts whom", 30*time.Second, func() bool {
+		out, _ := l.exec("proxy1", "pgha", "status")
+		return strings.Contains(out, "db3 trusts "+first[0]+", ")
+	})
 
 	rotate := func() {
 		t.Helper()
-		if err := os.WriteFile(said, []byte(l.statusJSON("db3")), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		l.eventually("db3 to know of all", 30*time.Second, func() bool {
+			out := l.statusJSON("db3")
+			return len(trusts(out)) == len(l.machines) && os.WriteFile(said, []byte(out), 0o600) == nil
+		})
 		l.pgbake("ca", "rotate", "--status", said)
 	}
 	rotate()

@@ -91,10 +91,10 @@ func (c clients) queries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, code := c.exec(primary, "runuser", "-u", "postgres", "--", "psql", "-XAt", "-v", "ON_ERROR_STOP=1", "-c", string(body))
-	if code != 0 || strings.Count(out, "|streaming|quorum|") != 2 {
-		t.Errorf("the superuser sees no two replicas: %s", out)
-	}
+	c.eventually("the superuser to see two replicas", 30*time.Second, func() bool {
+		out, code := c.exec(primary, "runuser", "-u", "postgres", "--", "psql", "-XAt", "-v", "ON_ERROR_STOP=1", "-c", string(body))
+		return code == 0 && strings.Count(out, "|streaming|quorum|") == 2
+	})
 	write := filepath.Join(c.dir, "write-test.sql")
 	if out, err := c.psql("service=app", "-f", write); err != nil || !strings.HasPrefix(out, "written through the read-write port|") {
 		t.Errorf("write: %v: %s", err, out)
@@ -154,11 +154,12 @@ func (c clients) withoutProxy(t *testing.T) {
 	if out, err := insert(1); err != nil {
 		t.Fatalf("with the proxy off: %v: %s", err, out)
 	}
-	s, _ := c.status() // not healthy: the proxy is off
-	old := s.primary()
-	if old == "" {
-		t.Fatalf("no primary: %+v", s)
-	}
+	old := ""
+	c.eventually("the primary's name", 30*time.Second, func() bool {
+		s, _ := c.status() // not healthy: the proxy is off
+		old = s.primary()
+		return old != ""
+	})
 	c.pgbake("lab", "fault", "power-cut", old)
 	since := time.Now()
 	c.eventually("a write after the primary's power cut, with the proxy off too", 2*time.Minute, func() bool {

@@ -51,7 +51,8 @@ func theMainJob(t *testing.T, spec string, app application) {
 			t.Errorf("through the read-write port: %s", got)
 		}
 		l.eventually("reads from a replica", 10*time.Second, func() bool {
-			return l.sql("SELECT pg_is_in_recovery()", "--read-only") == "t"
+			out, err := l.try(t.Context(), "lab", "psql", "--read-only", "--", "-XAtc", "SELECT pg_is_in_recovery()")
+			return err == nil && strings.TrimSpace(out) == "t"
 		})
 		l.sql("CREATE TABLE seen(i int); INSERT INTO seen VALUES (42)")
 		l.eventually("the row on a replica", 10*time.Second, func() bool {

@@ -95,9 +95,10 @@ func (l *lab) oneAfterAnother(t *testing.T) {
 		return strings.Contains(why1, "db3") && !strings.Contains(why1, "db2") &&
 			strings.Contains(why2, "no answer from db3") && strings.Contains(why2, "proxy1") && since > 15*time.Second
 	})
-	if out, _ := l.exec("db1", "pgha", "status"); !strings.Contains(out, "db2 waits: no answer from db3") {
-		t.Errorf("pgha status on db1 does not say what db2 waits for:\n%s", out)
-	}
+	l.eventually("pgha status on db1 to say what db2 waits for", 15*time.Second, func() bool {
+		out, _ := l.exec("db1", "pgha", "status")
+		return strings.Contains(out, "db2 waits: no answer from db3")
+	})
 	l.holdsNothing("db2")
 	last := time.Now()
 	l.powerOn("db3")

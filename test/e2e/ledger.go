@@ -17,10 +17,10 @@ import (
 )
 
 // ledger is the product's own (verify.Ledger) in a process of its own, which can be killed: it writes through url for at most
-// ten minutes, and puts a line into the file for each row that the server has acknowledged: its number and when, in Unix
+// an hour, and puts a line into the file for each row that the server has acknowledged: its number and when, in Unix
 // nanoseconds.
 func ledger(url, file string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	f, err := os.Create(file)
 	if err != nil {

@@ -24,9 +24,10 @@ postgres:
 	if s := l.healthy(30 * time.Second); len(s.Members) != 1 || s.primary() != "db1" || len(s.Proxies) != 0 {
 		t.Fatalf("want db1 alone to lead: %+v", s)
 	}
-	if out, code := l.exec("db1", "pgha", "status"); code != 0 || !strings.Contains(out, "primary  running  1   healthy") {
-		t.Errorf("pgha status: exit code %d\n%s", code, out)
-	}
+	l.eventually("pgha status to say that it is healthy", 30*time.Second, func() bool {
+		out, code := l.exec("db1", "pgha", "status")
+		return code == 0 && strings.Contains(out, "primary  running  1   healthy")
+	})
 	if out := l.pgbake("show"); !strings.Contains(out, "10.41.0.11:5432") || strings.Contains(out, "5000") {
 		t.Errorf("pgbake show should lead applications to PostgreSQL itself:\n%s", out)
 	}
