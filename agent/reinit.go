@@ -28,30 +28,35 @@ func (a *Agent) Reinit(ctx context.Context, name string, last bool) error {
 	return nil
 }
 
-// mayReinit says why a member's data must stay; empty when it need not.
-func (s survey) mayReinit(name string, last bool) string {
-	p, why := s.primary()
+// mayReinit says why a member's data must stay; empty when it need not. passes tells that it may soon: another replica
+// streams, and does not count yet.
+func (s survey) mayReinit(name string, last bool) (why string, passes bool) {
+	p, none := s.primary()
 	m, known := s.member(name)
-	var others []string
+	others := 0
 	for _, r := range s.replicas() {
-		if r.name != name && s.streams(r) == "" && (s.confirmWant == 0 || slices.Contains(s.confirm, r.name)) {
-			others = append(others, r.name)
+		switch {
+		case r.name == name || s.streams(r) != "":
+		case s.confirmWant == 0 || slices.Contains(s.confirm, r.name):
+			others++
+		default:
+			passes = len(s.confirm) < s.confirmWant
 		}
 	}
 	switch {
 	case !known:
-		return "the cluster has no such member"
-	case why != "":
-		return why + ", so there is nothing to copy from, and this may be the newest copy\n      hint: pgha doctor"
+		return "the cluster has no such member", false
+	case none != "":
+		return none + ", so there is nothing to copy from, and this may be the newest copy\n      hint: pgha doctor", false
 	case name == p.name:
-		return "it is the primary: its data is the cluster's\n      hint: pgha switchover, and then once more"
+		return "it is the primary: its data is the cluster's\n      hint: pgha switchover, and then once more", false
 	case m.err != nil:
-		return fmt.Sprintf("its Patroni does not answer: %s\n      hint: on %s: pgha doctor", short(m.err), name)
-	case len(others) == 0 && s.streams(m) == "" && !last:
+		return fmt.Sprintf("its Patroni does not answer: %s\n      hint: on %s: pgha doctor", short(m.err), name), false
+	case others == 0 && s.streams(m) == "" && !last:
 		return "until it is copied no other replica could take over: if " + p.name + " is lost meanwhile, so is the database\n" +
-			"      hint: bring the other replicas back first (pgha doctor), or: pgha reinit " + name + " --even-the-last-copy"
+			"      hint: bring the other replicas back first (pgha doctor), or: pgha reinit " + name + " --even-the-last-copy", passes
 	}
-	return ""
+	return "", false
 }
 
 func (w *work) reinit(ctx context.Context, name string, last bool) error {
@@ -59,7 +64,10 @@ func (w *work) reinit(ctx context.Context, name string, last bool) error {
 	m, _ := s.member(name)
 	err := w.insist(ctx, m, time.Minute, func(context.Context) (string, error) {
 		s = w.survey(ctx) // meanwhile its data may be needed
-		if why := s.mayReinit(name, last); why != "" {
+		switch why, passes := s.mayReinit(name, last); {
+		case why != "" && passes:
+			return why, nil
+		case why != "":
 			return "", errors.New(why)
 		}
 		m, _ = s.member(name)

@@ -84,15 +84,17 @@ func TestWhoseDataMayGo(t *testing.T) {
 		{"the primary", "db1", true, three(), "it is the primary"},
 		{"a stranger", "db7", true, three(), "no such member"},
 		{"without a primary", "db2", true, three(func(s *survey) { s.members[0].err = errors.New("timeout") }), "this may be the newest copy"},
-		{"the last synchronous one", "db2", false, three(lone), "--even-the-last-copy"},
+		{"for the moment the last synchronous one", "db2", false, three(lone), "--even-the-last-copy"},
+		{"the only synchronous one", "db2", false, three(lone, func(s *survey) { s.confirmWant = 1 }), "--even-the-last-copy"},
+		{"the last one that streams", "db2", false, three(lone, func(s *survey) { s.members[2].State = "stopped" }), "--even-the-last-copy"},
 		{"the last one, on purpose", "db2", true, three(lone), ""},
 		{"one that follows no more", "db3", false, three(lone, func(s *survey) { s.members[2].State = "start failed" }), ""},
 		{"the last of an asynchronous cluster", "db2", false, three(func(s *survey) { s.confirm, s.confirmWant, s.members = nil, 0, s.members[:2] }), "no other replica could take over"},
 		{"one whose Patroni is down", "db3", false, three(func(s *survey) { s.members[2].err = errors.New("refused") }), "on db3: pgha doctor"},
 	} {
-		got := tt.s.mayReinit(tt.victim, tt.last)
-		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
-			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		got, passes := tt.s.mayReinit(tt.victim, tt.last)
+		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) || passes != strings.HasPrefix(tt.name, "for the moment") {
+			t.Errorf("%s: %q, passes: %t, want %q", tt.name, got, passes, tt.want)
 		}
 	}
 }
