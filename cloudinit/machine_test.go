@@ -3,6 +3,7 @@ package cloudinit
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -208,6 +209,9 @@ func (m machine) checkLeaks(t *testing.T, s cluster.Secrets, id cluster.Identity
 	}
 	read, kept := 0, 0
 	err := filepath.WalkDir(m.Path("/"), func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // gone meanwhile: the machine runs
+		}
 		if err != nil {
 			return err
 		}
@@ -222,6 +226,9 @@ func (m machine) checkLeaks(t *testing.T, s cluster.Secrets, id cluster.Identity
 			return nil //nolint:nilerr // gone meanwhile
 		}
 		body, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

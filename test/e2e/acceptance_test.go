@@ -32,15 +32,18 @@ func TestRunbook(t *testing.T) {
 
 func (l *lab) verifyPasses(t *testing.T) {
 	l = l.on(t)
-	r, talk, code := l.verify()
-	if code != 0 || !r.Passed || len(r.Checks) < 15 {
-		t.Fatalf("exit code %d: %+v\n%s", code, r, talk)
-	}
-	for _, c := range r.Checks {
-		if c.Verdict != "passed" {
-			t.Errorf("%s: %s %q", c.Check, c.Verdict, c.Wrong)
+	// Each check looks once, and what a busy machine is late with counts as wrong.
+	l.eventually("every check to pass", time.Minute, func() bool {
+		r, talk, code := l.verify()
+		passed := code == 0 && r.Passed && len(r.Checks) >= 15
+		for _, c := range r.Checks {
+			passed = passed && c.Verdict == "passed"
 		}
-	}
+		if !passed {
+			t.Logf("exit code %d: %+v\n%s", code, r, talk)
+		}
+		return passed
+	})
 	l.leftNothing()
 }
 
@@ -67,19 +70,26 @@ func (l *lab) verifyFinds(t *testing.T) {
 			t.Fatalf("%s: %s", check, out)
 		}
 	}
-	r, talk, code := l.verify()
-	if code != 3 || r.Passed {
-		t.Errorf("exit code %d, want 3\n%s", code, talk)
-	}
-	for _, c := range r.Checks {
-		b, expected := broken[c.Check]
-		switch {
-		case !expected && c.Verdict == "failed":
-			t.Errorf("%s: %q", c.Check, c.Wrong)
-		case expected && !slices.ContainsFunc(c.Wrong, func(w string) bool { return strings.Contains(w, b.want) }):
-			t.Errorf("%s: %s %q, want %q", c.Check, c.Verdict, c.Wrong, b.want)
+	l.eventually("what is broken to be found, and nothing else", time.Minute, func() bool {
+		r, talk, code := l.verify()
+		if code != 3 || r.Passed {
+			t.Logf("exit code %d, want 3\n%s", code, talk)
+			return false
 		}
-	}
+		right := true
+		for _, c := range r.Checks {
+			b, expected := broken[c.Check]
+			switch {
+			case !expected && c.Verdict == "failed":
+				t.Logf("%s: %q", c.Check, c.Wrong)
+				right = false
+			case expected && !slices.ContainsFunc(c.Wrong, func(w string) bool { return strings.Contains(w, b.want) }):
+				t.Logf("%s: %s %q, want %q", c.Check, c.Verdict, c.Wrong, b.want)
+				right = false
+			}
+		}
+		return right
+	})
 	for check, b := range broken {
 		if out, code := l.exec(b.machine, "sh", "-c", b.mends); code != 0 {
 			t.Fatalf("%s: %s", check, out)
@@ -141,7 +151,7 @@ func (l *lab) verifyFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	script := "#!/bin/sh\nset -eu\nlab='" + bin + " -f " + l.spec + " lab'\ncase $1 in\n" +
-		"switchover) $lab exec $2 -- patronictl -c /etc/patroni/config.yml switchover --leader $2 --force ;;\n" +
+		"switchover) $lab exec $2 -- pgha switchover ;;\n" +
 		"crash) $lab fault power-cut $2 ;;\nreturn) $lab fault power-on $2 ;;\n*) exit 9 ;;\nesac\n"
 	if err := os.WriteFile(hook, []byte(script), 0o755); err != nil {
 		t.Fatal(err)

@@ -110,9 +110,10 @@ func TestAdopt(t *testing.T) {
 		if _, err := os.Stat(l.disk(m, filepath.Join(pgData, "PG_VERSION"))); err == nil {
 			t.Errorf("%s has made a database", m)
 		}
-		if out, _ := l.exec(m, "pgha", "status"); !strings.Contains(out, "begins with the database of db1") {
-			t.Errorf("pgha status on %s does not say what it waits for:\n%s", m, out)
-		}
+		l.eventually("pgha status on "+m+" to say what it waits for", 30*time.Second, func() bool {
+			out, _ := l.exec(m, "pgha", "status")
+			return strings.Contains(out, "begins with the database of db1")
+		})
 	}
 	t.Logf("db2 and db3 waited %.0f s", time.Since(began).Seconds())
 
@@ -204,9 +205,10 @@ func (l *lab) fromElsewhere(data, before string) {
 	})
 	l.sh("db1", "rm "+pgData+"/standby.signal; pgha adopt --check || test $? = 3")
 	l.healthy(2 * time.Minute)
-	if out := l.sh("db1", "journalctl -u pgha-apply -o cat --grep 'database .*: indexes on texts'"); strings.Count(out, "database sorted: ") != 1 || strings.Count(out, "database ") != 1 {
-		l.Errorf("of the database that is sorted in another way it says: %s", out)
-	}
+	l.eventually("a word on the database that is sorted in another way, and on no other", 30*time.Second, func() bool {
+		out, _ := l.exec("db1", "journalctl", "-u", "pgha-apply", "-o", "cat", "--grep", "database .*: indexes on texts")
+		return strings.Count(out, "database sorted: ") == 1 && strings.Count(out, "database ") == 1
+	})
 	if now := l.whatThereIs(); now != before {
 		l.Errorf("before:\n%s\nafter:\n%s", before, now)
 	}

@@ -233,7 +233,7 @@ func (l *lab) followsElsewhere(leader string) {
 func (l *lab) killedElsewhere(leader string) {
 	l.Helper()
 	l.sh("db3", "systemctl kill --signal=KILL theirs")
-	out, code := l.exec(leader, "sh", "-c", "pgha cutover --yes --timeout 5s 2>&1")
+	out, code := l.exec(leader, "sh", "-c", "pgha cutover --yes --timeout 20s 2>&1")
 	if code != 1 || !strings.Contains(out, "its last record here is not that it was shut down") || !strings.Contains(out, "nothing has changed here") {
 		l.Errorf("exit code %d\n%s", code, out)
 	}

@@ -143,7 +143,7 @@ func (p *play) lead(member string) {
 
 // retried are commands that a person would give once more: what they ask for, or wait for, is on its way. After a boot the
 // machine's own apply may be at work still.
-var retried = []string{"pgha status", "pgha apply", "pgha member remove", "pgbake verify", "du "}
+var retried = []string{"pgha status", "pgha apply", "pgha member remove", "pgha reinit", "pgbake verify", "du "}
 
 // enter runs one line where its prompt says.
 func (p *play) enter(where, command string) {

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -118,9 +119,12 @@ func (l *live) again(t *testing.T) {
 	if out != "" {
 		t.Errorf("it says\n%s", out)
 	}
-	if !strings.Contains(l.patroni.log(), "SET log_statement = 'none'") {
-		t.Error("the log does not show the session's first statement: this test would see nothing")
-	}
+	l.await("the session's first statement in the log, without which this test would see nothing", func() error {
+		if !strings.Contains(l.patroni.log(), "SET log_statement = 'none'") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 	if after := l.sql("SELECT rolname, rolconnlimit, oid FROM pg_roles ORDER BY 1"); after != before {
 		t.Errorf("roles changed:\n%s\n%s", before, after)
 	}
