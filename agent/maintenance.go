@@ -202,6 +202,9 @@ func (s *Status) addUpkeep(ctx context.Context, api *api, seed *Seed, v view) {
 			s.Maintenance = m
 		}
 	}
+	if seed.Machine.Role == cluster.Proxy {
+		return // etcd takes no question of it
+	}
 	for i, m := range s.Members {
 		if m.Etcd == nil || !*m.Etcd {
 			continue
