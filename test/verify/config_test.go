@@ -28,6 +28,7 @@ func TestHAProxyAcceptsItsConfiguration(t *testing.T) {
 func TestKeepalivedAcceptsItsConfiguration(t *testing.T) {
 	each(t, func(t *testing.T, r release) {
 		s := r.sandbox(t)
+		s.packaged("pgha-proxy", "/usr/lib/pgha/haproxy-serves")
 		tested := 0
 		for _, site := range examples(t) {
 			for _, m := range site.of(cluster.Proxy) {
