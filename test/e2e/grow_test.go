@@ -36,7 +36,8 @@ func TestGrow(t *testing.T) {
 	if now := l.healthy(time.Minute); now.primary() != before.primary() {
 		t.Errorf("the primary has moved from %s to %s", before.primary(), now.primary())
 	}
-	l.eventually("rows since", 10*time.Second, func() bool { return l.account(file).after(time.Now().Add(-time.Second)) > 10 })
+	since := time.Now()
+	l.eventually("rows since", 10*time.Second, func() bool { return l.account(file).after(since) > 10 })
 	l.calm(l.account(file).Account)
 	l.keptAll(l.account(file))
 
@@ -198,6 +199,14 @@ func (l *lab) shrink(three string, before status) {
 			return json.Unmarshal([]byte(out), &s) != nil || s.Generation != 3
 		})
 	})
+	// An apply that still runs would start an etcd again that is stopped below. It is ready after a while of waiting, too:
+	// only one that has ended waits for nothing.
+	for _, m := range members {
+		l.eventually(m+" to have applied it", time.Minute, func() bool {
+			_, code := l.exec(m, "sh", "-c", `! grep -q db4 /etc/pgha/cluster.yaml && test "$(systemctl show --value -p SubState pgha-apply)" = exited`)
+			return code == 0
+		})
+	}
 
 	// Two of five etcd members at once: an election of etcd's, which the primary may take for worse than it is, and lead anew.
 	off := before.replicas()

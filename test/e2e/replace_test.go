@@ -25,15 +25,19 @@ func (l *lab) replace(victim string) {
 	if victim == witness {
 		witness = "db2"
 	}
+	// It waits for fifteen seconds only: both look all the time, and keep what they have seen.
+	watchers := []string{witness, "proxy1"}
+	l.onAll(watchers, "systemd-run", "--quiet", "--collect", "--unit=seen", "sh", "-c", "exec pgha status --watch >/run/seen")
 	cut := time.Now()
 	l.newDisks(victim)
 	l.powerOn(victim)
-	for _, machine := range []string{witness, "proxy1"} {
+	for _, machine := range watchers {
 		l.eventually("pgha status on "+machine+" to say what "+victim+" waits for", time.Minute, func() bool {
-			out, _ := l.exec(machine, "pgha", "status")
-			return strings.Contains(out, victim+" waits: this machine has no data, and the member at its address had some")
+			_, code := l.exec(machine, "grep", "-qF", victim+" waits: this machine has no data, and the member at its address had some", "/run/seen")
+			return code == 0
 		})
 	}
+	l.onAll(watchers, "systemctl", "stop", "seen")
 	l.healthy(2 * time.Minute)
 	whole := time.Since(cut)
 	l.eventually("rows since", 10*time.Second, func() bool { return l.account(file).after(cut.Add(whole)) > 20 })
