@@ -67,6 +67,8 @@ def asks_another_member(prepare_request):
             try:
                 said = json.loads(response.data)
             except ValueError:  # as a stream that breaks off: an answer, and an error after it
+                said = None
+            if not isinstance(said, dict):
                 said = {"error": response.data}
             if "error" in said or response.status >= 400:
                 code, words = verdict(said)
@@ -79,8 +81,8 @@ def asks_another_member(prepare_request):
     return prepare
 
 
-# Where, which, the correction, and the SHA-256 of the text that it is for, in Patroni 3.0.2 and 4.0.7. One goes with the last supported
-# Patroni whose text is listed.
+# Where, which, the correction, and the SHA-256 of the text that it is for, in Patroni 3.0.2 and 4.0.7. One goes with the
+# last supported Patroni whose text is listed.
 CORRECTIONS = [
     (etcd3, "_raise_for_data", reads_every_shape, [
         "ec5d3f32825b38b86168fbb8d5c53338ddfcbbefabad5376a052fc2f6e14003e",
