@@ -135,8 +135,9 @@ func (w *work) examineDisks(_ context.Context, l *doctor.Look) {
 		}
 		i, known := seen[device]
 		if !known {
-			// What is kept for root counts as used: PostgreSQL and etcd do not get it.
-			d := doctor.Disk{Path: p, Used: int(100 - s.Bavail*100/s.Blocks), Free: s.Bavail * uint64(s.Bsize)} //nolint:gosec // percent, and a positive size
+			// As df has it: what only root may use counts as neither free nor used.
+			used, all := s.Blocks-s.Bfree, s.Blocks-s.Bfree+s.Bavail
+			d := doctor.Disk{Path: p, Used: int((100*used + all - 1) / max(all, 1)), Free: s.Bavail * uint64(s.Bsize)} //nolint:gosec // percent, and a positive size
 			if s.Files > 0 {
 				d.Inodes = int(100 - s.Ffree*100/s.Files) //nolint:gosec // percent
 			}
