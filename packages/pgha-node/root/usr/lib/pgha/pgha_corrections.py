@@ -36,7 +36,8 @@ def reads_every_shape(raise_for_data):
     """Patroni reads the first and the third shape alone.
 
     To it a lease that etcd 3.5 does not have ("requested lease not found") is some error without words, and a member
-    without leader ("unavailable", in a stream) an "unknown" one: https://github.com/patroni/patroni/issues/3572, open.
+    without leader ("unavailable", in a stream) an "unknown" one: https://github.com/patroni/patroni/issues/3572. Patroni
+    4.0.8 reads them.
     """
 
     def read(data, status_code=None):
