@@ -196,10 +196,14 @@ func (l *lab) anotherAuthority(t *testing.T) {
 
 	l.pgbake("ca", "rotate")
 	said := filepath.Join(t.TempDir(), "status.json")
-	l.eventually("db1 to know of all", 30*time.Second, func() bool {
-		out := l.statusJSON("db1")
-		return len(trusts(out)) == len(l.machines) && os.WriteFile(said, []byte(out), 0o600) == nil
-	})
+	ask := func(machine string) {
+		t.Helper()
+		l.eventually(machine+" to know of all", 30*time.Second, func() bool {
+			out := l.statusJSON(machine)
+			return len(trusts(out)) == len(l.machines) && os.WriteFile(said, []byte(out), 0o600) == nil
+		})
+	}
+	ask("db1")
 	if _, err := l.try(t.Context(), "ca", "rotate", "--status", said); err == nil || !strings.Contains(err.Error(), "db1: it trusts only "+first[0]) {
 		t.Errorf("the second step before the machines have the first: %v", err)
 	}
@@ -211,10 +215,7 @@ func (l *lab) anotherAuthority(t *testing.T) {
 
 	rotate := func() {
 		t.Helper()
-		l.eventually("db3 to know of all", 30*time.Second, func() bool {
-			out := l.statusJSON("db3")
-			return len(trusts(out)) == len(l.machines) && os.WriteFile(said, []byte(out), 0o600) == nil
-		})
+		ask("db3")
 		l.pgbake("ca", "rotate", "--status", said)
 	}
 	rotate()

@@ -102,6 +102,9 @@ print(urllib.request.urlopen("https://10.61.0.21:8010/metrics", context=ssl.crea
 				t.Fatal(err)
 			}
 			t.Logf("%s: %.1f ms of CPU a look, over %d looks", machine, 1000*r.CPU, r.Run)
+			if r.Run < 1 {
+				t.Errorf("%s has looked %d times", machine, r.Run)
+			}
 		}
 	})
 	t.Run("the token is nowhere", func(t *testing.T) {

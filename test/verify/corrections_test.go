@@ -27,6 +27,11 @@ func TestCorrectedPatroni(t *testing.T) {
 				t.Errorf("not a word of %q", want)
 			}
 		}
+		for line := range strings.Lines(out) {
+			if strings.HasPrefix(line, "failed: ") {
+				t.Error(line)
+			}
+		}
 		// It was asked to correct twice, and what there was the second time it did not know.
 		if n := strings.Count(out, "and leaves it as it is"); n != 2 {
 			t.Errorf("%d times left as it is, want 2", n)

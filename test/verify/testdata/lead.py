@@ -1,12 +1,12 @@
 """Holds the lead as Patroni does, by its own code, while the members of etcd end and come back.
 
-Prints what it saw, one word or more a line; "failed" begins those that should not be there.
+Prints what it saw, one word or more a line; "failed: " begins those that should not be there.
 """
 
 import logging
 import os
-import subprocess
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -34,7 +34,7 @@ class Kept(logging.Handler):
 
 logging.getLogger().handlers = [Kept(logging.ERROR)]
 
-# What etcd was seen to say, and what Patroni must make of it: an answer, a refusal, or nothing, which is asked elsewhere.
+# What etcd says, in the shapes that were seen, and what Patroni must make of it: an answer, a refusal, or nothing, which is asked elsewhere.
 ANSWERS = [
     (200, '{"result":{"header":{"revision":"4"},"ID":"7587","TTL":"30"}}', "answer"),
     (200, '{"result":{"ID":"7587","TTL":"30"}}\n{"error":{"grpc_code":14,"message":"server closed the stream"}}', "nothing"),
@@ -109,6 +109,7 @@ def wait(what, holds):
 for name in URLS:
     start(name)
 wait("etcd has no quorum", healthy)
+
 
 def lead(number):
     """One of several Patronis that lead a cluster of their own each."""
