@@ -53,13 +53,32 @@ func (l *Lab) Inject(ctx context.Context, name, machine string) error {
 	return Faults[i].inject(m, ctx)
 }
 
-// KillProcess sends SIGKILL to every process of a machine that has the name: "postgres", "patroni", "etcd".
-func (l *Lab) KillProcess(ctx context.Context, machine, process string) error {
+// Signals are the faults of a program on a machine, which Signal makes happen.
+var Signals = []struct{ Name, Does, signal string }{
+	{"kill", "every process of that name is killed, by SIGKILL", "KILL"},
+	{"stop", "every process of that name hangs, by SIGSTOP", "STOP"},
+	{"cont", "a program that hangs goes on, by SIGCONT", "CONT"},
+}
+
+// IsSignal tells that a fault wants a program's name.
+func IsSignal(fault string) bool { return signalOf(fault) != "" }
+
+func signalOf(fault string) string {
+	for _, s := range Signals {
+		if s.Name == fault {
+			return s.signal
+		}
+	}
+	return ""
+}
+
+// Signal sends a fault's signal to every process of a machine that has the name: "postgres", "patroni", "etcd".
+func (l *Lab) Signal(ctx context.Context, fault, machine, process string) error {
 	m, err := l.Machine(machine)
 	if err != nil {
 		return err
 	}
-	c, err := m.Command("pkill", "--signal", "KILL", "--exact", process)
+	c, err := m.Command("pkill", "--signal", signalOf(fault), "--exact", process)
 	if err != nil {
 		return err
 	}

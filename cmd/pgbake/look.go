@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -213,15 +212,20 @@ func (a *app) labFault() *cobra.Command {
 	for _, f := range lab.Faults {
 		fmt.Fprintf(&long, "  %-13s %s\n", f.Name, f.Does)
 	}
-	long.WriteString("  kill NAME     every process of that name on the machine gets SIGKILL: postgres, patroni, etcd\n")
+	long.WriteString("\nor a program on it, by its name: postgres, patroni, etcd, haproxy:\n\n")
+	for _, s := range lab.Signals {
+		fmt.Fprintf(&long, "  %-13s %s\n", s.Name+" … NAME", s.Does)
+	}
 	cmd := a.labCmd("fault FAULT MACHINE [NAME]", "Break a machine, or mend it", cobra.RangeArgs(2, 3),
 		func(ctx context.Context, _ *cobra.Command, l *lab.Lab, args []string) error {
 			fault, machine := args[0], args[1]
 			switch {
-			case fault == "kill" && len(args) == 3:
-				return l.KillProcess(ctx, machine, args[2])
-			case fault == "kill" || len(args) == 3:
-				return errors.New("a process name goes with kill, and only with it: pgbake lab fault kill MACHINE NAME")
+			case lab.IsSignal(fault) && len(args) == 3:
+				return l.Signal(ctx, fault, machine, args[2])
+			case lab.IsSignal(fault):
+				return fmt.Errorf("%s wants a program's name: pgbake lab fault %[1]s %s patroni", fault, machine)
+			case len(args) == 3:
+				return fmt.Errorf("%s is a fault of a whole machine: pgbake lab fault %[1]s %s", fault, machine)
 			}
 			return l.Inject(ctx, fault, machine)
 		})
