@@ -4,23 +4,16 @@ Prints what it saw, one word or more a line; "failed: " begins those that should
 """
 
 import logging
-import os
 import socket
-import subprocess
 import sys
 import threading
-import time
 from types import SimpleNamespace
 
-sys.path.insert(0, "/usr/lib/pgha")
+import etcds
+from etcds import URLS, client, etcd3, healthy, start, stop, update, wait
+
 if "uncorrected" not in sys.argv:
-    import pgha_corrections
-
-    pgha_corrections.correct()
-    pgha_corrections.correct()  # what is there now is not the text that it knows
-
-from patroni.dcs import etcd3, get_dcs
-from patroni.version import __version__ as version
+    etcds.pgha_corrections.correct()  # what is there now is not the text that it knows
 
 
 class Kept(logging.Handler):
@@ -32,6 +25,7 @@ class Kept(logging.Handler):
         self.said.last = self.format(record)
 
 
+logging.disable(logging.NOTSET)
 logging.getLogger().handlers = [Kept(logging.ERROR)]
 
 # What etcd says, in the shapes that were seen, and what Patroni must make of it: an answer, a refusal, or nothing, which is asked elsewhere.
@@ -74,60 +68,12 @@ for status, body, want in ANSWERS:
     if made_of(status, body) != want:
         print(f"failed: {status} {body!r} is {made_of(status, body)}, want {want}")
 
-URLS = {f"e{i}": f"http://127.0.0.1:{i}2380" for i in (1, 2, 3)}
-CLIENTS = {name: url.replace("2380", "2379") for name, url in URLS.items()}
-members = {}
-
-
-def start(name):
-    members[name] = subprocess.Popen(
-        ["etcd", "--name", name, "--data-dir", "/run/" + name, "--enable-grpc-gateway",
-         "--listen-peer-urls", URLS[name], "--initial-advertise-peer-urls", URLS[name],
-         "--listen-client-urls", CLIENTS[name], "--advertise-client-urls", CLIENTS[name],
-         "--initial-cluster", ",".join(f"{n}={u}" for n, u in URLS.items())],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def stop(name):
-    members[name].terminate()
-    members[name].wait()
-
-
-def healthy():
-    return subprocess.run(["etcdctl", "--endpoints", ",".join(CLIENTS.values()), "endpoint", "health"],
-                          env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True).returncode == 0
-
-
-def wait(what, holds):
-    deadline = time.time() + 120
-    while not holds():
-        if time.time() > deadline:
-            sys.exit("failed: " + what)
-        time.sleep(0.1)
-
-
-for name in URLS:
-    start(name)
-wait("etcd has no quorum", healthy)
-
 
 def lead(number):
     """One of several Patronis that lead a cluster of their own each."""
-    dcs = get_dcs({
-        "scope": f"lead{number}", "name": "db1", "namespace": "/service/", "ttl": 30, "loop_wait": 5, "retry_timeout": 10,
-        "etcd3": {"hosts": [url.split("//")[1] for url in CLIENTS.values()]},
-    })
+    dcs = client(f"lead{number}", "db1")
     wait("nobody leads", dcs.attempt_to_acquire_leader)
     return dcs
-
-
-def update(dcs):
-    """One renewal of the lead. That etcd cannot be asked is an error, and no lead that is lost: failsafe_mode decides."""
-    try:
-        cluster = dcs.get_cluster()
-        return dcs.update_leader(*([1] if version.startswith("3.") else [cluster, 1]))
-    except etcd3.Etcd3Error:
-        return None
 
 
 ended = threading.Event()

@@ -4,13 +4,18 @@ A correction takes the place of one function, and only where that has the very t
 Patroni that has another one runs as it is, and the log says so.
 """
 
+import ast
+import base64
+import functools
 import hashlib
 import inspect
 import json
 import socket
 import sys
+import time
 
-from patroni.dcs import etcd3
+from patroni.dcs import catch_return_false_exception, etcd3
+from patroni.ha import Ha, logger
 from patroni.version import __version__ as version
 
 # The codes by which etcd has judged a request: https://grpc.io/docs/guides/status-codes. All others, as "unknown",
@@ -82,26 +87,158 @@ def asks_another_member(prepare_request):
     return prepare
 
 
+# The key in which stands who has taken the lead last, beside Patroni's own. It goes with the leader's key in one transaction.
+LAST = "pgha_leader"
+
+
+def take(dcs, leads, retry):
+    """Creates the leader's key, unless there is one; returns whether it has.
+
+    A member whose PostgreSQL is a primary already (leads) gets it only while nobody else has led since: neither by LAST
+    nor, where the other's Patroni is not corrected, by /sync, which a synchronous cluster's new leader takes before it
+    promotes. Raises what Patroni's client of etcd raises.
+    """
+
+    def ask(method, fields):
+        return dcs._client.call_rpc(method, fields, retry)
+
+    leader, last, sync = (etcd3.base64_encode(path) for path in (dcs.leader_path, dcs.client_path(LAST), dcs.sync_path))
+    name = etcd3.base64_encode(dcs._name)
+    compare = [{"key": leader, "target": "CREATE", "create_revision": "0"}]
+    if leads:
+        for key, whose in (last, lambda text: text), (sync, lambda text: json.loads(text).get("leader")):
+            found = (ask("/kv/range", {"key": key}).get("kvs") or [{"mod_revision": "0"}])[0]
+            try:
+                other = whose(base64.b64decode(found["value"]).decode()) if "value" in found else None
+            except ValueError:
+                other = "nobody knows who"
+            if other and other != dcs._name:
+                logger.warning("%s has led since: this primary does not take the lead", other)
+                return False
+            compare.append({"key": key, "target": "MOD", "mod_revision": found["mod_revision"]})
+    put = [{"request_put": {"key": leader, "value": name, "lease": dcs._lease}}, {"request_put": {"key": last, "value": name}}]
+    return bool(ask("/kv/txn", {"compare": compare, "success": put}).get("succeeded"))
+
+
+def within(retry):
+    """What is left of the time for this operation, as retry's own deadline; less than a second is too little to go on."""
+    retry.deadline = retry.stoptime - time.time()
+    if retry.deadline < 1:
+        raise etcd3.Etcd3Error("no time is left")
+
+
+def asking(retry):
+    """Calls a method of Patroni's client of etcd, again and again where it is not answered, until retry's deadline."""
+
+    def ask(method, *args, **kwargs):
+        return retry(method, *args, retry=retry, **kwargs)
+
+    return ask
+
+
+def leads_on_only_as_the_last(update_leader):
+    """A primary whose lease has run out leads on only when nobody else has led since.
+
+    With a new lease, Patroni 3.0.2 puts the leader's key whatever is there (patroni #2689, #2693), and 4.0.7 creates it
+    where there is none, without a look at who has led since. A machine that hung, and wakes up while the successor's key is
+    away for a moment, then leads with the older history, and the others are rewound to it: rows that were acknowledged are
+    lost. That moment is made by etcd: a leader of etcd that hung with it revokes leases by its own clock (etcd #15247).
+    """
+
+    @catch_return_false_exception
+    def update(self, leader=None):
+        retry = self._retry.copy()
+        ask = asking(retry)
+        self._run_and_handle_exceptions(self._do_refresh_lease, True, retry=ask)
+        leader = leader or self.cluster and self.cluster.leader
+        if self._lease and (leader and leader.session) != self._lease:
+            within(retry)
+            fields = {"key": etcd3.base64_encode(self.leader_path), "value": etcd3.base64_encode(self._name), "lease": self._lease}
+            own = {"key": fields["key"], "target": "VALUE", "value": fields["value"]}
+            txn = {"compare": [own], "success": [{"request_put": fields}]}
+
+            def renew(retry):
+                return bool(self._client.call_rpc("/kv/txn", dict(txn), retry).get("succeeded"))
+
+            # Once more at the end: of a transaction that was not answered nobody knows whether it took place.
+            return any(self._run_and_handle_exceptions(step, retry=ask) for step in (renew, functools.partial(take, self, True), renew))
+        return bool(self._lease)
+
+    return update
+
+
+def takes_the_lead(attempt):
+    """Who takes the lead says so in LAST, and a primary takes it only when nobody else has led since: see the one above."""
+
+    def acquire(self, retry):
+        ask = asking(retry)
+        leads = getattr(self, "pgha_leads", False)
+        try:
+            return ask(take, self, leads)
+        except etcd3.LeaseNotFound:
+            logger.error("Our lease disappeared from Etcd. Will try to get a new one and retry attempt")
+            self._lease = None
+            within(retry)
+            ask(self._do_refresh_lease)
+            within(retry)
+            return ask(take, self, leads)
+
+    return acquire
+
+
+def says_whether_it_leads(acquire_lock):
+    """Tells the client of etcd whether this member's PostgreSQL is a primary. In pause it is a person who decides."""
+
+    def acquire(self):
+        primary = getattr(self.state_handler, "is_primary", None) or self.state_handler.is_leader  # its name before 4.0
+        self.dcs.pgha_leads = primary() and not self.is_paused()
+        return acquire_lock(self)
+
+    return acquire
+
+
 # Where, which, the correction, and the SHA-256 of the text that it is for, in Patroni 3.0.2 and 4.0.7. One goes with the
 # last supported Patroni whose text is listed.
 CORRECTIONS = [
     (etcd3, "_raise_for_data", reads_every_shape, [
-        "ec5d3f32825b38b86168fbb8d5c53338ddfcbbefabad5376a052fc2f6e14003e",
-        "c68add4cb0863ba994878e03eb31029717c195178b98e546be26934de65372fc",
+        "3f48e38956899cde51f5a66aec62879c72789e58bffdef7772e0930fe87a2255",
+        "2af9f042f246806866ef601aa6052f258465d438bafd6619915e7edae213e513",
     ]),
     (etcd3.Etcd3Client, "_prepare_request", asks_another_member, [
-        "f364f4f1503a09b9330f4d1f74da70e7cf4490cb240d83b2cebde9f403b61e52",
-        "b92f344c2573098bd4c515162daade41247cb2425d4a271d1f770b8634778729",
+        "306f529828c0ac6925ac53a2f060b98816fb3cabea3786d515819bd2e3a780d4",
+        "1b9258642fc1a8e5020a620b1ae04e5c0b31ee893ccb15feb84a4cda1535486e",
+    ]),
+    (etcd3.Etcd3, "_update_leader", leads_on_only_as_the_last, [
+        "88db3c77ae09b90bbfb741d328e3736ecd01b1dd4a5b27173e447265d017d8a2",
+        "2c2c352279bc08bf2b2a9b74ecb4f4903ae5a281c98bea6bcc42b0148929ccd4",
+    ]),
+    (etcd3.Etcd3, "_do_attempt_to_acquire_leader", takes_the_lead, [
+        "c4151aacf95773d127c814fa54d86cce78037e7ca76d86c9947572dcd8ba95ac",
+        "f44a6ddfb349c67f3519440e116be22bc0eed24fd53fa453f1870117735843cb",
+    ]),
+    (Ha, "acquire_lock", says_whether_it_leads, [
+        "6c3096b2fa00a18ac0cb61881af8d69c1369f23073219ffb6ccc975e005b8749",
+        "3552faf7126aca1cec89ae855c1fa292d4ff55bc9b4d30333ed15e8ce8f0d403",
     ]),
 ]
+
+
+def text(owner, name):
+    """The text of a function as its module or class has it, without decorators; empty where there is none, or no longer."""
+    if getattr(getattr(owner, name, None), "corrected", False):
+        return ""
+    source = inspect.getsource(owner)
+    found = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef) and node.name == name)
+    node = next(found, None)
+    return ast.get_source_segment(source, node) if node else ""
 
 
 def correct():
     """Puts the corrections into Patroni."""
     for owner, name, correction, texts in CORRECTIONS:
-        function = getattr(owner, name, None)
-        text = inspect.getsource(function) if function else ""
-        if hashlib.sha256(text.encode()).hexdigest() in texts:
-            setattr(owner, name, correction(function))
+        if hashlib.sha256(text(owner, name).encode()).hexdigest() in texts:
+            corrected = correction(getattr(owner, name))
+            corrected.corrected = True
+            setattr(owner, name, corrected)
         else:
             print(f"pgha does not know {name} of Patroni {version}, and leaves it as it is", file=sys.stderr)
