@@ -79,6 +79,7 @@ func (a *Agent) Follow(ctx context.Context) error {
 		}
 		f.look(ctx)
 		f.endMaintenance(ctx)
+		f.leadApart(ctx)
 	}
 }
 
