@@ -72,17 +72,29 @@ func (l *lab) entry() string {
 func (l *lab) write() (stop func(), file string) {
 	l.Helper()
 	l.sql("CREATE TABLE IF NOT EXISTS ledger(n bigint PRIMARY KEY); TRUNCATE ledger")
+	return l.writeTo(l.dsn(l.entry() + ":5000"))
+}
+
+// dsn is the application's own way to a server, which it wants to be the cluster's.
+func (l *lab) dsn(host string) url.URL {
+	l.Helper()
 	user := l.sql("SELECT current_user")
-	dsn := url.URL{
-		Scheme: "postgres", User: url.UserPassword(user, l.password(user)),
-		Host: l.entry() + ":5000", Path: l.sql("SELECT current_database()"),
+	return url.URL{
+		Scheme: "postgres", User: url.UserPassword(user, l.password(user)), Host: host, Path: l.sql("SELECT current_database()"),
 		RawQuery: "sslmode=verify-full&connect_timeout=3&sslrootcert=" + filepath.Join(filepath.Dir(l.spec), "secrets", "ca.crt"),
 	}
-	return l.writeTo(dsn)
 }
 
 // writeTo does so at an address of its own, where the table is there.
 func (l *lab) writeTo(dsn url.URL) (stop func(), file string) {
+	l.Helper()
+	stop, file = l.writer(dsn)
+	l.eventually("a hundred rows", 30*time.Second, func() bool { return len(l.account(file).acknowledged) > 100 })
+	return stop, file
+}
+
+// writer starts an application that writes where it can.
+func (l *lab) writer(dsn url.URL) (stop func(), file string) {
 	l.Helper()
 	disk, err := watchedDisk()
 	if err != nil {
@@ -106,7 +118,6 @@ func (l *lab) writeTo(dsn url.URL) (stop func(), file string) {
 		disk.ledgers(-1)
 	})
 	l.Cleanup(stop)
-	l.eventually("a hundred rows", 30*time.Second, func() bool { return len(l.account(file).acknowledged) > 100 })
 	return stop, file
 }
 
@@ -145,15 +156,21 @@ func (l *lab) calm(a verify.Account) {
 // keptAll complains about acknowledged rows that are not in the table.
 func (l *lab) keptAll(a account) {
 	l.Helper()
+	if lost := l.lost(a, "ledger"); lost > 0 {
+		l.Errorf("%d of %d acknowledged rows are lost", lost, len(a.acknowledged))
+	}
+}
+
+// lost is how many acknowledged rows are not in the table.
+func (l *lab) lost(a account, table string) int {
+	l.Helper()
 	there := map[int]bool{}
-	for _, n := range strings.Fields(l.sql("SELECT n FROM ledger")) {
+	for _, n := range strings.Fields(l.sql("SELECT n FROM " + table)) {
 		number, err := strconv.Atoi(n)
 		if err != nil {
 			l.Fatal(err)
 		}
 		there[number] = true
 	}
-	if lost := len(a.Lost(there)); lost > 0 {
-		l.Errorf("%d of %d acknowledged rows are lost", lost, len(a.acknowledged))
-	}
+	return len(a.Lost(there))
 }
