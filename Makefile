@@ -12,7 +12,7 @@ PLUGIN  := builders/packer-plugin-pgbake
 PLUGIN_LDFLAGS := -s -w -X main.version=$(firstword $(subst +, ,$(VERSION))) -X main.prerelease=$(if $(findstring +,$(VERSION)),dev)
 SPEC    ?= examples/quickstart.yaml
 
-.PHONY: help demo build plugin test test-all scenario test-packer-plugins quick bench bench-images release lint vuln golden clean setup-%
+.PHONY: help demo build plugin test test-all soak scenario test-packer-plugins quick bench bench-images release lint vuln golden clean setup-%
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -39,6 +39,10 @@ test: setup-test build ## all the set-up, then all tests, those on machines incl
 
 test-all: setup-test build ## before a release: make test, then what waits for translated machines (root; an hour more)
 	@go build -o bin/suite ./test/suite && bin/suite -all
+
+ROUNDS ?= 5
+soak: setup-test build ## every way in which a primary hangs and goes on, ROUNDS=5 times on each Debian (root; 90 minutes)
+	@go build -o bin/suite ./test/suite && bin/suite -soak $(ROUNDS)
 
 scenario: setup-test build ## one test by its name: make scenario RUN=TestGrow, or RUN=TestVerify/failover (root)
 	@test -n '$(RUN)' || { echo 'which one? make scenario RUN=TestGrow; the names: grep -rh "^func Test" test lab cloudinit' >&2; exit 2; }

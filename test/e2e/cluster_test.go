@@ -12,16 +12,7 @@ import (
 // The manual's own cluster: Debian 12, PostgreSQL 17 from PGDG, of which tests have a small signed stand-in.
 func TestGlobal(t *testing.T) {
 	beside(t)
-	spec := example(t, "global.yaml")
-	if dir := pgdg(t); dir != "" {
-		key, err := os.ReadFile(filepath.Join(dir, "stand-in.asc"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		indented := "      " + strings.ReplaceAll(strings.TrimSpace(string(key)), "\n", "\n      ")
-		spec = replaceOnce(t, spec, "\n  source: pgdg", fmt.Sprintf("\n  mirror:\n    url: file://%s\n    key: |\n%s\n  source: pgdg", dir, indented))
-	}
-	theMainJob(t, spec, application{user: "global", database: "replicatest"})
+	theMainJob(t, fromPGDG(t, example(t, "global.yaml")), application{user: "global", database: "replicatest"})
 }
 
 // Debian's own archive only: PostgreSQL 15 and Patroni 3.0.2.
@@ -84,6 +75,21 @@ func replaceOnce(t *testing.T, text, old, by string) string {
 		t.Fatalf("%q is in the example %d times, want once", old, strings.Count(text, old))
 	}
 	return strings.Replace(text, old, by, 1)
+}
+
+// fromPGDG has a specification with PGDG's archive take it from the mirror on this disk, where there is one.
+func fromPGDG(t *testing.T, spec string) string {
+	t.Helper()
+	dir := pgdg(t)
+	if dir == "" {
+		return spec
+	}
+	key, err := os.ReadFile(filepath.Join(dir, "stand-in.asc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	indented := "      " + strings.ReplaceAll(strings.TrimSpace(string(key)), "\n", "\n      ")
+	return replaceOnce(t, spec, "\n  source: pgdg", fmt.Sprintf("\n  mirror:\n    url: file://%s\n    key: |\n%s\n  source: pgdg", dir, indented))
 }
 
 // pgdg is a mirror of PGDG on this disk: $PGBAKE_PGDG, else shared/pgdg beside the repository.

@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // line is one command of the tests.
 type line struct {
@@ -53,6 +56,13 @@ var release = []line{
 	{Name: "qemu-inits", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 60m ./lab -run ^TestInits$")},
 	{Name: "qemu-packer", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 60m ./test/packer16 -run ^TestQEMU$")},
 	{Name: "packer-plugins", Args: []string{"make", "--no-print-directory", "--old-file=build", "test-packer-plugins"}},
+}
+
+// soak is what `make soak` runs: every way in which a primary hangs and goes on, on every combination of programs, so many times.
+func soak(rounds int) [][]line {
+	return [][]line{{
+		{Name: "soak", Env: []string{"PGBAKE_SOAK=" + strconv.Itoa(rounds)}, Args: goTest("-parallel 3 -timeout 12h -run ^TestHang ./test/e2e")},
+	}}
 }
 
 // goTest is a Go test, which is run though nothing may have changed since the last time: machines are no function of the code.

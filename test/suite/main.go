@@ -21,10 +21,11 @@ import (
 
 func main() {
 	all := flag.Bool("all", false, "also what is tested only before a release")
+	rounds := flag.Int("soak", 0, "nothing but what hangs and goes on, this many times each")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	failed, err := suite(ctx, lanes(*all), "dist/test")
+	failed, err := suite(ctx, choose(*all, *rounds), "dist/test")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "suite:", err)
 	}
@@ -32,6 +33,13 @@ func main() {
 		stop()
 		os.Exit(1) //nolint:gocritic // stop has been called
 	}
+}
+
+func choose(all bool, rounds int) [][]line {
+	if rounds > 0 {
+		return soak(rounds)
+	}
+	return lanes(all)
 }
 
 // suite runs the lanes beside each other, and each lane's lines one after the other.
