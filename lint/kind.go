@@ -8,7 +8,7 @@ import (
 // Kind is what a file is.
 type Kind string
 
-// The kinds of files.
+// The kinds of files. Versions are what is installed: dpkg --list, patroni --version, etcd --version.
 const (
 	Patroni    Kind = "patroni"
 	HAProxy    Kind = "haproxy"
@@ -19,6 +19,7 @@ const (
 	HBA        Kind = "hba"
 	PostgreSQL Kind = "postgresql"
 	Script     Kind = "script"
+	Versions   Kind = "versions"
 )
 
 // marks tell a kind by its content or else by its name; the first that matches decides, content before names. A script
@@ -30,6 +31,7 @@ var marks = []struct {
 }{
 	// kind, content, name
 	{Script, regexp.MustCompile(`\A#! ?/\S*(sh|bash|dash|env (ba)?sh)\b`), regexp.MustCompile(`\.(sh|bash)$`)},
+	{Versions, regexp.MustCompile(`(?m)^(ii|hi)\s+\S+\s+\S*\d|\Apatroni \d|\Aetcd Version: `), regexp.MustCompile(`^versions\.txt$`)},
 	{Patroni, regexp.MustCompile(`(?m)^(restapi|bootstrap|etcd3?|postgresql)\s*:`), regexp.MustCompile(`patroni.*\.ya?ml$`)},
 	{EtcdYAML, regexp.MustCompile(`(?m)^(listen-client-urls|listen-peer-urls|initial-cluster|advertise-client-urls)\s*:`), regexp.MustCompile(`etcd.*\.ya?ml$`)},
 	{Etcd, regexp.MustCompile(`(?m)^\s*(export\s+)?ETCD_[A-Z_]+=`), regexp.MustCompile(`/default/etcd$|^etcd\.(conf|env)$`)},
@@ -60,6 +62,6 @@ func Recognize(name string, body []byte) Kind {
 func Kinds() []string {
 	return []string{
 		string(Patroni), string(HAProxy), string(Etcd), string(EtcdYAML), string(Unit),
-		string(Keepalived), string(HBA), string(PostgreSQL), string(Script),
+		string(Keepalived), string(HBA), string(PostgreSQL), string(Script), string(Versions),
 	}
 }

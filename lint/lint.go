@@ -1,6 +1,6 @@
 // Package lint finds what is wrong with a hand-made cluster in the text of its files: patroni.yml, haproxy.cfg, etcd's
-// environment file, units, keepalived.conf, pg_hba.conf, postgresql.conf, and the scripts that set it up, watch it and
-// back it up.
+// environment file, units, keepalived.conf, pg_hba.conf, postgresql.conf, the scripts that set it up, watch it and back
+// it up, and a list of the versions that are installed.
 //
 // In come files; out come Findings: where, what, what comes of it, and what to write instead. It knows the mistakes of
 // the manual that pgbake replaces, by their numbers (D7), and what files say against each other. It only computes, and

@@ -161,7 +161,7 @@ func TestStandbyNamesAcrossFiles(t *testing.T) {
 
 func TestBroken(t *testing.T) {
 	for want, f := range map[string]File{
-		"read notes.txt: what kind of file this is cannot be told by its content or name\n      hint: --kind patroni|haproxy|etcd|etcd-yaml|unit|keepalived|hba|postgresql|script": {Name: "notes.txt", Body: []byte("milk, bread\n")},
+		"read notes.txt: what kind of file this is cannot be told by its content or name\n      hint: --kind patroni|haproxy|etcd|etcd-yaml|unit|keepalived|hba|postgresql|script|versions": {Name: "notes.txt", Body: []byte("milk, bread\n")},
 		"patroni.yml:2:2: a tab in the indentation (YAML indents by spaces)": {Name: "patroni.yml", Body: []byte("restapi:\n \tlisten: a\n")},
 		"read patroni.yml: larger than 256 KiB: no configuration is":         {Name: "patroni.yml", Body: make([]byte, 1<<21)},
 		"patroni.yml: the file is empty":                                     {Name: "patroni.yml"},

@@ -207,4 +207,10 @@ var rules = []rule{
 	{"X11", on(HAProxy), asksNobody,
 		"A replica answers as well as the primary: writes reach it and fail, and nothing follows a failover.",
 		"option httpchk, http-check send meth OPTIONS uri /primary, and check port of Patroni's restapi"},
+	{"X12", on(Script, Versions), takesTheLeadBack,
+		"A primary whose machine hung for longer than its lease takes the lead back when it wakes up, whoever leads meanwhile, and the others are rewound to its older history: rows that were acknowledged are lost, with synchronous_mode, too.",
+		"Patroni 4.0.7 or later, or pgbake's pgha-node, which corrects the one that is installed"},
+	{"X13", on(Script, Versions), revokesByItsClock,
+		"A leader of etcd whose machine hung revokes leases by its own clock when it wakes up (etcd #15247). Where it was the primary's machine, the successor loses the leader's key at the moment in which the old primary looks for it.",
+		"etcd 3.4.31 or later of 3.4, or 3.5.13 to 3.5.15; with others keep etcd's leader off the primary's machine (etcdctl move-leader)"},
 }
