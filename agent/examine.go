@@ -51,7 +51,7 @@ func (a *Agent) Examine(ctx context.Context) *doctor.Look {
 	}
 	questions := []func(context.Context, *doctor.Look){w.examineSecrets, w.examineDisks, w.examineUnits, w.examinePackages, w.examineFirewall, w.examineStray}
 	if l.DB {
-		questions = append(questions, w.examineDatabase)
+		questions = append(questions, w.examineDatabase, w.examinePatroni)
 	}
 	if w.seed != nil {
 		questions = append(questions, w.examineFiles, w.examineCluster, w.examineDoors, w.examineSettings)

@@ -24,6 +24,9 @@ func (l *Look) Add(part *Look) {
 	if part.Cluster != nil {
 		l.Cluster = part.Cluster
 	}
+	if part.Patroni != nil {
+		l.Patroni = part.Patroni
+	}
 	if part.Etcd != nil {
 		l.Etcd = part.Etcd
 	}

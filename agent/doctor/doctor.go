@@ -42,6 +42,7 @@ var Checks = []Check{
 	{"firewall", "the machine's packet filter", firewall},
 	{"certificates", "how long they are good for", certificates},
 	{"stray database", "PostgreSQL that is not Patroni's", stray},
+	{"patroni", "whether it runs with the corrections that pgha has for it", patroni},
 	{"etcd", "its quorum, its members, its alarms and its size", etcd},
 	{"maintenance", "a pause of Patroni that nobody ends", maintenance},
 	{"leader", "one primary, not none and not two", leader},
@@ -101,6 +102,8 @@ type Look struct {
 	// Orphan tells that PostgreSQL runs without Patroni.
 	Orphan bool
 
+	// Patroni is nil on a proxy, and when it cannot be asked.
+	Patroni *Patroni
 	// Cluster is nil when nobody could be asked.
 	Cluster *Cluster
 	// Etcd is nil on a proxy, and when no member of etcd answers.

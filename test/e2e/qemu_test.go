@@ -43,6 +43,8 @@ func TestQEMU(t *testing.T) {
 	l.healthy(virtualTime)
 	t.Run("data disk", l.dataDisk)
 	t.Run("cable", l.cable)
+	// Its clock stands still, too, unlike that of a container.
+	l.hangs(hang{name: "paused", stops: []string{"freeze"}, goesOn: []string{"thaw"}, lasts: 3 * time.Minute, whole: virtualTime}.ledByEtcd())
 }
 
 // needQEMU leaves out a cluster of translated machines: each of them wants a processor for minutes, beside which the other

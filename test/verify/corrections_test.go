@@ -13,6 +13,11 @@ func TestCorrectedPatroni(t *testing.T) {
 		s.packaged("pgha-node", "/usr/lib/pgha/pgha_corrections.py")
 		s.copyIn("testdata")
 
+		// pgha doctor asks for the version, and what of it is not known.
+		if out := s.run("root", "python3", "-I", "-B", "/usr/lib/pgha/pgha_corrections.py"); len(strings.Fields(out)) != 1 {
+			t.Errorf("what is not known of it: %s", out)
+		}
+
 		// It holds the lead while the members of etcd end and come back.
 		out := s.run("root", "python3", "/lead.py")
 		for _, want := range []string{"lead kept in ", "a lease that there is not is not found", "without a quorum nobody says that the lead is lost"} {

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import inspect
 import json
+import re
 import socket
 import sys
 import time
@@ -197,29 +198,29 @@ def says_whether_it_leads(acquire_lock):
     return acquire
 
 
-# Where, which, the correction, and the SHA-256 of the text that it is for, in Patroni 3.0.2 and 4.0.7. One goes with the
-# last supported Patroni whose text is listed.
+# Where, which, the correction, the SHA-256 of the texts that it is for (Patroni 3.0.2 and 4.0.7), and from which Patroni on
+# none is needed. One goes with the last supported Patroni whose text is listed.
 CORRECTIONS = [
     (etcd3, "_raise_for_data", reads_every_shape, [
         "3f48e38956899cde51f5a66aec62879c72789e58bffdef7772e0930fe87a2255",
         "2af9f042f246806866ef601aa6052f258465d438bafd6619915e7edae213e513",
-    ]),
+    ], "4.0.8"),
     (etcd3.Etcd3Client, "_prepare_request", asks_another_member, [
         "306f529828c0ac6925ac53a2f060b98816fb3cabea3786d515819bd2e3a780d4",
         "1b9258642fc1a8e5020a620b1ae04e5c0b31ee893ccb15feb84a4cda1535486e",
-    ]),
+    ], None),
     (etcd3.Etcd3, "_update_leader", leads_on_only_as_the_last, [
         "88db3c77ae09b90bbfb741d328e3736ecd01b1dd4a5b27173e447265d017d8a2",
         "2c2c352279bc08bf2b2a9b74ecb4f4903ae5a281c98bea6bcc42b0148929ccd4",
-    ]),
+    ], None),
     (etcd3.Etcd3, "_do_attempt_to_acquire_leader", takes_the_lead, [
         "c4151aacf95773d127c814fa54d86cce78037e7ca76d86c9947572dcd8ba95ac",
         "f44a6ddfb349c67f3519440e116be22bc0eed24fd53fa453f1870117735843cb",
-    ]),
+    ], None),
     (Ha, "acquire_lock", says_whether_it_leads, [
         "6c3096b2fa00a18ac0cb61881af8d69c1369f23073219ffb6ccc975e005b8749",
         "3552faf7126aca1cec89ae855c1fa292d4ff55bc9b4d30333ed15e8ce8f0d403",
-    ]),
+    ], None),
 ]
 
 
@@ -233,12 +234,31 @@ def text(owner, name):
     return ast.get_source_segment(source, node) if node else ""
 
 
+def known(owner, name, texts):
+    return hashlib.sha256(text(owner, name).encode()).hexdigest() in texts
+
+
+def release(number):
+    """A version that compares: "4.0.8" is [4, 0, 8]."""
+    return [int(n) for n in re.findall(r"\d+", number)]
+
+
+def unknown():
+    """The names of the functions that need a correction, and that Patroni has other than they are known here."""
+    return [name for owner, name, _, texts, corrected in CORRECTIONS
+            if not known(owner, name, texts) and not (corrected and release(version) >= release(corrected))]
+
+
 def correct():
     """Puts the corrections into Patroni."""
-    for owner, name, correction, texts in CORRECTIONS:
-        if hashlib.sha256(text(owner, name).encode()).hexdigest() in texts:
+    for name in unknown():
+        print(f"pgha does not know {name} of Patroni {version}, and leaves it as it is", file=sys.stderr)
+    for owner, name, correction, texts, _ in CORRECTIONS:
+        if known(owner, name, texts):
             corrected = correction(getattr(owner, name))
             corrected.corrected = True
             setattr(owner, name, corrected)
-        else:
-            print(f"pgha does not know {name} of Patroni {version}, and leaves it as it is", file=sys.stderr)
+
+
+if __name__ == "__main__":  # pgha doctor asks
+    print(version, *unknown())
