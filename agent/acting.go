@@ -107,9 +107,14 @@ func (w *work) setEtcdAside(ctx context.Context, why string) error {
 	return nil
 }
 
-// setAside renames a directory to a name with the time in it.
+// asideName is what a directory is called when it is set aside: its name, with the time in it.
+func asideName(dir string) string {
+	return dir + ".aside-" + time.Now().UTC().Format("20060102T150405.000Z")
+}
+
+// setAside renames a directory.
 func setAside(dir string) (to string, err error) {
-	to = dir + ".aside-" + time.Now().UTC().Format("20060102T150405.000Z")
+	to = asideName(dir)
 	if err := os.Rename(dir, to); err != nil {
 		return "", fmt.Errorf("set data aside: %w", err)
 	}

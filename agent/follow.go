@@ -38,7 +38,8 @@ type follower struct {
 	why string     // a newer one was not taken
 	now chan struct{}
 
-	upkeep announced
+	upkeep  announced
+	failing startFailures
 }
 
 // Follow serves and looks until ctx ends.
@@ -80,6 +81,7 @@ func (a *Agent) Follow(ctx context.Context) error {
 		f.look(ctx)
 		f.endMaintenance(ctx)
 		f.leadApart(ctx)
+		f.recopies(ctx)
 	}
 }
 

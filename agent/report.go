@@ -37,12 +37,29 @@ func (m *watcher) report(ctx context.Context) *monitor.Report {
 	if m.seed.Machine.Role != cluster.DB {
 		return r
 	}
+	if r.Recopied, err = m.setAside(ctx); err != nil {
+		r.Unasked["recopied"] = err.Error()
+	}
 	if exists(filepath.Join(m.Root, fmt.Sprintf("%s/.s.PGSQL.%d", socketDir, m.seed.Cluster.Ports.Postgres))) { // else Patroni says what is wrong with it
 		if r.Slots, err = m.slots(ctx); err != nil {
 			r.Unasked["postgres"] = err.Error()
 		}
 	}
 	return r
+}
+
+// setAside is the data that was set aside last, while it is there. Only postgres may look where it lies.
+func (m *watcher) setAside(ctx context.Context) (*monitor.Recopied, error) {
+	last, err := m.recopied()
+	if err != nil || last.Aside == "" {
+		return nil, err
+	}
+	_, err = ask(ctx, m.postgres(), "", "test", "-e", last.Aside)
+	var gone *exec.ExitError
+	if errors.As(err, &gone) {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return &last, err
 }
 
 // disks are the file systems that matter, each once: the data's, the backups', the root's.

@@ -192,6 +192,11 @@ func members(s *Seen, v *Verdict) {
 			v.of("postgres", m, Critical, patient, "on "+m.Name+": journalctl -u patroni; a replica that cannot go on: pgha reinit "+m.Name,
 				"PostgreSQL of %s is %q as %s", m.Name, m.Patroni.State, m.Patroni.Role)
 		}
+		if m.Watched() && m.Report.Recopied != nil {
+			r := m.Report.Recopied
+			v.of("recopied", m, Warning, 1, "is its disk in order? When nothing of that data is needed, on "+m.Name+": rm -r "+r.Aside,
+				"PostgreSQL of %s could not start with its data (%s), which was set aside at %s; the primary's was copied in its place", m.Name, r.Why, r.At.UTC().Format("2006-01-02 15:04 UTC"))
+		}
 	}
 }
 

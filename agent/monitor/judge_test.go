@@ -102,6 +102,9 @@ func TestJudge(t *testing.T) {
 		{"nothing was written for an hour", func(s *Seen) { m(s, 2).Patroni.Replayed = noon.Add(-time.Hour) }},
 		{"a replica does not stream", func(s *Seen) { m(s, 1).Patroni.Streams = []string{"db2"}; m(s, 3).Patroni.State = "running" }},
 		{"a replica does not start", func(s *Seen) { m(s, 3).Patroni.State = "start failed" }},
+		{"a replica's data was set aside", func(s *Seen) {
+			m(s, 3).Report.Recopied = &Recopied{At: noon, Aside: "/var/lib/postgresql/17/main.aside-20260101T120000.000Z", Why: "incorrect checksum in control file"}
+		}},
 		{"no replica confirms", func(s *Seen) { s.Confirm = nil }},
 		{"slots", func(s *Seen) {
 			m(s, 1).Report.Slots = []Slot{{Name: "db2", Active: true, Retained: 5 << 30}, {Name: "old", Retained: 2 << 30}, {Name: "gone", Lost: true}}

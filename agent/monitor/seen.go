@@ -130,6 +130,8 @@ type Report struct {
 	Clock *Clock `json:"clock,omitempty"`
 	// Slots are PostgreSQL's replication slots there.
 	Slots []Slot `json:"slots,omitempty"`
+	// Recopied is a database that was set aside, and is still there; nil when none is.
+	Recopied *Recopied `json:"recopied,omitempty"`
 	// Unasked says what could not be asked, and why: postgres, systemd, chrony.
 	Unasked map[string]string `json:"unasked,omitempty"`
 	// Mute tells that no receiver of alerts takes any from this machine, for a while already.
@@ -139,6 +141,14 @@ type Report struct {
 	// Run counts the looks since the monitor was started, CPU is what one takes on average, in seconds, programs included.
 	Run int     `json:"run"`
 	CPU float64 `json:"cpu_seconds"`
+}
+
+// Recopied is a replica's data with which PostgreSQL could not start, and in whose place the primary's was copied.
+type Recopied struct {
+	At time.Time `json:"at"`
+	// Aside is the directory that it is in now, Why what PostgreSQL said.
+	Aside string `json:"aside"`
+	Why   string `json:"why"`
 }
 
 // Disk is one file system.

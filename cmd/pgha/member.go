@@ -118,3 +118,18 @@ func follow(o *options) *cobra.Command {
 		RunE:   func(cmd *cobra.Command, _ []string) error { return o.agent().Follow(cmd.Context()) },
 	}
 }
+
+func recopy(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:    "recopy",
+		Short:  "Set this replica's data aside and copy the primary's, when PostgreSQL cannot start with it",
+		Hidden: true, // pgha-recopy.service runs it
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needRoot(o, "recopy"); err != nil {
+				return err
+			}
+			return o.agent().Recopy(cmd.Context())
+		},
+	}
+}

@@ -57,7 +57,9 @@ func TestHangDebian12(t *testing.T) {
 func TestHangPGDG(t *testing.T) {
 	beside(t)
 	spec := fromPGDG(t, replaceOnce(t, quickstart(t, "hangpgdg", 12), "\npostgres:\n", "\npostgres:\n  version: 17\n  source: pgdg\n"))
-	up(t, spec+"failover: fast\n").hangs(etcdStopped, bothStopped)
+	l := up(t, spec+"failover: fast\n")
+	l.hangs(etcdStopped, bothStopped)
+	t.Run("data that cannot start", l.cannotStart)
 }
 
 // hangs lets each of them happen once, or where `make soak` asks for rounds, so many times every hang that there is.
