@@ -44,13 +44,17 @@ func (h hang) ledByEtcd() hang {
 // TestHang lets the primary's machine, or a program on it, hang and go on, on Debian 13.
 func TestHang(t *testing.T) {
 	beside(t)
-	up(t, quickstart(t, "hang13", 13)+"failover: fast\n").hangs(frozen.ledByEtcd(), bothStopped.ledByEtcd(), patroniStopped)
+	l := up(t, quickstart(t, "hang13", 13)+"failover: fast\n")
+	l.hangs(frozen.ledByEtcd(), bothStopped.ledByEtcd(), patroniStopped)
+	t.Run("behind", l.behind)
 }
 
 // TestHangDebian12 is the same with what Debian 12 has itself: Patroni 3.0.2, etcd 3.4.
 func TestHangDebian12(t *testing.T) {
 	beside(t)
-	up(t, quickstart(t, "hang12", 12)+"failover: fast\n").hangs(frozen, patroniStopped.ledByEtcd(), etcdStopped.ledByEtcd())
+	l := up(t, quickstart(t, "hang12", 12)+"failover: fast\n")
+	l.hangs(frozen, patroniStopped.ledByEtcd(), etcdStopped.ledByEtcd())
+	t.Run("behind", l.behind)
 }
 
 // TestHangPGDG is the same with PGDG's Patroni, 4.0.7, beside the etcd 3.4 of Debian 12.
@@ -182,24 +186,25 @@ func (l *lab) fault(fault, machine string) {
 }
 
 // etcdctl runs on a member, for all of etcd, in a shell that has them as $all.
-func (l *lab) etcdctl(machine, script string) int {
+func (l *lab) etcdctl(machine, script string) (out string, code int) {
 	l.Helper()
 	var all []string
 	for _, m := range members {
 		all = append(all, "https://"+l.addresses()[m]+":2379")
 	}
-	_, code := l.exec(machine, "sh", "-c", "cd /etc/patroni/tls; export ETCDCTL_API=3 ETCDCTL_CACERT=ca.crt ETCDCTL_CERT=etcd-client.crt ETCDCTL_KEY=etcd-client.key; "+
+	return l.exec(machine, "sh", "-c", "cd /etc/patroni/tls; export ETCDCTL_API=3 ETCDCTL_CACERT=ca.crt ETCDCTL_CERT=etcd-client.crt ETCDCTL_KEY=etcd-client.key; "+
 		"all='"+strings.Join(all, " ")+"'; own=https://"+l.addresses()[machine]+":2379; "+script)
-	return code
 }
 
 // etcdLeadsOn ends with 0 when the member does not lead etcd, and etcd is led.
 func (l *lab) etcdLeadsOn(machine string) int {
-	return l.etcdctl(machine, "etcdctl --endpoints=$own endpoint status | cut -d, -f5 | grep -q false && etcdctl --endpoints=$own endpoint health")
+	_, code := l.etcdctl(machine, "etcdctl --endpoints=$own endpoint status | cut -d, -f5 | grep -q false && etcdctl --endpoints=$own endpoint health")
+	return code
 }
 
 // moveEtcd has etcd led on this member; only the leader itself may give it away.
 func (l *lab) moveEtcd(machine string) int {
-	return l.etcdctl(machine, "id=$(etcdctl --endpoints=$own endpoint status | cut -d, -f2 | tr -d ' '); "+
+	_, code := l.etcdctl(machine, "id=$(etcdctl --endpoints=$own endpoint status | cut -d, -f2 | tr -d ' '); "+
 		"for e in $all; do etcdctl --endpoints=$e move-leader $id >/dev/null 2>&1 || :; done; etcdctl --endpoints=$own endpoint status | cut -d, -f5 | grep -q true")
+	return code
 }

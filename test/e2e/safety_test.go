@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -197,5 +198,38 @@ func (l *lab) powerCut(t *testing.T) {
 	}
 	if after.primary() == victim {
 		t.Errorf("%s leads again at once", victim)
+	}
+}
+
+// behind cuts the power of a primary whose replicas have not received much of its WAL: a load that nobody has committed.
+// What was acknowledged is on them, and one of them leads.
+func (l *lab) behind(t *testing.T) {
+	l = l.on(t)
+	before := l.healthy(2 * time.Minute)
+	stop, file := l.write()
+	victim, others := before.primary(), before.replicas()
+	for _, m := range others {
+		l.sh(m, "pkill --signal STOP --full '^postgres: .* walreceiver '")
+	}
+	l.superuser(victim, "BEGIN; CREATE TABLE public.bulk AS SELECT n, repeat('x', 1000) FROM generate_series(1, 250000) n; "+
+		"SELECT pg_logical_emit_message(false, 'pgha', 'the WAL goes to the disk'); ROLLBACK; CHECKPOINT")
+	l.eventually("Patroni to say in etcd how far the primary is", 30*time.Second, func() bool {
+		said, code := l.etcdctl(victim, "etcdctl --endpoints=$own get --print-value-only --prefix /service/"+l.scope+"/status")
+		var status struct {
+			Optime int64 `json:"optime"`
+		}
+		return code == 0 && json.Unmarshal([]byte(said), &status) == nil && status.Optime > 250e6
+	})
+	cut := time.Now()
+	l.pgbake("lab", "fault", "power-cut", victim)
+	for _, m := range others {
+		l.sh(m, "pkill --signal CONT --full '^postgres: .* walreceiver '")
+	}
+	l.eventually("writes after the power cut", 90*time.Second, func() bool { return l.account(file).after(cut.Add(5*time.Second)) > 50 })
+	stop()
+	l.keptAll(l.account(file))
+	l.pgbake("lab", "fault", "power-on", victim)
+	if after := l.healthy(3 * time.Minute); after.primary() == victim {
+		t.Errorf("%s leads again", victim)
 	}
 }
