@@ -40,9 +40,12 @@ func Dynamic(c *cluster.Cluster) map[string]any {
 		d["synchronous_node_count"] = c.SynchronousNodes()
 		// No acknowledged write is lost by leaving a crashed primary early.
 		d["primary_start_timeout"] = 30
-		d["maximum_lag_on_failover"] = mebibyte
+		// Every acknowledged row is on a replica that /sync names, whatever its lag in bytes, and nobody else may be promoted. A
+		// limit leaves no leader for good when the primary dies in a large load that nobody has committed (patroni #3703).
+		d["maximum_lag_on_failover"] = 1 << 40
 	} else {
-		// Waiting for the primary's recovery loses nothing, a failover may; a limit that is too tight leaves no leader under load.
+		// Waiting for the primary's recovery loses nothing, a failover may; a limit that is too tight leaves no leader under
+		// load. While no replica is within it, nobody leads until the old primary is back, or a person decides: `patronictl failover`.
 		d["primary_start_timeout"] = 300
 		d["maximum_lag_on_failover"] = 32 * mebibyte
 	}

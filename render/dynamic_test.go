@@ -14,9 +14,9 @@ func TestDynamicFollowsTheSpecification(t *testing.T) {
 		Synchronous, Strict, Nodes, Failsafe, Start, Lag any
 	}
 	for name, want := range map[string]answer{
-		"global":      {"quorum", false, 1, true, 30, 1 << 20},
-		"two-proxies": {"quorum", true, 2, true, 30, 1 << 20},
-		"debian12":    {true, false, 1, nil, 30, 1 << 20}, // Patroni 3 has no quorum, and a failsafe mode not to be trusted
+		"global":      {"quorum", false, 1, true, 30, 1 << 40},
+		"two-proxies": {"quorum", true, 2, true, 30, 1 << 40},
+		"debian12":    {true, false, 1, nil, 30, 1 << 40}, // Patroni 3 has no quorum, and a failsafe mode not to be trusted
 		"lone":        {false, false, nil, true, 300, 32 << 20},
 		"async":       {false, false, nil, true, 300, 32 << 20},
 	} {
