@@ -184,20 +184,26 @@ func (w *work) examineUnits(ctx context.Context, l *doctor.Look) {
 		return
 	}
 	for i, block := range strings.Split(strings.TrimSpace(string(out)), "\n\n") {
-		p := map[string]string{}
-		for line := range strings.Lines(block) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-			p[key] = value
-		}
 		if i >= len(all) {
 			break
 		}
+		p := properties(block)
 		u := doctor.Unit{Name: all[i], Load: p["LoadState"], Active: p["ActiveState"], Result: p["Result"], Reload: p["NeedDaemonReload"] == "yes", Wanted: slices.Contains(wanted, all[i])}
 		if own := []string{"etcd.service", "patroni.service", "haproxy.service", "keepalived.service", followUnit}; slices.Contains(own, all[i]) {
 			u.Restart = p["Restart"]
 		}
 		l.Units = append(l.Units, u)
 	}
+}
+
+// properties are the lines KEY=VALUE of a program's answer.
+func properties(answer string) map[string]string {
+	p := map[string]string{}
+	for line := range strings.Lines(answer) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		p[key] = value
+	}
+	return p
 }
 
 func (w *work) examinePackages(ctx context.Context, l *doctor.Look) {

@@ -29,26 +29,16 @@ func (w *work) examinePatroni(ctx context.Context, l *doctor.Look) {
 		return // a package that is not there is said elsewhere
 	}
 	l.Patroni = &doctor.Patroni{Version: f[0], Unknown: f[1:]}
-	out, err = w.question(ctx, nil, "systemctl", "show", "patroni.service", "--timestamp=unix", "--property=MainPID,ExecMainStartTimestamp")
+	out, err = w.question(ctx, nil, "systemctl", "show", "patroni.service", "--timestamp=unix", "--property=ExecStart,MainPID,ExecMainStartTimestamp")
 	if err != nil {
 		return
 	}
-	var pid int
-	var started int64
-	for line := range strings.Lines(string(out)) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		switch key {
-		case "MainPID":
-			pid, _ = strconv.Atoi(value)
-		case "ExecMainStartTimestamp":
-			started, _ = strconv.ParseInt(strings.TrimPrefix(value, "@"), 10, 64)
-		}
-	}
-	if pid == 0 {
-		return
-	}
-	l.Patroni.Foreign = !runsProgram(w.Root, pid, patroniProgram)
-	l.Patroni.Before = started > 0 && installed(corrections).After(time.Unix(started+1, 0))
+	shown := properties(string(out))
+	pid, _ := strconv.Atoi(shown["MainPID"])
+	started, _ := strconv.ParseInt(strings.TrimPrefix(shown["ExecMainStartTimestamp"], "@"), 10, 64)
+	// What runs, and what a stopped one would be started as.
+	l.Patroni.Foreign = !strings.Contains(shown["ExecStart"], "path="+patroniProgram+" ;") || pid != 0 && !runsProgram(w.Root, pid, patroniProgram)
+	l.Patroni.Before = pid != 0 && started > 0 && installed(corrections).After(time.Unix(started+1, 0))
 }
 
 // runsProgram tells whether a process was started as that program, by an interpreter or without.

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -11,8 +10,8 @@ type Patroni struct {
 	Version string
 	// Unknown are functions that pgha corrects, and whose text in this Patroni it does not know: they stay as they are.
 	Unknown []string
-	// Foreign tells that the Patroni that runs was started by another program than pgha's; Before, that it was started before
-	// the corrections that are installed now.
+	// Foreign tells that patroni.service starts another program than pgha's, or has; Before, that the Patroni that runs was
+	// started before the corrections that are installed now.
 	Foreign, Before bool
 }
 
@@ -23,7 +22,7 @@ func patroni(l *Look) []Finding {
 		return nil
 	}
 	restart := []string{"systemctl restart patroni"}
-	if l.leads() {
+	if l.Database != nil && l.Database.Leads {
 		restart = append([]string{"pgha switchover"}, restart...)
 	}
 	switch {
@@ -34,7 +33,7 @@ func patroni(l *Look) []Finding {
 		}}
 	case p.Foreign:
 		return []Finding{{
-			What: "Patroni " + p.Version + " runs without the corrections that pgha has for it: somebody changed patroni.service", Why: why,
+			What: "Patroni " + p.Version + " is started without the corrections that pgha has for it: somebody changed patroni.service", Why: why,
 			Mend: append([]string{"systemctl revert patroni"}, restart...),
 		}}
 	case p.Before:
@@ -44,9 +43,4 @@ func patroni(l *Look) []Finding {
 		}}
 	}
 	return nil
-}
-
-// leads tells whether this machine has the primary.
-func (l *Look) leads() bool {
-	return l.Cluster != nil && slices.ContainsFunc(l.Cluster.Members, func(m Member) bool { return m.Name == l.Name && m.Leads })
 }

@@ -243,11 +243,12 @@ func (l *lab) brokenAndMended() {
 		{"chmod 644 /etc/patroni/config.yml", "files", "/etc/patroni/config.yml: mode 0644 would be 0600", "pgha apply"},
 		{"echo '# mine' >>/etc/default/etcd", "files", "/etc/default/etcd is not as pgha writes it", "pgha apply"},
 		{"rm /etc/sysctl.d/60-pgha.conf", "files", "/etc/sysctl.d/60-pgha.conf is missing", "pgha apply"},
-		{"touch /usr/lib/pgha/pgha_corrections.py", "patroni", "was started before the corrections", "systemctl restart patroni"},
-		{"mkdir -p /etc/systemd/system/patroni.service.d; printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/patroni /etc/patroni/config.yml\\n' >/etc/systemd/system/patroni.service.d/x.conf; systemctl daemon-reload; systemctl restart patroni", "patroni", "somebody changed patroni.service", "systemctl revert patroni"},
 		{"nft delete table inet pgha", "firewall", "packet filter is not loaded", "systemctl restart pgha-firewall"},
 		{"echo 'local all all trust' >>/var/lib/postgresql/17/main/pg_hba.conf; runuser -u postgres -- psql -qc 'SELECT pg_reload_conf()'", "access", "lets people in without a password", "sed -i"},
 		{"runuser -u postgres -- patronictl -c /etc/patroni/config.yml edit-config --force --quiet --pg wal_keep_size=2GB --set loop_wait=7", "settings", "loop_wait is 7, and should be 5", "--set 'loop_wait=5'"},
+		// The last: PostgreSQL is away for a moment.
+		{"touch /usr/lib/pgha/pgha_corrections.py", "patroni", "was started before the corrections", "systemctl restart patroni"},
+		{"mkdir -p /etc/systemd/system/patroni.service.d; printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/patroni /etc/patroni/config.yml\\n' >/etc/systemd/system/patroni.service.d/x.conf; systemctl daemon-reload; systemctl restart patroni", "patroni", "somebody changed patroni.service", "systemctl revert patroni"},
 	} {
 		l.says(m, 0, tt.breaks)
 		var found []finding
