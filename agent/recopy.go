@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/pgbake/pgbake/agent/monitor"
@@ -127,15 +126,15 @@ func (w *work) recopy(ctx context.Context) error {
 		w.Say("not now: Patroni mends the data")
 		return nil
 	}
-	need, err := w.sizeOf(ctx, p, dir)
+	need, err := w.copyNeeds(ctx, p, dir)
 	if err != nil {
 		return err
 	}
-	var disk syscall.Statfs_t
-	if err := syscall.Statfs(dir, &disk); err != nil {
+	free, err := room(dir)
+	if err != nil {
 		return err
 	}
-	if free := disk.Bavail * uint64(disk.Bsize); free < need { //nolint:gosec // a block size is positive
+	if free < need {
 		return fmt.Errorf("PostgreSQL cannot start, and the disk has no room for its data and a new copy: %d MiB are needed, %d are free; its data is left alone%s, which removes it first", need>>20, free>>20, byHand)
 	}
 	if err := w.Runner.Run(ctx, run.Command("systemctl", "stop", "patroni.service")); err != nil {
@@ -189,38 +188,24 @@ func (w *work) copyAnew(ctx context.Context, dir, why string) error {
 
 // recopied is what was set aside last; its time is zero when nothing was.
 func (a *Agent) recopied() (r monitor.Recopied, err error) {
-	body, err := os.ReadFile(filepath.Join(a.Root, recopiedFile))
-	if errors.Is(err, os.ErrNotExist) {
+	if err = readJSON(filepath.Join(a.Root, recopiedFile), &r); errors.Is(err, os.ErrNotExist) {
 		return r, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(body, &r)
 	}
 	return r, err
 }
 
-// sizeOf is how many bytes a copy of the primary may need: the larger of what it says of its databases, with room for WAL, and
-// of what lies here.
-func (w *work) sizeOf(ctx context.Context, p surveyed, dir string) (uint64, error) {
+// copyNeeds is how many bytes a copy of the primary may need: the larger of what it says of its databases, with room for WAL,
+// and of what lies here.
+func (w *work) copyNeeds(ctx context.Context, p surveyed, dir string) (int64, error) {
 	out, err := w.sql(ctx, "any", "SELECT pg_catalog.sum(pg_catalog.pg_database_size(oid)) FROM pg_catalog.pg_database", p.at)
 	if err != nil {
 		return 0, fmt.Errorf("ask %s how large its databases are: %w", p.name, err)
 	}
-	size, err := strconv.ParseUint(out, 10, 64)
+	size, err := strconv.ParseInt(out, 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("ask %s how large its databases are: %w", p.name, err)
 	}
-	var here uint64
-	err = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
-		}
-		info, err := e.Info()
-		if err == nil {
-			here += uint64(info.Size()) //nolint:gosec // no file is smaller than nothing
-		}
-		return err
-	})
+	here, err := sizeOf(dir)
 	const wal = 1 << 30
 	return max(size+size/10+wal, here), err
 }
@@ -232,10 +217,11 @@ const (
 )
 
 // cannotStart starts PostgreSQL as Patroni would, but for its clients and the language of its log, and returns what it says
-// when it ends for its data. Empty when it starts, goes on recovering, or ends for something that a copy does not change.
+// when it ends for its data. Empty when it starts, goes on recovering, or ends for something that a copy does not change. It
+// starts as a standby, whatever Patroni was about to make of it: another member leads.
 func (w *work) cannotStart(ctx context.Context, dir string) (why string, err error) {
 	private := filepath.Join(w.Root, "/run/pgha/recopy")
-	if err := w.Runner.Run(ctx, run.Command("install", "--directory", "--mode=700", "--owner=postgres", "--group=postgres", private)); err != nil {
+	if err := errors.Join(w.makeDir(private), w.write(ctx, filepath.Join(dir, "standby.signal"), nil)); err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(private) //nolint:errcheck // in memory

@@ -19,8 +19,9 @@ func (a *app) lint() *cobra.Command {
 		Use:   "lint FILE...",
 		Short: "Find what is wrong in hand-made files: patroni.yml, haproxy.cfg, etcd, units, pg_hba.conf, scripts",
 		Long: `Find what is wrong in the files of a cluster that pgbake has not made: patroni.yml, haproxy.cfg, etcd's environment
-file or etcd.conf.yml, systemd units, keepalived.conf, pg_hba.conf, postgresql.conf, and the shell scripts that set it up,
-watch it and back it up, and the versions that are installed (dpkg --list, patroni --version). Each finding says where, what, what comes of it and what to write instead.
+file or etcd.conf.yml, systemd units, keepalived.conf, pg_hba.conf, postgresql.conf, the shell scripts that set it up, watch
+it and back it up, and the versions that are installed (dpkg --list, patroni --version). Each finding says where, what, what
+comes of it and what to write instead.
 
 Give all files of the cluster at once: what they say against each other is found too. "-" is standard input.
 Exit code 0: nothing found; 3: something; 1: a file could not be read.`,

@@ -91,11 +91,11 @@ func (l *lab) hangs(some ...hang) {
 func (l *lab) hang(h hang) {
 	before := l.healthy(h.whole)
 	primary := before.primary()
-	l.eventually("etcd led apart from the primary", 30*time.Second, func() bool { return l.etcdLeadsOn(primary) == 0 })
+	l.eventually("etcd led apart from the primary", 30*time.Second, func() bool { return l.etcdLedElsewhere(primary) })
 	if h.whereEtcdLeads {
 		// The agent would give it away again.
 		l.sh(primary, "systemctl stop pgha-follow")
-		l.eventually("etcd led where the primary is", 30*time.Second, func() bool { return l.moveEtcd(primary) == 0 })
+		l.eventually("etcd led where the primary is", 30*time.Second, func() bool { return l.moveEtcd(primary) })
 	}
 	writers := append([]string{"proxy_1", "proxy_2", "proxy_3", "proxy_4"}, members...)
 	address := l.addresses()
@@ -196,15 +196,15 @@ func (l *lab) etcdctl(machine, script string) (out string, code int) {
 		"all='"+strings.Join(all, " ")+"'; own=https://"+l.addresses()[machine]+":2379; "+script)
 }
 
-// etcdLeadsOn ends with 0 when the member does not lead etcd, and etcd is led.
-func (l *lab) etcdLeadsOn(machine string) int {
+// etcdLedElsewhere tells that the member does not lead etcd, and etcd is led.
+func (l *lab) etcdLedElsewhere(machine string) bool {
 	_, code := l.etcdctl(machine, "etcdctl --endpoints=$own endpoint status | cut -d, -f5 | grep -q false && etcdctl --endpoints=$own endpoint health")
-	return code
+	return code == 0
 }
 
-// moveEtcd has etcd led on this member; only the leader itself may give it away.
-func (l *lab) moveEtcd(machine string) int {
+// moveEtcd has etcd led on this member, and tells whether it is; only the leader itself may give it away.
+func (l *lab) moveEtcd(machine string) bool {
 	_, code := l.etcdctl(machine, "id=$(etcdctl --endpoints=$own endpoint status | cut -d, -f2 | tr -d ' '); "+
 		"for e in $all; do etcdctl --endpoints=$e move-leader $id >/dev/null 2>&1 || :; done; etcdctl --endpoints=$own endpoint status | cut -d, -f5 | grep -q true")
-	return code
+	return code == 0
 }
