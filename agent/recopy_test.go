@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// What PostgreSQL 15 and 17 were seen to say when they end at their start.
+// What PostgreSQL says when it ends at its start: the damaged control file was seen, the others are from its sources.
 func TestDataFault(t *testing.T) {
 	const starting = "2026-11-29 10:00:00.000 UTC [7] LOG:  starting PostgreSQL 15.14\n2026-11-29 10:00:00.010 UTC [9] LOG:  entering standby mode\n"
 	const ended = "2026-11-29 10:00:00.030 UTC [7] LOG:  startup process (PID 9) exited with exit code 1\n2026-11-29 10:00:00.030 UTC [7] LOG:  aborting startup due to startup process failure\n"
