@@ -21,9 +21,7 @@ const (
 	recopyUnit = "pgha-recopy.service"
 	// recopiedFile holds what was set aside last, and when.
 	recopiedFile = "/var/lib/pgha/recopied.json"
-	// recopyStarts is how often PostgreSQL must have failed to start, recopyAfter for how long, and recopySteady how long it
-	// must run to count as started.
-	recopyStarts = 3
+	// recopyAfter is how long PostgreSQL must have failed to start, recopySteady how long it must run to count as started.
 	recopyAfter  = 2 * time.Minute
 	recopySteady = time.Minute
 	// recopyPause is until the next try, recopyOnce how long one that is copied anew must last: what breaks again at once is no
@@ -32,34 +30,30 @@ const (
 	recopyOnce  = 24 * time.Hour
 )
 
-// startFailures counts how often PostgreSQL of this machine has failed to start, while another member leads.
-type startFailures struct {
-	starts      int
-	since, runs time.Time
-	state       string
-	asked       time.Time
-}
+// startFailures is for how long PostgreSQL of this machine has failed to start, while another member leads. It counts no
+// failures: Patroni tries every few seconds, and a look between two tries is too late to tell them apart.
+type startFailures struct{ since, runs, asked time.Time }
 
 // next takes what Patroni says of this machine, and tells whether its data is to be looked at.
 func (f *startFailures) next(m member, now time.Time) bool {
 	switch {
-	case m.Paused || m.leads() || m.leadsStandby():
+	case m.Paused || m.leads() || m.leadsStandby() || m.State == "creating replica":
 		*f = startFailures{asked: f.asked}
 		return false
-	case m.runs() && f.runs.IsZero():
-		f.runs = now
-	case m.runs() && now.Sub(f.runs) > recopySteady:
-		*f = startFailures{asked: f.asked, runs: f.runs}
 	case !m.runs():
 		f.runs = time.Time{}
+	case f.runs.IsZero():
+		f.runs = now
+	case now.Sub(f.runs) > recopySteady:
+		f.since = time.Time{}
 	}
-	if m.State == "start failed" && f.state != m.State {
-		if f.starts++; f.starts == 1 {
-			f.since = now
-		}
+	if m.State != "start failed" {
+		return false
 	}
-	f.state = m.State
-	if f.starts < recopyStarts || now.Sub(f.since) < recopyAfter || now.Sub(f.asked) < recopyPause {
+	if f.since.IsZero() {
+		f.since = now
+	}
+	if now.Sub(f.since) < recopyAfter || now.Sub(f.asked) < recopyPause {
 		return false
 	}
 	f.asked = now
@@ -75,31 +69,41 @@ func (f *follower) recopies(ctx context.Context) {
 	if err != nil || !f.failing.next(m, time.Now()) {
 		return
 	}
-	f.Say("PostgreSQL has failed to start %d times since %s: %s looks at its data", f.failing.starts, f.failing.since.UTC().Format("15:04:05 UTC"), recopyUnit)
-	if err := f.Runner.Run(ctx, run.Command("systemctl", "restart", "--no-block", recopyUnit)); err != nil && ctx.Err() == nil {
+	f.Say("PostgreSQL has not started since %s: %s looks at its data", f.failing.since.UTC().Format("15:04:05 UTC"), recopyUnit)
+	if err := f.Runner.Run(ctx, run.Command("systemctl", "start", "--no-block", recopyUnit)); err != nil && ctx.Err() == nil {
 		f.Say("%v", err)
 	}
 }
 
 // Recopy sets the data of this replica aside when PostgreSQL cannot start with it though a healthy primary leads, and has
-// Patroni copy the primary's. Where it does not, the error says why; it stops Patroni, which its unit starts again.
+// Patroni copy the primary's. It waits while something else is done to the cluster. Where it does not copy, the error says why; it stops Patroni, which its unit starts again.
 func (a *Agent) Recopy(ctx context.Context) error {
 	w, err := a.upkeep("recopy")
 	if err != nil {
 		return err
 	}
-	at, err := w.etcd(ctx)
-	if err != nil {
-		return err
+	for {
+		err := w.until(ctx, "the end of another task", 24*time.Hour, func(ctx context.Context) string {
+			at, err := w.etcd(ctx)
+			if err != nil {
+				return err.Error()
+			}
+			switch t, err := w.api.task(ctx, at); {
+			case err != nil:
+				return err.Error()
+			case t != nil:
+				return t.String()
+			}
+			return ""
+		})
+		if err != nil {
+			return err
+		}
+		err = w.alone(ctx, "copy of "+w.seed.Machine.Name+", which cannot start", w.recopy)
+		if !errors.As(err, new(taken)) {
+			return err
+		}
 	}
-	switch t, err := w.api.task(ctx, at); {
-	case err != nil:
-		return err
-	case t != nil:
-		w.Say("not now: %s", t) // it is tried again
-		return nil
-	}
-	return w.alone(ctx, "copy of "+w.seed.Machine.Name+", which cannot start", w.recopy)
 }
 
 func (w *work) recopy(ctx context.Context) error {

@@ -49,7 +49,11 @@ func TestStartFailures(t *testing.T) {
 		"fsfsfs":                        0, // not for long enough
 		long("fs"):                      1,
 		long("fsrs"):                    1, // it runs for a moment, and ends
-		long("f"):                       0, // one failure, which lasts
+		"f" + long("s"):                 0, // one failure, and then it recovers
+		long("f"):                       1, // the looks see no try
+		long("sssf"):                    1,
+		"f" + long("s") + "f":           1, // it fails again, after a long recovery
+		"f" + long("c") + "f":           0, // of another copy
 		long("c"):                       0,
 		long("r"):                       0,
 		long("ps"):                      0,

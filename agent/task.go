@@ -74,7 +74,10 @@ func (w *work) alone(ctx context.Context, what string, do func(context.Context) 
 	return err
 }
 
-// takeTask puts the task into etcd, where there is none.
+// taken says that another machine is at work.
+type taken struct{ error }
+
+// takeTask puts the task into etcd; the error is taken where there is one already.
 func (w *work) takeTask(ctx context.Context, at netip.Addr, task Task) (lease number, err error) {
 	var granted struct {
 		ID number `json:"ID"`
@@ -103,10 +106,10 @@ func (w *work) takeTask(ctx context.Context, at netip.Addr, task Task) (lease nu
 	_ = w.api.call(ctx, at, "lease/revoke", map[string]any{"ID": granted.ID}, &struct{}{}) // else it runs out
 	holder, err := w.api.task(ctx, at)
 	if err != nil || holder == nil {
-		return 0, errors.Join(errors.New("another machine was quicker\n      hint: once more in a moment"), err)
+		return 0, taken{errors.Join(errors.New("another machine was quicker\n      hint: once more in a moment"), err)}
 	}
-	return 0, fmt.Errorf("one thing at a time is done to the whole cluster, and this is at work: %s\n"+
-		"      hint: wait for it, or end it there; %d s after that machine is gone its place is free", holder, taskTTL)
+	return 0, taken{fmt.Errorf("one thing at a time is done to the whole cluster, and this is at work: %s\n"+
+		"      hint: wait for it, or end it there; %d s after that machine is gone its place is free", holder, taskTTL)}
 }
 
 // keepTask keeps the lease from running out until ctx ends.

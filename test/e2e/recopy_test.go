@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// cannotStart breaks a replica's data, and then the other one's configuration, both so that PostgreSQL cannot start: the first is
-// set aside and copied anew without a command, the second is left as it is.
+// cannotStart breaks a replica's data and the other one's configuration, both so that PostgreSQL cannot start: the first is set
+// aside and copied anew without a command, the second is left as it is.
 func (l *lab) cannotStart(t *testing.T) {
 	l = l.on(t)
 	s := l.healthy(2 * time.Minute)
 	data, configuration := s.replicas()[0], s.replicas()[1]
 	const dir = "D=$(ls -d /var/lib/postgresql/*/main); "
 	l.sh(data, dir+"systemctl stop patroni; printf xxxxxxxx | dd of=$D/global/pg_control bs=1 seek=40 conv=notrunc status=none; systemctl start patroni")
+	l.sh(configuration, dir+"systemctl stop patroni; echo 'shared_preload_libraries = nothere' >>$D/postgresql.auto.conf; systemctl start patroni")
 
 	l.eventually("the broken data to be set aside", 6*time.Minute, func() bool {
 		_, code := l.exec(data, "sh", "-c", "ls -d /var/lib/postgresql/*/main.aside-*")
@@ -31,7 +32,6 @@ func (l *lab) cannotStart(t *testing.T) {
 	})
 	l.sh(data, "rm -r /var/lib/postgresql/*/main.aside-*")
 
-	l.sh(configuration, dir+"systemctl stop patroni; echo 'shared_preload_libraries = nothere' >>$D/postgresql.auto.conf; systemctl start patroni")
 	l.eventually("an end of the look at the other's data", 6*time.Minute, func() bool {
 		_, code := l.exec(configuration, "systemctl", "is-failed", "-q", "pgha-recopy")
 		return code == 0
