@@ -93,10 +93,12 @@ func TestAdopt(t *testing.T) {
 		return err == nil
 	})
 	l.sh("db1", olderThanTheCluster)
+	l.setTraps("db1")
 	before := l.whatThereIs()
 
 	t.Run("check", l.adoptionCheck)
 	t.Run("refusals", l.adoptionRefused)
+	l.untrapped(t, "db1")
 	if now := l.whatThereIs(); now != before {
 		t.Fatalf("only looked at, and changed:\n%s\nwas\n%s", now, before)
 	}

@@ -255,6 +255,7 @@ backup:
 		t.Fatalf("in the repository: %+v", all)
 	}
 	psql("INSERT INTO moments VALUES (1)")
+	l.setTraps("db1")
 	moment := psql("SELECT clock_timestamp()")
 	l.eventually("another second", 10*time.Second, func() bool { return psql("SELECT clock_timestamp() > '"+moment+"'::timestamptz + '1 s'") == "t" })
 	psql("INSERT INTO moments VALUES (2)")
@@ -267,6 +268,7 @@ backup:
 	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "2 rows; every table and index checked") {
 		t.Errorf("the proof: %s", out)
 	}
+	l.untrapped(t, "db1")
 	for to, want := range map[string]string{"2020-01-01 00:00:00+00": "is before the end of the oldest backup", "2999-01-01 00:00:00+00": "is in the future", "tomorrow": "is no moment"} {
 		if out, code := l.exec("db1", "pgha", "restore", "--to", to); code != 1 || !strings.Contains(out, want) {
 			t.Errorf("--to %s: exit code %d\n%s", to, code, out)
