@@ -162,7 +162,7 @@ func (w *work) stopAdopted(ctx context.Context, f *adopt.Found) error {
 		a = &adoption{Kept: ".before-pgha-" + time.Now().UTC().Format("20060102T150405Z")}
 	}
 	if f.Unit != "" {
-		if err := w.Runner.Run(ctx, w.psql(f, "postgres", "CHECKPOINT")); err != nil {
+		if err := w.Runner.Run(ctx, w.adopted(f, "postgres", "CHECKPOINT")); err != nil {
 			return err
 		}
 		a.Stopped = time.Now()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/agent/adopt"
+	"github.com/pgbake/pgbake/internal/libpq"
 	"github.com/pgbake/pgbake/internal/run"
 )
 
@@ -108,21 +109,19 @@ func (w *work) awaitAnswers(ctx context.Context, f *adopt.Found) error {
 }
 
 func (w *work) ask(ctx context.Context, f *adopt.Found, database, query string, answer any) error {
-	out, err := w.Runner.Output(ctx, w.psql(f, database, query))
+	out, err := w.Runner.Output(ctx, w.adopted(f, database, query))
 	if err != nil {
 		return fmt.Errorf("look into the database to adopt: %w\n      hint: its pg_hba.conf must let postgres in by the socket (local all postgres peer), its database postgres must be there", err)
 	}
 	return decode(out, answer, "psql")
 }
 
-// psql is a query on the socket of a cluster of Debian's tools.
-func (w *work) psql(f *adopt.Found, database, query string) run.Cmd {
+// adopted is a query on the socket of a cluster of Debian's tools.
+func (w *work) adopted(f *adopt.Found, database, query string) run.Cmd {
 	return run.Cmd{
-		Args: []string{
-			"runuser", "-u", "postgres", "--", "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "--host=" + f.Socket(),
-			"--port=" + f.Port(), "--dbname=dbname='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database) + "'",
-		},
-		Env: []string{"PGCONNECT_TIMEOUT=10"}, Stdin: strings.NewReader(query), Dir: "/",
+		Args: append([]string{"runuser", "-u", "postgres", "--"},
+			psql("psql", "--host="+f.Socket(), "--port="+f.Port(), "--dbname="+libpq.Database(database))...),
+		Env: []string{"PGCONNECT_TIMEOUT=10", pgOptions()}, Stdin: strings.NewReader(query), Dir: "/",
 	}
 }
 

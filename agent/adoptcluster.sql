@@ -1,17 +1,17 @@
 -- What a running database says of itself as a whole: agent/adopt.Inside.
-SELECT json_build_object(
-  'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
-  'recovery', pg_is_in_recovery(),
+SELECT pg_catalog.json_build_object(
+  'superuser', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user),
+  'recovery', pg_catalog.pg_is_in_recovery(),
   'databases', (
-    SELECT json_agg(json_build_object(
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'name', datname, 'provider', datlocprovider, 'collate', datcollate, 'type', datctype,
-      'recorded', coalesce(datcollversion, ''), 'actual', coalesce(pg_database_collation_actual_version(oid), '')
-    ) ORDER BY datname) FROM pg_database WHERE datallowconn),
-  'weak', (SELECT coalesce(json_agg(rolname ORDER BY rolname), '[]') FROM pg_authid WHERE rolcanlogin AND rolpassword LIKE 'md5%'),
+      'recorded', coalesce(datcollversion, ''), 'actual', coalesce(pg_catalog.pg_database_collation_actual_version(oid), '')
+    ) ORDER BY datname) FROM pg_catalog.pg_database WHERE datallowconn),
+  'weak', (SELECT coalesce(pg_catalog.json_agg(rolname ORDER BY rolname), '[]') FROM pg_catalog.pg_authid WHERE rolcanlogin AND rolpassword LIKE 'md5%'),
   'open', (
-    SELECT coalesce(json_agg(rolname ORDER BY rolname), '[]') FROM pg_authid
+    SELECT coalesce(pg_catalog.json_agg(rolname ORDER BY rolname), '[]') FROM pg_catalog.pg_authid
     WHERE rolcanlogin AND rolpassword IS NULL AND rolname <> 'postgres'),
-  'roles', (SELECT json_agg(rolname ORDER BY rolname) FROM pg_roles),
+  'roles', (SELECT pg_catalog.json_agg(rolname ORDER BY rolname) FROM pg_catalog.pg_roles),
   'standbys', (
-    SELECT coalesce(json_agg(format('%s as %s', coalesce(host(client_addr), 'the socket'), usename)), '[]') FROM pg_stat_replication)
+    SELECT coalesce(pg_catalog.json_agg(pg_catalog.format('%s as %s', coalesce(pg_catalog.host(client_addr), 'the socket'), usename)), '[]') FROM pg_catalog.pg_stat_replication)
 );

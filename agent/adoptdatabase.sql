@@ -1,9 +1,9 @@
 -- What a running database says of one of its databases: its collations that have changed below it, and its extensions.
-SELECT json_build_object(
+SELECT pg_catalog.json_build_object(
   'stale', (
-    SELECT coalesce(json_agg(collname ORDER BY collname), '[]') FROM pg_collation
-    WHERE collversion <> pg_collation_actual_version(oid)),
+    SELECT coalesce(pg_catalog.json_agg(collname ORDER BY collname), '[]') FROM pg_catalog.pg_collation
+    WHERE collversion <> pg_catalog.pg_collation_actual_version(oid)),
   'unlogged', (
-    SELECT coalesce(json_agg(oid::regclass::text ORDER BY 1), '[]') FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r'),
-  'extensions', (SELECT coalesce(json_agg(extname ORDER BY extname), '[]') FROM pg_extension)
+    SELECT coalesce(pg_catalog.json_agg(oid::pg_catalog.regclass::pg_catalog.text ORDER BY 1), '[]') FROM pg_catalog.pg_class WHERE relpersistence = 'u' AND relkind = 'r'),
+  'extensions', (SELECT coalesce(pg_catalog.json_agg(extname ORDER BY extname), '[]') FROM pg_catalog.pg_extension)
 );

@@ -200,25 +200,6 @@ func (w *work) writeJSON(ctx context.Context, path string, v any) error {
 // program is one of PostgreSQL's, of the cluster's version.
 func (w *work) program(name string) string { return filepath.Join(w.seed.Cluster.BinDir(), name) }
 
-// on is how a client program finds a server by its socket.
-func (w *work) on(socket string) []string {
-	return []string{"-h", socket, "-p", fmt.Sprint(w.seed.Cluster.Ports.Postgres), "-U", "postgres", "-w"}
-}
-
-// ask runs one query and returns its rows, their fields parted by "|".
-func (w *work) askSQL(ctx context.Context, socket, database, query string) ([]string, error) {
-	args := append([]string{w.program("psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", query}, w.on(socket)...)
-	out, err := w.Runner.Output(ctx, w.asPostgres(args...))
-	if err != nil {
-		return nil, err
-	}
-	text := strings.TrimRight(string(out), "\n")
-	if text == "" {
-		return nil, nil
-	}
-	return strings.Split(text, "\n"), nil
-}
-
 // room tells how many bytes a directory's file system has left for an ordinary user beside a twentieth of it, which
 // stays free: a database's own disk must not be filled by its backup.
 func room(dir string) (free int64, err error) {

@@ -117,7 +117,7 @@ func TestBackupCommandLines(t *testing.T) {
 	const want = `pg_basebackup -D /backups/x/base --wal-method=stream --checkpoint=fast --label=pgha -h /var/run/postgresql -p 5432 -U postgres -w
 pg_verifybackup --quiet /backups/x/base
 pg_dumpall --globals-only -f /backups/x/globals.sql -h /var/run/postgresql -p 5432 -U postgres -w
-pg_dump --format=custom -f /backups/x/app.dump -d app -h /var/run/postgresql -p 5432 -U postgres -w
+pg_dump --format=custom -f /backups/x/app.dump -d dbname=app -h /var/run/postgresql -p 5432 -U postgres -w
 `
 	got := strings.ReplaceAll(ran.String(), "setpriv --reuid=postgres --regid=postgres --init-groups -- /usr/lib/postgresql/17/bin/", "")
 	if d := cmp.Diff(want, got); d != "" {

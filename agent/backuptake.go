@@ -125,9 +125,9 @@ func (w *work) makeBackup(ctx context.Context, began time.Time) (r backup.Record
 
 // source asks PostgreSQL what there is to back up.
 func (w *work) source(ctx context.Context) (r backup.Record, size int64, err error) {
-	rows, err := w.askSQL(ctx, socketDir, "postgres", `SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database), pg_is_in_recovery(),
-		(SELECT system_identifier FROM pg_control_system()), (SELECT timeline_id FROM pg_control_checkpoint()),
-		current_setting('server_version_num')::int / 10000, (SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global'))`)
+	rows, err := w.askSQL(ctx, socketDir, `SELECT (SELECT pg_catalog.sum(pg_catalog.pg_database_size(oid)) FROM pg_catalog.pg_database), pg_catalog.pg_is_in_recovery(),
+		(SELECT system_identifier FROM pg_catalog.pg_control_system()), (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),
+		pg_catalog.current_setting('server_version_num')::int / 10000, (SELECT pg_catalog.count(*) FROM pg_catalog.pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global'))`)
 	if err != nil {
 		return r, 0, noAnswer(err)
 	}
@@ -164,9 +164,7 @@ func (w *work) roomFor(dir string, size int64, what string) error {
 
 // baseBackup copies the database with the WAL that makes the copy whole, and has it verified against its manifest.
 func (w *work) baseBackup(ctx context.Context, to string) error {
-	// Not --progress: nobody watches. A replica's WAL is streamed beside, so that none is missing at the end.
-	args := append([]string{w.program("pg_basebackup"), "-D", to, "--wal-method=stream", "--checkpoint=fast", "--label=pgha"}, w.on(socketDir)...)
-	if err := w.Runner.Run(ctx, w.asPostgres(args...)); err != nil {
+	if err := w.Runner.Run(ctx, w.basebackup(to)); err != nil {
 		return fmt.Errorf("copy the database: %w", err)
 	}
 	return w.verify(ctx, to)
@@ -181,13 +179,11 @@ func (w *work) verify(ctx context.Context, base string) error {
 
 // dump writes the roles and the chosen databases as SQL can read them, whatever version of PostgreSQL comes next.
 func (w *work) dump(ctx context.Context, work string) (names []string, err error) {
-	args := append([]string{w.program("pg_dumpall"), "--globals-only", "-f", filepath.Join(work, "globals.sql")}, w.on(socketDir)...)
-	if err := w.Runner.Run(ctx, w.asPostgres(args...)); err != nil {
+	if err := w.Runner.Run(ctx, w.dumpAll(filepath.Join(work, "globals.sql"))); err != nil {
 		return nil, fmt.Errorf("dump the roles: %w", err)
 	}
 	for _, db := range w.seed.Cluster.Backup.Dump {
-		args := append([]string{w.program("pg_dump"), "--format=custom", "-f", filepath.Join(work, db+".dump"), "-d", db}, w.on(socketDir)...)
-		if err := w.Runner.Run(ctx, w.asPostgres(args...)); err != nil {
+		if err := w.Runner.Run(ctx, w.dumpOne(db, filepath.Join(work, db+".dump"))); err != nil {
 			return nil, fmt.Errorf("dump the database %s: %w", db, err)
 		}
 		names = append(names, db)

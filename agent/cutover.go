@@ -62,9 +62,9 @@ func (a *Agent) PlanCutover(ctx context.Context) (*Cutover, error) {
 		return nil, fmt.Errorf("cut over: no member streams from %s at this moment\n      hint: pgha status", f.Host)
 	}
 	c := &Cutover{w: w, Host: f.Host, Port: f.Port, Behind: -1, Missing: w.missing(m)}
-	if out, err := w.askRemote(ctx, "SELECT pg_current_wal_lsn()"); err == nil {
+	if out, err := w.askRemote(ctx, "SELECT pg_catalog.pg_current_wal_lsn()"); err == nil {
 		at := strings.TrimSpace(string(out))
-		c.Behind, _ = w.number(ctx, "SELECT greatest(pg_wal_lsn_diff('"+at+"', pg_last_wal_replay_lsn()), 0)::bigint")
+		c.Behind, _ = w.number(ctx, "SELECT greatest(pg_catalog.pg_wal_lsn_diff('"+at+"', pg_catalog.pg_last_wal_replay_lsn()), 0)::bigint")
 	}
 	streams, err := w.number(ctx, streamsQuery)
 	if err != nil {
@@ -100,7 +100,7 @@ func (w *work) missing(m member) (names []string) {
 }
 
 func (w *work) number(ctx context.Context, query string) (n int64, err error) {
-	out, err := w.Runner.Output(ctx, w.psql(w.here(), "postgres", query))
+	out, err := w.Runner.Output(ctx, w.adopted(w.here(), "postgres", query))
 	if err == nil {
 		_, err = fmt.Sscan(string(out), &n)
 	}
@@ -136,7 +136,7 @@ func (c *Cutover) Go(ctx context.Context, stop []string, patience time.Duration)
 	why := "Patroni has not promoted it yet"
 	err = w.repeat(ctx, "the first write", func(ctx context.Context) (bool, error) {
 		// A write for nobody, acknowledged by this machine alone: replicas have yet to be counted.
-		err := w.Runner.Run(ctx, w.psql(w.here(), "postgres", "SET synchronous_commit = local; SELECT pg_current_xact_id()"))
+		err := w.Runner.Run(ctx, w.adopted(w.here(), "postgres", "SET synchronous_commit = local; SELECT pg_catalog.pg_current_xact_id()"))
 		if err != nil {
 			why = err.Error()
 		}
@@ -196,7 +196,7 @@ func (c *Cutover) awaitShutdown(ctx context.Context) (last time.Time, err error)
 // lastRecord is the last thing that was replayed, as pg_waldump says it. It looks from the last checkpoint on.
 func (w *work) lastRecord(ctx context.Context) (string, error) {
 	// A checkpoint here is made of the last one that was replayed, which the control file then names.
-	out, err := w.Runner.Output(ctx, w.psql(w.here(), "postgres", "CHECKPOINT; SELECT checkpoint_lsn, timeline_id, pg_last_wal_replay_lsn() FROM pg_control_checkpoint()"))
+	out, err := w.Runner.Output(ctx, w.adopted(w.here(), "postgres", "CHECKPOINT; SELECT checkpoint_lsn, timeline_id, pg_catalog.pg_last_wal_replay_lsn() FROM pg_catalog.pg_control_checkpoint()"))
 	if err != nil {
 		return "", err
 	}

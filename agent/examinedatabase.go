@@ -13,34 +13,35 @@ import (
 )
 
 // localSQL is what doctor asks PostgreSQL of this machine, as one JSON object.
-const localSQL = `SELECT json_build_object(
- 'leads', NOT pg_is_in_recovery(),
- 'limit', (SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
- 'slots', (SELECT coalesce(json_agg(json_build_object('name', slot_name, 'active', active, 'status', coalesce(wal_status, 'lost'),
-    'retained', coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint)), '[]')
-    FROM pg_replication_slots WHERE restart_lsn IS NOT NULL OR wal_status = 'lost'),
- 'hba', current_setting('hba_file'),
- 'trust', (SELECT coalesce(json_agg(line_number), '[]') FROM pg_hba_file_rules WHERE auth_method = 'trust'),
- 'hba_errors', (SELECT coalesce(json_agg(line_number || ': ' || error), '[]') FROM pg_hba_file_rules WHERE error IS NOT NULL),
- 'archive_fails', (SELECT coalesce(max(last_failed_wal), '') FROM pg_stat_archiver WHERE last_failed_time > coalesce(last_archived_time, '-infinity')),
- 'checksums', (SELECT coalesce(json_agg(coalesce(datname, 'shared objects')), '[]') FROM pg_stat_database WHERE checksum_failures > 0),
- 'collations', (SELECT coalesce(json_agg(datname), '[]') FROM pg_database WHERE datallowconn AND datcollversion <> pg_database_collation_actual_version(oid)))`
+const localSQL = `SELECT pg_catalog.json_build_object(
+ 'leads', NOT pg_catalog.pg_is_in_recovery(),
+ 'limit', (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'),
+ 'slots', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('name', slot_name, 'active', active, 'status', coalesce(wal_status, 'lost'),
+    'retained', coalesce(pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn), 0)::bigint)), '[]')
+    FROM pg_catalog.pg_replication_slots WHERE restart_lsn IS NOT NULL OR wal_status = 'lost'),
+ 'hba', pg_catalog.current_setting('hba_file'),
+ 'trust', (SELECT coalesce(pg_catalog.json_agg(line_number), '[]') FROM pg_catalog.pg_hba_file_rules WHERE auth_method = 'trust'),
+ 'hba_errors', (SELECT coalesce(pg_catalog.json_agg(line_number || ': ' || error), '[]') FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL),
+ 'archive_fails', (SELECT coalesce(pg_catalog.max(last_failed_wal), '') FROM pg_catalog.pg_stat_archiver WHERE last_failed_time > coalesce(last_archived_time, '-infinity')),
+ 'checksums', (SELECT coalesce(pg_catalog.json_agg(coalesce(datname, 'shared objects')), '[]') FROM pg_catalog.pg_stat_database WHERE checksum_failures > 0),
+ 'collations', (SELECT coalesce(pg_catalog.json_agg(datname), '[]') FROM pg_catalog.pg_database WHERE datallowconn AND datcollversion <> pg_catalog.pg_database_collation_actual_version(oid)))`
 
 func (w *work) examineDatabase(ctx context.Context, l *doctor.Look) {
 	if w.Root != "/" {
 		return
 	}
-	psql := "psql" // Debian's own finds the newest
+	program := "psql" // Debian's own finds the newest
 	if w.seed != nil {
-		psql = w.seed.Cluster.BinDir() + "/psql"
+		program = w.program("psql")
 	}
 	port := fmt.Sprint(5432)
 	if w.seed != nil {
 		port = fmt.Sprint(w.seed.Cluster.Ports.Postgres)
 	}
 	// setpriv becomes the program, so that nothing is left of it when it is killed.
-	out, err := w.question(ctx, []string{"PGOPTIONS=-c statement_timeout=3000", "PGCONNECT_TIMEOUT=3"},
-		"setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", psql, "-XAtqw", "-h", "/var/run/postgresql", "-p", port, "-U", "postgres", "-d", "postgres", "-c", localSQL)
+	out, err := w.question(ctx, []string{pgOptions("statement_timeout=3000"), "PGCONNECT_TIMEOUT=3"},
+		append([]string{"setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"},
+			psql(program, "-h", socketDir, "-p", port, "-U", "postgres", "-d", "postgres", "-c", localSQL)...)...)
 	if err != nil {
 		return // what keeps it from answering other checks say
 	}

@@ -23,15 +23,15 @@ func (w *work) sql(ctx context.Context, session, query string, at ...netip.Addr)
 	conninfo := fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=verify-full sslrootcert=/etc/patroni/tls/ca.crt connect_timeout=2 application_name=pgha target_session_attrs=%s",
 		strings.Join(hosts, ","), c.Ports.Postgres, render.RewindUser, session)
 	out, err := w.Runner.Output(ctx, run.Cmd{
-		Args: []string{c.BinDir() + "/psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", conninfo, "-c", query},
-		Env:  []string{"PGPASSWORD=" + w.seed.Secrets.Rewind},
+		Args: psql(w.program("psql"), "-d", conninfo, "-c", query),
+		Env:  []string{"PGPASSWORD=" + w.seed.Secrets.Rewind, pgOptions()},
 	})
 	return strings.TrimSpace(string(out)), err
 }
 
 // writes is a write that leaves nothing behind: it needs a transaction's number, so no replica takes it, and its commit
 // waits for the synchronous replicas as every other does.
-const writes = "SELECT pg_logical_emit_message(true, 'pgha', 'is there a primary that takes writes?')"
+const writes = "SELECT pg_catalog.pg_logical_emit_message(true, 'pgha', 'is there a primary that takes writes?')"
 
 // probe writes to whichever member takes it, over and over, and so measures for how long none did.
 type probe struct {

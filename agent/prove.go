@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/agent/backup"
+	"github.com/pgbake/pgbake/internal/libpq"
 )
 
 // proofName is the file in a backup that says what came of its last proof.
@@ -176,22 +177,28 @@ func (w *work) tryOut(ctx context.Context, h backup.Held) (found string, err err
 }
 
 // counting reads every row of every table, and says how many tables and rows are not the system's own.
-const counting = `SELECT count(*) FILTER (WHERE theirs), coalesce(sum(rows) FILTER (WHERE theirs), 0) FROM (
+const counting = `SELECT pg_catalog.count(*) FILTER (WHERE theirs), coalesce(pg_catalog.sum(rows) FILTER (WHERE theirs), 0) FROM (
 	SELECT nspname NOT IN ('pg_catalog', 'information_schema') AS theirs,
-		(xpath('/row/c/text()', query_to_xml(format('SELECT count(*) AS c FROM ONLY %I.%I', nspname, relname), false, true, '')))[1]::text::bigint AS rows
-	FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+		(pg_catalog.xpath('/row/c/text()', pg_catalog.query_to_xml(pg_catalog.format('SELECT pg_catalog.count(*) AS c FROM ONLY %I.%I', nspname, relname), false, true, '')))[1]::pg_catalog.text::bigint AS rows
+	FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace
 	WHERE relkind IN ('r', 'm') AND relispopulated AND relpersistence = 'p') t`
 
 // read reads all of it.
 func (s *scratch) read(ctx context.Context) (string, error) {
 	w := s.w
-	databases, err := w.askSQL(ctx, s.socket, "postgres", "SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1")
+	if err := s.makeReader(ctx); err != nil {
+		return "", fmt.Errorf("read the copy: %w", err)
+	}
+	databases, err := w.askSQL(ctx, s.socket, "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn ORDER BY 1")
 	if err != nil {
 		return "", fmt.Errorf("read the copy: %w", err)
 	}
 	var tables, rows int64
 	for _, db := range databases {
-		counted, err := w.askSQL(ctx, s.socket, db, counting)
+		if err := s.letIn(ctx, db); err != nil {
+			return "", fmt.Errorf("read the database %s of the copy: %w", db, err)
+		}
+		counted, err := w.askDatabase(ctx, s.socket, s.reader, db, counting)
 		if err != nil {
 			return "", fmt.Errorf("read the database %s of the copy: %w", db, err)
 		}
@@ -204,13 +211,25 @@ func (s *scratch) read(ctx context.Context) (string, error) {
 		tables, rows = tables+n, rows+m
 	}
 	found := fmt.Sprintf("%d databases, %d tables, %d rows", len(databases), tables, rows)
-	checker := w.program("pg_amcheck")
-	if !exists(checker) {
+	if !exists(w.program("pg_amcheck")) {
 		return found + "; not checked: there is no pg_amcheck", nil
 	}
-	args := append([]string{checker, "--all", "--install-missing"}, w.on(s.socket)...)
-	if err := w.Runner.Run(ctx, w.asPostgres(args...)); err != nil {
+	if err := w.Runner.Run(ctx, w.amcheck(s.socket)); err != nil {
 		return "", fmt.Errorf("check tables and indexes of the copy: %w", err)
 	}
 	return found + "; every table and index checked", nil
+}
+
+// makeReader makes a role in the copy that reads everything and may do nothing: what a database's owner has put into it runs as
+// nobody who matters.
+func (s *scratch) makeReader(ctx context.Context) error {
+	_, err := s.w.askSQL(ctx, s.socket, "CREATE ROLE "+s.reader+" LOGIN BYPASSRLS; GRANT pg_read_all_data TO "+s.reader)
+	return err
+}
+
+// letIn lets the reader into a database, whose owner may let nobody in.
+func (s *scratch) letIn(ctx context.Context, database string) error {
+	name := libpq.Ident(database)
+	_, err := s.w.askSQL(ctx, s.socket, "ALTER DATABASE "+name+" CONNECTION LIMIT -1; GRANT CONNECT ON DATABASE "+name+" TO "+s.reader)
+	return err
 }

@@ -129,7 +129,7 @@ func (w *work) copying(ctx context.Context, s survey, m surveyed) string {
 func (w *work) copied(ctx context.Context, primary, replica netip.Addr) string {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	out, err := w.sql(ctx, "any", "SELECT p.phase, p.backup_streamed, p.backup_total FROM pg_stat_progress_basebackup p JOIN pg_stat_activity a USING (pid) WHERE a.client_addr = '"+replica.String()+"'", primary)
+	out, err := w.sql(ctx, "any", "SELECT p.phase, p.backup_streamed, p.backup_total FROM pg_catalog.pg_stat_progress_basebackup p JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE a.client_addr = '"+replica.String()+"'", primary)
 	f := strings.Split(out, "|")
 	if err != nil || len(f) != 3 {
 		return ""

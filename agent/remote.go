@@ -41,10 +41,10 @@ func (w *work) askRemote(ctx context.Context, query string) ([]byte, error) {
 	}
 	env := []string{
 		"PGHOST=" + r.Host, fmt.Sprintf("PGPORT=%d", r.Port), "PGUSER=" + s.Cluster.Postgres.ReplicationUser, "PGDATABASE=postgres",
-		"PGPASSWORD=" + s.Secrets.Replicator, "PGSSLMODE=" + string(r.SSLMode), "PGSSLROOTCERT=" + trust, "PGCONNECT_TIMEOUT=5",
+		"PGPASSWORD=" + s.Secrets.Replicator, "PGSSLMODE=" + string(r.SSLMode), "PGSSLROOTCERT=" + trust, "PGCONNECT_TIMEOUT=5", pgOptions(),
 	}
 	return w.Runner.Output(ctx, run.Cmd{
-		Args: []string{filepath.Join(s.Cluster.BinDir(), "psql"), "-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", "slot=" + s.Cluster.RemoteSlot()},
+		Args: psql(filepath.Join(s.Cluster.BinDir(), "psql"), "-v", "slot="+s.Cluster.RemoteSlot()),
 		Env:  env, Stdin: strings.NewReader(query), Dir: "/",
 	})
 }

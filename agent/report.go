@@ -130,16 +130,15 @@ func chrony(ctx context.Context) (*monitor.Clock, error) {
 }
 
 // slotQuery is one JSON list. A slot that reserves nothing retains nothing.
-const slotQuery = `SELECT coalesce(json_agg(json_build_object('name', slot_name, 'active', active, 'lost', coalesce(wal_status = 'lost', false),
- 'retained_bytes', coalesce(greatest(0, pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn)), 0)::bigint) ORDER BY slot_name), '[]')
- FROM pg_replication_slots`
+const slotQuery = `SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('name', slot_name, 'active', active, 'lost', coalesce(wal_status = 'lost', false),
+ 'retained_bytes', coalesce(greatest(0, pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn)), 0)::bigint) ORDER BY slot_name), '[]')
+ FROM pg_catalog.pg_replication_slots`
 
 // slots asks PostgreSQL on its socket, as postgres. Not by /usr/bin/psql, which is a program in Perl that looks for the
 // right version first, and costs more than all the rest.
 func (m *watcher) slots(ctx context.Context) (list []monitor.Slot, err error) {
 	c := m.seed.Cluster
-	out, err := ask(ctx, m.postgres(), slotQuery, filepath.Join(c.BinDir(), "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1",
-		"--host="+socketDir, fmt.Sprintf("--port=%d", c.Ports.Postgres), "--dbname=postgres")
+	out, err := ask(ctx, m.postgres(), slotQuery, psql(filepath.Join(c.BinDir(), "psql"), "--host="+socketDir, fmt.Sprintf("--port=%d", c.Ports.Postgres), "--dbname=postgres")...)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +162,7 @@ func ask(ctx context.Context, who *syscall.Credential, input string, args ...str
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Stdin = "/", strings.NewReader(input)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "PGCONNECT_TIMEOUT=3", "PGAPPNAME=pgha monitor")
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "PGCONNECT_TIMEOUT=3", "PGAPPNAME=pgha monitor", pgOptions())
 	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
 	var stderr bytes.Buffer

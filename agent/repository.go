@@ -12,7 +12,6 @@ import (
 
 	"github.com/pgbake/pgbake/agent/backup"
 	"github.com/pgbake/pgbake/cluster"
-	"github.com/pgbake/pgbake/internal/run"
 )
 
 // stanzaMark tells for which repository this machine has seen that the archive is there.
@@ -20,10 +19,6 @@ const stanzaMark = "/var/lib/pgha/repository"
 
 // inRepository tells whether pgBackRest has the backups.
 func (w *work) inRepository() bool { return w.seed.Cluster.Backup.Repository.Named() }
-
-func (w *work) pgbackrest(args ...string) run.Cmd {
-	return w.asPostgres(append([]string{"pgbackrest", "--stanza=" + w.seed.Cluster.Scope}, args...)...)
-}
 
 // needRepository refuses an archive command whose program is not there, before PostgreSQL is told of it.
 func (w *work) needRepository(context.Context) error {
@@ -139,7 +134,7 @@ func (s stanza) held(scope string, version int, proof backup.Proof) (all []backu
 // backupToRepository takes one: a full one when there is none of its time, else what differs from it. pgBackRest verifies
 // every page as it reads it, waits for the WAL that makes it whole, and only then lets the oldest ones go.
 func (w *work) backupToRepository(ctx context.Context, began time.Time) (r backup.Record, err error) {
-	if _, err := w.askSQL(ctx, socketDir, "postgres", "SELECT 1"); err != nil {
+	if _, err := w.askSQL(ctx, socketDir, "SELECT 1"); err != nil {
 		return r, noAnswer(err)
 	}
 	if err := w.Runner.Run(ctx, w.pgbackrest("stanza-create")); err != nil {

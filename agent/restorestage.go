@@ -94,7 +94,7 @@ func (x *restoring) recover(ctx context.Context, options ...string) error {
 		return fmt.Errorf("the restored database is on timeline %d and %q; it must be shut down, and on a later timeline than %d, which the cluster is on",
 			got, control["Database cluster state"], live)
 	}
-	for _, name := range []string{scratchLog, "pgha.hba.conf"} {
+	for _, name := range []string{scratchLog, "pgha.hba.conf", "pgha.ident.conf"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			return err
 		}

@@ -18,6 +18,8 @@ import (
 type scratch struct {
 	w           *work
 	dir, socket string
+	// reader is a role that may be made in it, and enters as this machine's postgres; nobody could have known its name.
+	reader string
 }
 
 // scratchLog is what it says, in its directory.
@@ -26,7 +28,7 @@ const scratchLog = "pgha.log"
 // startScratch starts it and waits until it has recovered, however long that takes. Options are PostgreSQL's, "name=value",
 // without spaces.
 func (w *work) startScratch(ctx context.Context, dir, name string, options ...string) (*scratch, error) {
-	s := &scratch{w: w, dir: dir, socket: filepath.Join(w.Root, "/run/pgha", name)}
+	s := &scratch{w: w, dir: dir, socket: filepath.Join(w.Root, "/run/pgha", name), reader: fmt.Sprintf("pgha_%x", time.Now().UnixNano())}
 	uid, gid, err := rootfs.LookupOwner(w.Root, "postgres:postgres")
 	if err != nil {
 		return nil, err
@@ -35,14 +37,17 @@ func (w *work) startScratch(ctx context.Context, dir, name string, options ...st
 		return nil, err
 	}
 	hba := filepath.Join(dir, "pgha.hba.conf")
-	err = errors.Join(os.Chown(s.socket, uid, gid), w.write(ctx, hba, []byte("local all postgres peer\n")))
+	ident := filepath.Join(dir, "pgha.ident.conf")
+	err = errors.Join(os.Chown(s.socket, uid, gid),
+		w.write(ctx, hba, []byte("local all postgres peer\nlocal all "+s.reader+" peer map=pgha\n")),
+		w.write(ctx, ident, []byte("pgha postgres "+s.reader+"\n")))
 	if err != nil {
 		return nil, err
 	}
 	// The copy's own configuration may name files and addresses of a machine that is at work.
 	all := append([]string{
 		"listen_addresses=", "unix_socket_directories=" + s.socket, fmt.Sprintf("port=%d", w.seed.Cluster.Ports.Postgres),
-		"hba_file=" + hba, "ident_file=" + filepath.Join(dir, "pg_ident.conf"), "external_pid_file=", "ssl=off", "shared_buffers=128MB", "huge_pages=off",
+		"hba_file=" + hba, "ident_file=" + ident, "external_pid_file=", "ssl=off", "shared_buffers=128MB", "huge_pages=off",
 		"logging_collector=off", "log_destination=stderr", "cluster_name=pgha-" + name,
 		"hot_standby=off", "primary_conninfo=", "primary_slot_name=", "synchronous_standby_names=", "autovacuum=off",
 		// Neither subscriptions nor scheduled jobs of extensions may run twice.

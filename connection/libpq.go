@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/libpq"
 )
 
 // The names of the files that others point to.
@@ -56,17 +57,9 @@ func keywords(c *cluster.Cluster, l Login, dir string) []parameter {
 func Libpq(c *cluster.Cluster, l Login, dir string) string {
 	var words []string
 	for _, p := range keywords(c, l, dir) {
-		words = append(words, p.name+"="+quote(p.value))
+		words = append(words, p.name+"="+libpq.Value(p.value))
 	}
 	return strings.Join(words, " ")
-}
-
-// quote writes a value so that libpq reads it back.
-func quote(s string) string {
-	if s != "" && !strings.ContainsAny(s, ` '\`) {
-		return s
-	}
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }
 
 // URL is the login as libpq's URL, without the password. Other drivers read it, too; not all know every parameter.

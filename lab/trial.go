@@ -147,7 +147,7 @@ func (t Trial) seeAnswer(ctx context.Context, m *qemu) (string, error) {
 		}
 		return "HAProxy takes connections at port " + port, conn.Close()
 	}
-	out, err := m.output(ctx, "env", "--chdir=/", "runuser", "-u", "postgres", "--", "psql", "-XAtc", "SELECT version() WHERE NOT pg_is_in_recovery()")
+	out, err := m.output(ctx, "env", "--chdir=/", "runuser", "-u", "postgres", "--", "psql", "-XAtc", "SELECT pg_catalog.version() WHERE NOT pg_catalog.pg_is_in_recovery()")
 	if err != nil || !strings.HasPrefix(out, "PostgreSQL ") {
 		return "", errors.Join(fmt.Errorf("psql says %q", out), err)
 	}

@@ -26,13 +26,13 @@ func RemoteSQL(c *cluster.Cluster, s cluster.Secrets) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "-- For the primary at %s, which cluster %s is to follow. Run it there, as its superuser: psql -X -d postgres\n"+
 		"-- It holds a password: keep it out of files that others may read. Running it again does no harm.\n--\n"+
-		"-- Before the rules that are in its pg_hba.conf now, and then SELECT pg_reload_conf():\n", c.Adopt.Remote.Host, c.Scope)
+		"-- Before the rules that are in its pg_hba.conf now, and then SELECT pg_catalog.pg_reload_conf():\n", c.Adopt.Remote.Host, c.Scope)
 	for _, database := range []string{"replication", "postgres"} {
 		for _, n := range c.Nodes {
 			fmt.Fprintf(&b, "--   %s %s %s %s scram-sha-256\n", kind, database, role.HBA(), host(n.Address))
 		}
 	}
-	fmt.Fprintf(&b, "\n\\set ON_ERROR_STOP on\n\\set VERBOSITY terse\nSET log_statement = 'none';\nSET log_min_duration_statement = -1;\n"+
+	fmt.Fprintf(&b, "\n\\set ON_ERROR_STOP on\n\\set VERBOSITY terse\nSET search_path = '';\nSET log_statement = 'none';\nSET log_min_duration_statement = -1;\n"+
 		"SET log_min_error_statement = 'panic';\nSET password_encryption = 'scram-sha-256';\n%sGRANT pg_monitor TO %s;\n", ReplicatorSQL(c, s), role.Ident())
 	return b.String()
 }

@@ -20,7 +20,7 @@ var mayImport = map[string][]string{
 	"render":     {"cluster", "rootfs"},
 	"packages":   {"cluster", "rootfs", "internal"},
 	"cloudinit":  {"cluster", "rootfs", "internal"},
-	"connection": {"cluster", "rootfs"},
+	"connection": {"cluster", "rootfs", "internal/libpq"},
 	"images":     {"cluster", "rootfs", "internal"},
 	"builders":   {"cluster", "images", "rootfs", "internal"},
 	// What `pgbake image` and `pgbake seed` take by flag, the plugin takes by key.

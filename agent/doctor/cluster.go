@@ -206,7 +206,7 @@ func replicas(l *Look) (found []Finding) {
 			f.Mend = []string{l.on(m.Name, "systemctl restart patroni"), l.onMember("pgha reinit " + m.Name + "    # when that does not help")}
 		case m.Stopped:
 			f.What, f.Why = m.Name+" does not replay what it receives", "somebody paused its replay: what is read there grows older, and its disk fills"
-			f.Mend = []string{l.on(m.Name, "runuser -u postgres -- psql -c 'SELECT pg_wal_replay_resume()'")}
+			f.Mend = []string{l.on(m.Name, "runuser -u postgres -- psql -c 'SELECT pg_catalog.pg_wal_replay_resume()'")}
 		case m.Lag > lagMost:
 			f.What, f.Why = fmt.Sprintf("%s is %d MiB behind", m.Name, m.Lag>>20), "its disk or the network is slower than the primary writes, or it has just come back; HAProxy leads no reader there meanwhile"
 			f.Mend = []string{"pgha doctor    # in a minute: when it is more then, look at the disk and the network of " + m.Name}

@@ -1,6 +1,9 @@
 -- Written by pgbake. To change it, change /etc/pgha/cluster.yaml and run `pgha apply`.
 -- Run once, as the superuser, by the member that makes the cluster; running it again does no harm.
 
+-- Whoever may make functions in this database makes none that the superuser calls.
+SET search_path = '';
+
 -- No password reaches a log, nor the terminal with an error message.
 \set ECHO none
 \set VERBOSITY terse
@@ -23,11 +26,11 @@ ALTER ROLE CURRENT_USER SET log_min_error_statement = 'panic';
 {{- end}}
 
 -- Replication
-SELECT {{.ReplicationUser.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {{.ReplicationUser.Literal}}) \gexec
+SELECT {{.ReplicationUser.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {{.ReplicationUser.Literal}}) \gexec
 ALTER ROLE {{.ReplicationUser.Ident}} LOGIN REPLICATION PASSWORD {{.Replicator.Literal}};
 
 -- pg_rewind: reads the primary's files. And pgha: begins a checkpoint before a planned pause, and sees how far a copy is.
-SELECT {{.RewindUser.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {{.RewindUser.Literal}}) \gexec
+SELECT {{.RewindUser.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {{.RewindUser.Literal}}) \gexec
 ALTER ROLE {{.RewindUser.Ident}} LOGIN PASSWORD {{.Rewind.Literal}};
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean) TO {{.RewindUser.Ident}};
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO {{.RewindUser.Ident}};
@@ -42,10 +45,10 @@ GRANT pg_checkpoint, pg_read_all_stats TO {{.RewindUser.Ident}};
 {{- end}}
 {{- range .}}
 {{- if $.IsAdopted}}
-SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {{.Name.Literal}}) AS absent \gset
+SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {{.Name.Literal}}) AS absent \gset
 \if :absent
 {{- end}}
-SELECT {{.Name.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {{.Name.Literal}}) \gexec
+SELECT {{.Name.CreateRole}} WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {{.Name.Literal}}) \gexec
 ALTER ROLE {{.Name.Ident}} {{.Options}} PASSWORD {{.Password.Literal}};
 {{- if $.IsAdopted}}
 \endif
@@ -57,10 +60,10 @@ ALTER ROLE {{.Name.Ident}} {{.Options}} PASSWORD {{.Password.Literal}};
 -- Databases. Not everybody who may log in may enter them: only the users above, and whom the owner lets in.
 {{- range $db := .}}
 {{- if $.IsAdopted}}
-SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = {{.Name.Literal}}) AS absent \gset
+SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {{.Name.Literal}}) AS absent \gset
 \if :absent
 {{- end}}
-SELECT {{.Create}} WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = {{.Name.Literal}}) \gexec
+SELECT {{.Create}} WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {{.Name.Literal}}) \gexec
 REVOKE CONNECT, TEMPORARY ON DATABASE {{.Name.Ident}} FROM PUBLIC;
 {{- range $.Roles}}
 GRANT CONNECT, TEMPORARY ON DATABASE {{$db.Name.Ident}} TO {{.Name.Ident}};

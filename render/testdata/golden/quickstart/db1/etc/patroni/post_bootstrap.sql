@@ -1,6 +1,9 @@
 -- Written by pgbake. To change it, change /etc/pgha/cluster.yaml and run `pgha apply`.
 -- Run once, as the superuser, by the member that makes the cluster; running it again does no harm.
 
+-- Whoever may make functions in this database makes none that the superuser calls.
+SET search_path = '';
+
 -- No password reaches a log, nor the terminal with an error message.
 \set ECHO none
 \set VERBOSITY terse
@@ -21,11 +24,11 @@ SET synchronous_commit = 'local';
 ALTER ROLE CURRENT_USER SET log_min_error_statement = 'panic';
 
 -- Replication
-SELECT 'CREATE ROLE "replicator"' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'replicator') \gexec
+SELECT 'CREATE ROLE "replicator"' WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'replicator') \gexec
 ALTER ROLE "replicator" LOGIN REPLICATION PASSWORD 'hidden';
 
 -- pg_rewind: reads the primary's files. And pgha: begins a checkpoint before a planned pause, and sees how far a copy is.
-SELECT 'CREATE ROLE "rewind"' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'rewind') \gexec
+SELECT 'CREATE ROLE "rewind"' WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'rewind') \gexec
 ALTER ROLE "rewind" LOGIN PASSWORD 'hidden';
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean) TO "rewind";
 GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO "rewind";
@@ -34,10 +37,10 @@ GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, b
 GRANT pg_checkpoint, pg_read_all_stats TO "rewind";
 
 -- Users
-SELECT 'CREATE ROLE "app"' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') \gexec
+SELECT 'CREATE ROLE "app"' WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'app') \gexec
 ALTER ROLE "app" LOGIN PASSWORD 'hidden';
 
 -- Databases. Not everybody who may log in may enter them: only the users above, and whom the owner lets in.
-SELECT 'CREATE DATABASE "app" OWNER "app"' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'app') \gexec
+SELECT 'CREATE DATABASE "app" OWNER "app"' WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = 'app') \gexec
 REVOKE CONNECT, TEMPORARY ON DATABASE "app" FROM PUBLIC;
 GRANT CONNECT, TEMPORARY ON DATABASE "app" TO "app";
