@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/pgbake/pgbake/agent/adopt"
 	"github.com/pgbake/pgbake/internal/run"
-	"github.com/pgbake/pgbake/rootfs"
 )
 
 // takenOver is how the postgresql.conf of an adopted database begins. Patroni renames it to postgresql.base.conf.
@@ -21,7 +19,7 @@ const takenOver = "# Written by pgha when it adopted this database."
 // it before: then this one has not begun.
 func (w *work) isTakenOver() bool {
 	for _, name := range []string{"postgresql.conf", "postgresql.base.conf"} {
-		body, err := os.ReadFile(filepath.Join(w.databaseDir(), name))
+		body, err := readTheirs(filepath.Join(w.databaseDir(), name))
 		if err == nil && strings.HasPrefix(string(body), takenOver) {
 			return exists(filepath.Join(w.Root, adoptingFile))
 		}
@@ -64,9 +62,12 @@ func (w *work) takeOver(ctx context.Context, f *adopt.Found) error {
 			return err
 		}
 	}
-	ident, err := os.ReadFile(filepath.Join(f.Conf, "pg_ident.conf"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	var ident []byte
+	if path := filepath.Join(f.Conf, "pg_ident.conf"); exists(path) {
+		// As PostgreSQL has read it: where it is a link, with the rights of PostgreSQL's user.
+		if ident, err = w.Runner.Output(ctx, w.asPostgres("cat", "--", path)); err != nil {
+			return err
+		}
 	}
 	for _, file := range []struct{ name, body string }{
 		{"pg_ident.conf", string(ident)},
@@ -74,25 +75,9 @@ func (w *work) takeOver(ctx context.Context, f *adopt.Found) error {
 		// The last: it says that all is done.
 		{"postgresql.conf", takenOver + " Patroni includes it as postgresql.base.conf.\n# Settings are in Patroni's dynamic configuration: patronictl show-config\n"},
 	} {
-		if err := w.layDown(filepath.Join(dir, file.name), file.body); err != nil {
+		if err := w.layDown(ctx, filepath.Join(dir, file.name), file.body); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// layDown writes a file for PostgreSQL, and its user's, for good.
-func (w *work) layDown(path, body string) error {
-	uid, gid, err := rootfs.LookupOwner(w.Root, "postgres:postgres")
-	if err != nil {
-		return err
-	}
-	tmp := path + ".pgha"
-	if err := durable(tmp, []byte(body)); err != nil {
-		return err
-	}
-	if err := errors.Join(os.Lchown(tmp, uid, gid), os.Rename(tmp, path)); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
 }

@@ -31,7 +31,7 @@ func (w *work) lookAdoption(ctx context.Context) (*adopt.Found, error) {
 		return nil, err
 	}
 	dir := w.databaseDir()
-	major, err := os.ReadFile(filepath.Join(dir, "PG_VERSION"))
+	major, err := readTheirs(filepath.Join(dir, "PG_VERSION"))
 	if err != nil {
 		return nil, fmt.Errorf("look for the database to adopt: %w\n      hint: %s is where it must lie; or take adopt out of %s on every machine", err, c.DataDir(), specFile)
 	}
@@ -137,7 +137,7 @@ func (w *work) controlData(ctx context.Context) (map[string]string, error) {
 
 // postmasterUnit names the systemd unit that PostgreSQL runs in on the data directory; empty when it does not run.
 func (w *work) postmasterUnit() (string, error) {
-	body, err := os.ReadFile(filepath.Join(w.databaseDir(), "postmaster.pid"))
+	body, err := readTheirs(filepath.Join(w.databaseDir(), "postmaster.pid"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

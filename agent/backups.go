@@ -15,7 +15,6 @@ import (
 	"github.com/pgbake/pgbake/agent/backup"
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
-	"github.com/pgbake/pgbake/rootfs"
 )
 
 const (
@@ -65,32 +64,6 @@ func (w *work) timer(ctx context.Context, unit string, wanted bool) error {
 		return w.systemctl(ctx, "stop", unit)
 	}
 	return nil
-}
-
-// makeDir makes a directory for PostgreSQL's user alone. An empty one of root's, as a new disk has, becomes its, too.
-func (w *work) makeDir(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // as others have it
-		return err
-	}
-	err := os.Mkdir(dir, 0o700)
-	switch {
-	case errors.Is(err, os.ErrExist):
-		var info syscall.Stat_t
-		if err := syscall.Stat(dir, &info); err != nil {
-			return err
-		}
-		entries, err := os.ReadDir(dir)
-		if err != nil || info.Uid != 0 || len(entries) > 1 || len(entries) == 1 && entries[0].Name() != "lost+found" {
-			return err
-		}
-	case err != nil:
-		return err
-	}
-	uid, gid, err := rootfs.LookupOwner(w.Root, "postgres:postgres")
-	if err != nil {
-		return err
-	}
-	return errors.Join(os.Chmod(dir, 0o700), os.Chown(dir, uid, gid)) //nolint:gosec // a directory needs its x
 }
 
 // backupDir is where backups lie; with a repository, what is restored on trial lies beside the database.

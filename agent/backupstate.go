@@ -93,7 +93,7 @@ func (a *Agent) Backups(ctx context.Context) ([]backup.Held, error) {
 }
 
 func readJSON(path string, into any) error {
-	body, err := os.ReadFile(path)
+	body, err := readTheirs(path)
 	if err != nil {
 		return err
 	}

@@ -174,7 +174,7 @@ func makesDatabase(member []byte) bool {
 
 // systemID reads PostgreSQL's system identifier, the first eight bytes of its control file; empty where there is none.
 func systemID(dir string) string {
-	body, err := os.ReadFile(filepath.Join(dir, "global/pg_control"))
+	body, err := readTheirs(filepath.Join(dir, "global/pg_control"))
 	if err != nil || len(body) < 8 {
 		return ""
 	}
@@ -188,7 +188,7 @@ func (w *work) letPatroni(ctx context.Context, d join.Database) error {
 		if err := os.MkdirAll(filepath.Dir(note), 0o755); err != nil { //nolint:gosec // as Debian has it
 			return err
 		}
-		if err := durable(note, []byte("PostgreSQL has not run here yet.\n")); err != nil {
+		if err := w.layDown(ctx, note, "PostgreSQL has not run here yet.\n"); err != nil {
 			return err
 		}
 	}

@@ -246,7 +246,7 @@ func (w *work) cannotStart(ctx context.Context, dir string) (why string, err err
 	if ctl("status") == nil {
 		return "", errors.Join(ctl("stop", "-w", "-t", "600", "-m", "fast"), ctx.Err())
 	}
-	body, err := os.ReadFile(log)
+	body, err := readTheirs(log)
 	if err != nil {
 		return "", errors.Join(started, err)
 	}

@@ -84,7 +84,7 @@ func (s *scratch) recovered(ctx context.Context) error {
 
 // said is what it has said last that tells why it does not run.
 func (s *scratch) said() string {
-	body, err := os.ReadFile(filepath.Join(s.dir, scratchLog))
+	body, err := readTheirs(filepath.Join(s.dir, scratchLog))
 	if err != nil {
 		return ""
 	}

@@ -214,7 +214,7 @@ func (l *lab) followsElsewhere(leader string) {
 		}
 	}
 	out, _ := l.exec(leader, "pgha", "cutover")
-	for _, want := range []string{"database app: unlogged tables are empty in the copy: scratch", "next: stop the applications"} {
+	for _, want := range []string{"database app: unlogged tables are empty in the copy: public.scratch", "next: stop the applications"} {
 		if !strings.Contains(out, want) {
 			l.Errorf("not a word of %q in\n%s", want, out)
 		}
