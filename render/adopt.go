@@ -33,6 +33,6 @@ func RemoteSQL(c *cluster.Cluster, s cluster.Secrets) string {
 		}
 	}
 	fmt.Fprintf(&b, "\n\\set ON_ERROR_STOP on\n\\set VERBOSITY terse\nSET search_path = '';\nSET log_statement = 'none';\nSET log_min_duration_statement = -1;\n"+
-		"SET log_min_error_statement = 'panic';\nSET password_encryption = 'scram-sha-256';\n%sGRANT pg_monitor TO %s;\n", ReplicatorSQL(c, s), role.Ident())
+		"SET log_min_error_statement = 'panic';\nSET pg_stat_statements.track_utility = off;\nSET password_encryption = 'scram-sha-256';\n%sGRANT pg_monitor TO %s;\n", ReplicatorSQL(c, s), role.Ident())
 	return b.String()
 }

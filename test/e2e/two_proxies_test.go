@@ -22,12 +22,23 @@ func TestTwoProxies(t *testing.T) {
 		t.Fatalf("want five members and one holder of the virtual address: %+v", s)
 	}
 
+	t.Run("no password in the statistics", l.statistics)
 	t.Run("apply twice", l.applyTwice)
 	t.Run("only proxies speak VRRP", l.vrrpFirewall)
 	t.Run("power cut of the holder", l.holderPowerCut)
 	t.Run("HAProxy killed on the holder", l.haproxyKilled)
 	t.Run("strict", l.strict)
 	t.Run("two members at once", l.twoFailures)
+}
+
+// statistics reads what pg_stat_statements has kept since before the first user was made.
+func (l *lab) statistics(t *testing.T) {
+	l = l.on(t)
+	l.superuser(l.healthy(time.Minute).primary(), "CREATE EXTENSION pg_stat_statements")
+	kept := l.superuser(l.healthy(time.Minute).primary(), "SELECT query FROM pg_stat_statements")
+	if !strings.Contains(kept, "SELECT") || strings.Contains(kept, "PASSWORD '") {
+		t.Errorf("kept are:\n%s", kept)
+	}
 }
 
 // takeover waits until another proxy than the one that had it holds the virtual address.

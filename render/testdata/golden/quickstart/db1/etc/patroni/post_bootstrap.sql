@@ -4,7 +4,7 @@
 -- Whoever may make functions in this database makes none that the superuser calls.
 SET search_path = '';
 
--- No password reaches a log, nor the terminal with an error message.
+-- No password reaches a log, the statistics, nor the terminal with an error message.
 \set ECHO none
 \set VERBOSITY terse
 \set SHOW_CONTEXT never
@@ -13,6 +13,8 @@ SET log_min_duration_statement = -1;
 SET log_min_duration_sample = -1;
 SET log_transaction_sample_rate = 0;
 SET log_min_error_statement = 'panic';
+-- Where the library is not loaded, this is a word that nobody reads.
+SET pg_stat_statements.track_utility = off;
 SET password_encryption = 'scram-sha-256';
 -- What is granted already need not be said.
 SET client_min_messages = 'warning';
