@@ -44,11 +44,17 @@ func newAPI(s *Seed) (*api, error) {
 		conf.Certificates = []tls.Certificate{pair}
 	}
 	client := func(dial, all time.Duration) *http.Client {
-		return &http.Client{Timeout: all, Transport: &http.Transport{
-			TLSClientConfig: conf, DialContext: (&net.Dialer{Timeout: dial}).DialContext,
-		}}
+		return straight(all, &http.Transport{TLSClientConfig: conf, DialContext: (&net.Dialer{Timeout: dial}).DialContext})
 	}
 	return &api{s.Cluster, s.Secrets.REST, client(3*time.Second, 3*time.Second), client(300*time.Millisecond, 2*time.Second)}, nil
+}
+
+// straight is a client that goes nowhere else than it was told. No program of the cluster redirects; a machine that does would
+// have this one's certificate, and Patroni's password, shown to whom it likes.
+func straight(timeout time.Duration, transport http.RoundTripper) *http.Client {
+	return &http.Client{Timeout: timeout, Transport: transport, CheckRedirect: func(to *http.Request, _ []*http.Request) error {
+		return fmt.Errorf("it leads on to %s, where nobody was to go", to.URL.Host)
+	}}
 }
 
 // member is what Patroni says of one PostgreSQL, at /patroni.

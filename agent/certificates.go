@@ -89,7 +89,7 @@ func (w *work) timeElsewhere(ctx context.Context) (name string, at time.Time) {
 	valid := w.trust.From.Add(w.trust.To.Sub(w.trust.From) / 2)
 	transport.TLSClientConfig.Time = func() time.Time { return valid }
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Timeout: w.api.peers.Timeout, Transport: transport}
+	client := straight(w.api.peers.Timeout, transport)
 	machines := w.seed.Cluster.Machines()
 	times := make([]time.Time, len(machines))
 	var wg sync.WaitGroup

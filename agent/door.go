@@ -211,7 +211,7 @@ func (a *Agent) Accept(ctx context.Context, body []byte) (number int, left []str
 		body = []byte("{}") // the door says what it thinks of it
 	}
 	// What it takes it renders and keeps first, which a slow disk makes long.
-	patient := &http.Client{Timeout: acceptTime, Transport: api.peers.Transport}
+	patient := straight(acceptTime, api.peers.Transport)
 	err = api.offerBy(ctx, patient, seed.Machine.Address, body)
 	var unreachable *net.OpError
 	if errors.As(err, &unreachable) {

@@ -24,7 +24,7 @@ func (r *declined) Error() string { return "patroni refuses: " + r.text }
 // where the order may have been carried out all the same: whoever gives one waits for what comes of it. It goes to Patroni
 // alone: nobody else is to see the password.
 func (a *api) order(ctx context.Context, addr netip.Addr, path string, in any, patience time.Duration) error {
-	client := &http.Client{Timeout: patience, Transport: a.client.Transport}
+	client := straight(patience, a.client.Transport)
 	body, err := a.send(ctx, client, http.MethodPost, a.patroni(addr, path), in, true)
 	var status *statusError
 	if errors.As(err, &status) {

@@ -34,7 +34,7 @@ func (a *api) command(ctx context.Context, addr netip.Addr, path, body string) e
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.SetBasicAuth(restUser, a.rest)
-	resp, err := (&http.Client{Transport: a.client.Transport, Timeout: clusterTime}).Do(req)
+	resp, err := straight(clusterTime, a.client.Transport).Do(req)
 	if err != nil {
 		return err
 	}
