@@ -76,7 +76,8 @@ func (f *follower) recopies(ctx context.Context) {
 }
 
 // Recopy sets the data of this replica aside when PostgreSQL cannot start with it though a healthy primary leads, and has
-// Patroni copy the primary's. It waits while something else is done to the cluster. Where it does not copy, the error says why; it stops Patroni, which its unit starts again.
+// Patroni copy the primary's. It waits while something else is done to the cluster. Where it does not copy, the error says why;
+// it stops Patroni, which its unit starts again.
 func (a *Agent) Recopy(ctx context.Context) error {
 	w, err := a.upkeep("recopy")
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/pgbake/pgbake/rootfs"
@@ -63,6 +64,9 @@ func (w *work) makeDir(dir string) error {
 	if err != nil {
 		return err
 	}
+	if dir, err = w.followed(dir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // as others have it
 		return err
 	}
@@ -70,19 +74,6 @@ func (w *work) makeDir(dir string) error {
 	made := err == nil
 	if err != nil && !errors.Is(err, os.ErrExist) {
 		return err
-	}
-	for range maxLinks {
-		to, err := os.Readlink(dir)
-		if err != nil {
-			break // no link
-		}
-		if !onlyRoots(filepath.Dir(dir)) {
-			return fmt.Errorf("%s is a link, in a directory where others than root may lay one\n      hint: name the directory itself", w.inside(dir))
-		}
-		if !filepath.IsAbs(to) {
-			to = filepath.Join(filepath.Dir(dir), to)
-		}
-		dir = to
 	}
 	d, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
@@ -104,6 +95,28 @@ func (w *work) makeDir(dir string) error {
 		}
 	}
 	return errors.Join(d.Chmod(0o700), d.Chown(uid, gid))
+}
+
+// followed is the path without links. One that others than root may have laid is an error.
+func (w *work) followed(path string) (string, error) {
+	for range maxLinks {
+		link, to := "", "" // the first from above: below it all is where it leads
+		for p := path; p != filepath.Dir(p); p = filepath.Dir(p) {
+			if t, err := os.Readlink(p); err == nil {
+				link, to = p, t
+			}
+		}
+		switch {
+		case link == "":
+			return path, nil
+		case !onlyRoots(filepath.Dir(link)):
+			return "", fmt.Errorf("%s is a link, in a directory where others than root may lay one\n      hint: name the directory itself", w.inside(link))
+		case !filepath.IsAbs(to):
+			to = filepath.Join(filepath.Dir(link), to)
+		}
+		path = filepath.Join(to, strings.TrimPrefix(path, link))
+	}
+	return "", fmt.Errorf("%s: its links go round in a circle", w.inside(path))
 }
 
 // maxLinks is how many links are followed, one after the other: more are a circle.

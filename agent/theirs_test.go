@@ -94,6 +94,7 @@ func TestMakeDir(t *testing.T) {
 	for _, err := range []error{
 		os.Chmod(root, 0o755), os.Chown(at("theirs"), postgres, postgres), os.Symlink(at("sbin"), at("theirs/backups")),
 		os.Symlink("disk", at("roots")), os.Symlink("theirs/backups", at("by-theirs")),
+		os.Symlink(at("etc"), at("theirs/above")), os.Symlink("round", at("round")), os.Symlink(at("disk"), at("etc/link")),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -109,13 +110,18 @@ func TestMakeDir(t *testing.T) {
 		{"theirs/new", "theirs/new", ""},
 		{"theirs/backups", "", "is a link"},
 		{"by-theirs", "", "is a link"},
+		{"theirs/above/new", "", "is a link"},
+		{"theirs/above/link", "", "is a link"},
+		{"by-theirs/new", "", "is a link"},
+		{"roots/new", "disk/new", ""},
+		{"round", "", "in a circle"},
 		{"etc/passwd", "", "not a directory"},
 	} {
 		err := w.makeDir(at(tt.dir))
 		if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 			t.Errorf("%s: %v, want %q", tt.dir, err, tt.err)
 		}
-		for _, name := range []string{"srv/new", "disk", "theirs/new", "sbin", "full"} {
+		for _, name := range []string{"srv/new", "disk", "theirs/new", "disk/new", "sbin", "full"} {
 			info, err := os.Stat(at(name))
 			if err != nil {
 				continue
