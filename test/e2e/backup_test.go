@@ -314,7 +314,7 @@ sed -i "s|repository: .*|repository: {type: sftp, path: /srv/sftp, host: 10.21.0
 		t.Errorf("on the server: %+v", all)
 	}
 	l.must("db1", "pgha", "backup", "prove")
-	l.must("db1", "test", "-d", "/srv/sftp/archive/moment")
+	l.must("db1", "test", "-d", "/srv/sftp/archive/"+l.scope)
 
 	conf, err := os.ReadFile("../../render/testdata/golden/repository/db1/etc/pgbackrest/pgbackrest.conf")
 	if err != nil {
