@@ -2,6 +2,8 @@ package debian
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os/exec"
 	"path"
 	"slices"
@@ -51,4 +53,28 @@ func Archives(t *testing.T, release string) []string {
 	}
 	slices.Sort(lines)
 	return slices.Compact(lines)
+}
+
+// Heads are the signed heads of archives, given as lines of sources.list: other ones when anything in an archive has changed.
+func Heads(t *testing.T, sources []string) []string {
+	t.Helper()
+	var heads []string
+	for _, line := range sources {
+		f := strings.Fields(line)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f[1]+"/dists/"+f[2]+"/InRelease", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s, %v", req.URL, res.Status, err)
+		}
+		heads = append(heads, string(body))
+	}
+	return heads
 }

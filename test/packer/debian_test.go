@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pgbake/pgbake/images"
 	"github.com/pgbake/pgbake/test/debian"
@@ -20,15 +19,15 @@ import (
 var stock = []string{"systemd-sysv", "dbus", "udev", "iproute2", "ifupdown", "openssh-server", "sudo", "ca-certificates"}
 
 // stockDebian returns a directory with root/, a Debian with a user "debian" who may sudo, and archive/, an apt archive of all
-// packages that the image wants: machines have no way out. It is made once a day, for Debian's updates, and again when a
-// dependency changes.
+// packages that the image wants: machines have no way out. It is made again when the
+// archives or a dependency have changed.
 func stockDebian(t *testing.T, i images.Image, debs []string) string {
 	t.Helper()
 	wanted := slices.Concat(slices.DeleteFunc(i.Base(), func(p string) bool { return slices.Contains(i.Kernel(), p) }), i.Packages(), debian.Dependencies(t, debs))
 	sources := debian.Archives(t, i.Release.Codename())
-	sum := sha256.Sum256([]byte(strings.Join(slices.Concat([]string{"2", runtime.GOARCH, time.Now().UTC().Format(time.DateOnly)}, stock, wanted, sources), "\n")))
+	sum := sha256.Sum256([]byte(strings.Join(slices.Concat([]string{"3", runtime.GOARCH}, stock, wanted, sources, debian.Heads(t, sources)), "\n")))
 	final := filepath.Join(cache(t), fmt.Sprintf("%s-%x", i.Release.Codename(), sum[:6]))
-	// Yesterday's.
+	// What the archives had before.
 	if err := debian.RemoveUnused(filepath.Join(cache(t), i.Release.Codename()+"-*"), final); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ type line struct {
 	Env []string
 	// Args are the program and its arguments. A Go test prints events (-json).
 	Args []string
+	// Still has it see the archives of Debian as they were at the first look of the run: it compares what it gets at two times.
+	Still bool
 	// Background gives the processor to the other lines when they want it, which wait for something by a deadline.
 	Background bool
 }
@@ -27,13 +29,13 @@ func lanes(all bool) [][]line {
 			{Name: "clusters", Args: goTest("-parallel 4 -timeout 60m ./test/e2e")},
 		},
 		{
-			{Name: "images", Args: goTest("-timeout 60m ./test/image ./builders/...")},
+			{Name: "images", Still: true, Args: goTest("-timeout 60m ./test/image ./builders/...")},
 		},
 		{
 			{Name: "packages", Args: goTest("-timeout 60m ./test/debs ./test/verify ./cloudinit")},
 			{Name: "lab", Args: goTest("-timeout 60m ./lab")},
 			{Name: "packer", Args: []string{"make", "--no-print-directory", "--old-file=build", "plugin", "bin/packer"}, Background: true},
-			{Name: "packer-tests", Args: goTest("-timeout 60m ./test/packer ./test/packer16")},
+			{Name: "packer-tests", Still: true, Args: goTest("-timeout 60m ./test/packer ./test/packer16")},
 		},
 		{
 			{Name: "lint", Args: []string{"make", "--no-print-directory", "lint"}, Background: true},

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -52,6 +53,11 @@ func suite(ctx context.Context, lanes [][]line, dir string) (failed bool, err er
 	}
 	began := time.Now()
 	r := newReport(os.Stdout)
+	archives, stop, err := newStill().serve()
+	if err != nil {
+		return true, err
+	}
+	defer stop()
 	var all sync.WaitGroup
 	errs := make([]error, len(lanes))
 	for i, lane := range lanes {
@@ -59,6 +65,9 @@ func suite(ctx context.Context, lanes [][]line, dir string) (failed bool, err er
 			for _, l := range lane {
 				if ctx.Err() != nil {
 					return
+				}
+				if l.Still {
+					l.Env = slices.Concat(archives, l.Env)
 				}
 				if errs[i] = run(ctx, l, filepath.Join(dir, l.Name+".log"), r); errs[i] != nil {
 					return

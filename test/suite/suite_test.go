@@ -68,6 +68,7 @@ func TestEveryLineRuns(t *testing.T) {
 	failed, err := suite(t.Context(), [][]line{
 		{sh("first", "echo a reason; exit 3"), sh("second", "echo second >>"+ran)},
 		{sh("third", "echo third >>"+ran)},
+		{{Name: "still", Still: true, Args: []string{"sh", "-c", "echo $http_proxy >>" + ran}}},
 	}, dir)
 	if !failed || err != nil {
 		t.Errorf("failed: %t, %v", failed, err)
@@ -76,7 +77,8 @@ func TestEveryLineRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lines := strings.Fields(string(body)); !slices.Contains(lines, "second") || !slices.Contains(lines, "third") {
+	if lines := strings.Fields(string(body)); !slices.Contains(lines, "second") || !slices.Contains(lines, "third") ||
+		!strings.Contains(string(body), "http://127.0.0.1:") {
 		t.Errorf("only %q ran", lines)
 	}
 	if log, err := os.ReadFile(filepath.Join(dir, "first.log")); err != nil || string(log) != "a reason\n" {
