@@ -41,7 +41,7 @@ func newStill() *still {
 
 // serve returns what a line needs in its environment to go by the proxy, which serves until stop is called.
 func (s *still) serve() (env []string, stop func(), err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
 	if err != nil {
 		return nil, nil, err
 	}
