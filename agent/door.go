@@ -33,8 +33,14 @@ const (
 	membersPath    = "/members"
 	// fullQuery asks for all that there is to tell; without it the answer costs next to nothing.
 	fullQuery = "full"
-	// generationSize is far more than five members and two proxies have: 40 KiB.
-	generationSize = 1 << 20
+)
+
+// What is unknown may not take this machine's memory: as many connections as ten times the machines that a cluster may have,
+// and in as few of them somebody may be saying what the generation is.
+const (
+	mostConnections = 64
+	mostOffers      = 8
+	headerSize      = 4 << 10
 )
 
 // doorState is what a machine says of its generation.
@@ -69,6 +75,8 @@ func (f *follower) serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("answer the other machines: %w", err)
 	}
+	listener = placed{listener, &places{limit: mostConnections}}
+	offers := &places{limit: mostOffers}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+generationPath, func(w http.ResponseWriter, _ *http.Request) {
 		g, err := readGeneration(f.Root)
@@ -79,9 +87,11 @@ func (f *follower) serve(ctx context.Context) error {
 		_, _ = w.Write(g.Encode()) // whoever asks asks again
 	})
 	mux.HandleFunc("POST "+generationPath, func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, generationSize))
+		leave := offers.take(source(r.RemoteAddr), func() { _ = http.NewResponseController(w).SetReadDeadline(time.Now()) })
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, cluster.MaxGeneration))
+		leave()
 		if err == nil {
-			err = f.accept(ctx, body)
+			err = f.accept(r.Context(), body)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusConflict)
@@ -117,6 +127,7 @@ func (f *follower) serve(ctx context.Context) error {
 	pair := filepath.Join(f.Root, tlsDir, name)
 	server := &http.Server{
 		Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, ErrorLog: nothing,
+		MaxHeaderBytes: headerSize, Protocols: onlyHTTP1(), // of HTTP/2 a connection carries many requests
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			// Anew for each connection: it may have been renewed.
 			c, err := tls.LoadX509KeyPair(pair+".crt", pair+".key")
@@ -129,6 +140,12 @@ func (f *follower) serve(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+func onlyHTTP1() *http.Protocols {
+	p := &http.Protocols{}
+	p.SetHTTP1(true)
+	return p
 }
 
 func (f *follower) state() doorState {

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgbake/pgbake/cluster"
@@ -34,12 +36,16 @@ type follower struct {
 	etcd     cluster.Generation
 	revision number
 
-	mu  sync.Mutex // one generation is taken at a time
-	why string     // a newer one was not taken
-	now chan struct{}
+	turn chan struct{}          // one generation is taken at a time
+	why  atomic.Pointer[string] // a newer one was not taken
+	now  chan struct{}
 
 	upkeep  announced
 	failing startFailures
+}
+
+func newFollower(a *Agent, seed *Seed, api *api) *follower {
+	return &follower{Agent: a, seed: seed, api: api, turn: make(chan struct{}, 1), now: make(chan struct{}, 1)}
 }
 
 // Follow serves and looks until ctx ends.
@@ -52,7 +58,7 @@ func (a *Agent) Follow(ctx context.Context) error {
 	if err != nil {
 		return &SeedError{err}
 	}
-	f := &follower{Agent: a, seed: seed, api: api, now: make(chan struct{}, 1)}
+	f := newFollower(a, seed, api)
 	if seed.Machine.Role == cluster.Proxy {
 		end, err := f.witness()
 		if err != nil {
@@ -93,20 +99,26 @@ func (f *follower) soon() {
 }
 
 func (f *follower) refused() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.why
+	if why := f.why.Load(); why != nil {
+		return *why
+	}
+	return ""
 }
 
-// accept takes a generation from whomever it comes, and has it applied.
+// accept takes a generation from whomever it comes, and has it applied. ctx is how long it waits for its turn.
 func (f *follower) accept(ctx context.Context, body []byte) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	select {
+	case f.turn <- struct{}{}:
+		defer func() { <-f.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	g, news, err := f.take(body)
 	if err != nil {
 		// What is newer and cannot be taken is for `pgha status` to say; the rest is for whoever has offered it.
-		if mine, _ := readGeneration(f.Root); g.Number > mine.Number && f.why != err.Error() {
-			f.why = err.Error()
+		if mine, _ := readGeneration(f.Root); g.Number > mine.Number && f.refused() != err.Error() {
+			why := err.Error()
+			f.why.Store(&why)
 			f.Say("%v", err)
 		}
 		return err
@@ -115,10 +127,10 @@ func (f *follower) accept(ctx context.Context, body []byte) error {
 	if !news {
 		return nil
 	}
-	f.why = ""
+	f.why.Store(nil)
 	f.Say("generation %d is taken", g.Number)
 	// Not here: it needs more rights than this service has, and may wait for long.
-	return f.Runner.Run(ctx, run.Command("systemctl", "restart", "--no-block", applyUnit))
+	return f.Runner.Run(context.WithoutCancel(ctx), run.Command("systemctl", "restart", "--no-block", applyUnit))
 }
 
 // look finds out whether anybody has another generation than this machine. A member asks etcd, which has it from
@@ -237,6 +249,13 @@ func (f *follower) witness() (end func(), err error) {
 		defer mu.Unlock()
 		theirs.At = time.Now()
 		heard[theirs.Name] = theirs
+		// The names are the askers' word, who hold a member's certificate.
+		maps.DeleteFunc(heard, func(_ string, g greeting) bool { return time.Since(g.At) > heardTime })
+		for name := range heard {
+			if len(heard) > mostHeard && name != theirs.Name {
+				delete(heard, name)
+			}
+		}
 		body, _ := json.Marshal(heard)
 		_ = replace(filepath.Join(f.Root, heardFile), append(body, '\n'), 0o644) // the answer counts, not the status
 	})

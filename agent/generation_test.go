@@ -295,43 +295,55 @@ func TestLeftOut(t *testing.T) {
 	}
 }
 
-// Two machines at one door, over TLS: what is offered is taken, or refused with its reason, and applied.
-func TestDoor(t *testing.T) {
+// door is a machine's, open on the loopback.
+type door struct {
+	*town
+	agent *Agent
+	ran   *bytes.Buffer
+	api   *api
+	addr  netip.Addr
+}
+
+func newDoor(t *testing.T) door {
+	t.Helper()
 	w := newTown(t)
-	a := w.boot(t.TempDir(), "db1")
-	ran := &bytes.Buffer{}
-	a.Runner = run.Recorder{W: ran}
-	seed, err := ReadSeed(a.Root)
+	d := door{town: w, agent: w.boot(t.TempDir(), "db1"), ran: &bytes.Buffer{}, addr: netip.MustParseAddr("127.0.0.1")}
+	d.agent.Runner = run.Recorder{W: d.ran}
+	seed, err := ReadSeed(d.agent.Root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The machine's certificates are for its loopback address, too.
 	here := *seed.Cluster
-	seed.Machine.Address, seed.Cluster = netip.MustParseAddr("127.0.0.1"), &here
+	seed.Machine.Address, seed.Cluster = d.addr, &here
 	here.Ports.PGHA = freePort(t)
-	api, err := newAPI(seed)
-	if err != nil {
+	if d.api, err = newAPI(seed); err != nil {
 		t.Fatal(err)
 	}
-	f := &follower{Agent: a, seed: seed, api: api, now: make(chan struct{}, 1)}
-	ctx, cancel := context.WithCancel(t.Context())
+	f := newFollower(d.agent, seed, d.api)
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // t's ends too late: the server's end is awaited
 	served := make(chan error, 1)
 	go func() { served <- f.serve(ctx) }()
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
-	}()
-	addr := seed.Machine.Address
+	})
 	var state doorState
 	for end := time.Now().Add(10 * time.Second); state.Number == 0 && time.Now().Before(end); {
-		state, err = api.doorState(ctx, addr)
+		state, err = d.api.doorState(t.Context(), d.addr)
 	}
 	if err != nil || state.Number != 1 || state.Machine != "db1" {
 		t.Fatalf("%+v, %v", state, err)
 	}
+	return d
+}
 
+// Two machines at one door, over TLS: what is offered is taken, or refused with its reason, and applied.
+func TestDoor(t *testing.T) {
+	d := newDoor(t)
+	w, ran, api, addr, ctx := d.town, d.ran, d.api, d.addr, t.Context()
 	old := w.generation()
 	w.edit("users: [{name: app}]", "users: [{name: app}, {name: second}]")
 	if err := api.offer(ctx, addr, w.generation()); err == nil || !strings.HasPrefix(err.Error(), `generation 2 is not for db1: the password of user "second" missing here`) {

@@ -182,6 +182,13 @@ func (a *api) etcdPeers(ctx context.Context, n cluster.Node) (id string, list []
 // heardFile is where a proxy keeps the greetings of those who asked it, for `pgha status`.
 const heardFile = "/run/pgha/heard.json"
 
+const (
+	// heardTime is how long a greeting is news; who waits for the others greets every second.
+	heardTime = 10 * time.Second
+	// mostHeard is more than a cluster has members.
+	mostHeard = 16
+)
+
 // readHeard returns the greetings that reached this proxy in the last seconds.
 func readHeard(root string) map[string]greeting {
 	heard := map[string]greeting{}
@@ -190,7 +197,7 @@ func readHeard(root string) map[string]greeting {
 		return nil
 	}
 	for name, c := range heard {
-		if time.Since(c.At) > 10*time.Second {
+		if time.Since(c.At) > heardTime {
 			delete(heard, name)
 		}
 	}

@@ -88,6 +88,10 @@ func (g *Generation) sign(key ed25519.PrivateKey) error {
 	return nil
 }
 
+// MaxGeneration is how many bytes of a generation machines take from each other, who do not know yet whom they listen to. Five
+// members and two proxies have 40 KiB.
+const MaxGeneration = 128 << 10
+
 // Encode returns the generation as it travels and lies on disks: JSON.
 func (g Generation) Encode() []byte {
 	w := writtenGeneration{Statement: g.signed, Signature: g.signature, Specification: string(g.Specification), Authorities: string(g.Authorities)}

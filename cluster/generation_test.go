@@ -60,6 +60,26 @@ func (o *operator) edit(old, by string) {
 	o.spec = strings.Replace(o.spec, old, by, 1)
 }
 
+// What machines would not take from each other is refused at home, and no number is counted for it.
+func TestGenerationTooLarge(t *testing.T) {
+	o := newOperator(t)
+	first, _, identities := o.seed()
+	c, err := Parse("cluster.yaml", []byte(o.spec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := o.spec + strings.Repeat("# a long story\n", MaxGeneration/15)
+	if _, _, err := NewGeneration(o.dir, c, []byte(large), identities, now); err == nil || !strings.Contains(err.Error(), "128 at most") || !strings.Contains(err.Error(), "hint: ") {
+		t.Errorf("got %v", err)
+	}
+	if again, _, _ := o.seed(); again.Generation.Number != first.Generation.Number {
+		t.Errorf("number %d", again.Generation.Number)
+	}
+	if n := len(first.Generation.Encode()); n > MaxGeneration/2 {
+		t.Errorf("the quick start's has %d bytes", n)
+	}
+}
+
 func TestNewGeneration(t *testing.T) {
 	o := newOperator(t)
 	first, news, _ := o.seed()

@@ -71,8 +71,13 @@ func NewGeneration(dir string, c *Cluster, spec []byte, identities map[string]Id
 	if err != nil {
 		return w, nil, err
 	}
+	encoded := g.Encode()
+	if len(encoded) > MaxGeneration {
+		return w, nil, fmt.Errorf("with its certificates the specification has %d KiB, %d at most travel from machine to machine\n"+
+			"      hint: move long comments elsewhere", (len(encoded)+1023)>>10, MaxGeneration>>10)
+	}
 	w.Generation = g
-	return w, news, replace(path, g.Encode(), true)
+	return w, news, replace(path, encoded, true)
 }
 
 // news says in words what g says and last does not; nothing when they say the same.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ func TestTwoProxies(t *testing.T) {
 	}
 
 	t.Run("no password in the statistics", l.statistics)
+	t.Run("strangers at the door", l.strangers)
 	t.Run("apply twice", l.applyTwice)
 	t.Run("only proxies speak VRRP", l.vrrpFirewall)
 	t.Run("power cut of the holder", l.holderPowerCut)
@@ -38,6 +40,53 @@ func (l *lab) statistics(t *testing.T) {
 	kept := l.superuser(l.healthy(time.Minute).primary(), "SELECT query FROM pg_stat_statements")
 	if !strings.Contains(kept, "SELECT") || strings.Contains(kept, "PASSWORD '") {
 		t.Errorf("kept are:\n%s", kept)
+	}
+}
+
+// strangers hold as many connections as they can to a machine's pgha-follow: a third of them silent, a third in the middle of
+// a request, a third of an offer.
+func (l *lab) strangers(t *testing.T) {
+	l = l.on(t)
+	s := l.healthy(time.Minute)
+	from, at := s.Members[4].Name, []string{s.Members[0].Name, s.Proxies[0].Name}
+	const follow = "systemctl show --property=MainPID --value pgha-follow.service"
+	for _, machine := range at {
+		before := l.sh(machine, follow)
+		const flood = `
+import socket, ssl, sys, time
+context = ssl._create_unverified_context()
+says = [b"", b"GET /state HTTP/1.1\r\nHost: x\r\nX-Much: ", b"POST /generation HTTP/1.1\r\nHost: x\r\nContent-Length: 131000\r\n\r\n" + b"x" * 100000]
+held = []
+for i in range(1000):
+    held.append(socket.create_connection((sys.argv[1], 8009), timeout=10))
+    if says[i % 3]:
+        try:
+            held[-1] = context.wrap_socket(held[-1])
+            held[-1].sendall(says[i % 3])
+        except OSError:
+            pass
+open("/run/flooded", "w")
+time.sleep(1000)
+`
+		l.sh(from, "rm -f /run/flooded")
+		if out, code := l.exec(from, "systemd-run", "--quiet", "--collect", "--unit=flood", "python3", "-c", flood, l.addresses()[machine]); code != 0 {
+			t.Fatal(out)
+		}
+		l.eventually("a thousand connections to "+machine, time.Minute, func() bool {
+			_, code := l.exec(from, "test", "-e", "/run/flooded")
+			return code == 0
+		})
+		l.healthy(20 * time.Second) // every machine's pgha-follow has answered
+		// Not its control group's word: not every host of a lab counts memory by control group.
+		peak, err := strconv.Atoi(l.sh(machine, "awk '$1 == \"VmHWM:\" {print $2}' /proc/"+before+"/status"))
+		if err != nil || peak >= 64<<10 {
+			t.Errorf("%s: pgha-follow took %d KiB, %v", machine, peak, err)
+		}
+		t.Logf("%s: pgha-follow took %d MiB", machine, peak>>10)
+		if after := l.sh(machine, follow); after != before {
+			t.Errorf("%s: pgha-follow was started anew: %s, then %s", machine, before, after)
+		}
+		l.sh(from, "systemctl stop flood.service")
 	}
 }
 
