@@ -147,7 +147,7 @@ func TestStringsReadBack(t *testing.T) {
 
 // The parameters of PostgreSQL's driver for Java, as it documents them; what it does not know it ignores without a word.
 func TestJDBCParametersExist(t *testing.T) {
-	documented := regexp.MustCompile(`^(targetServerType=(primary|preferSecondary)|(hostRecheckSeconds|connectTimeout|loginTimeout)=\d+|(tcpKeepAlive|loadBalanceHosts)=true|sslmode=verify-full|sslrootcert=/\S+)$`)
+	documented := regexp.MustCompile(`^(targetServerType=(primary|preferSecondary)|(hostRecheckSeconds|connectTimeout|loginTimeout)=\d+|(tcpKeepAlive|loadBalanceHosts)=true|channelBinding=require|sslmode=verify-full|sslrootcert=/\S+)$`)
 	for name, c := range specs(t) {
 		for _, l := range Logins(c) {
 			_, parameters, ok := strings.Cut(JDBC(c, l, "/etc/app"), "?")

@@ -18,6 +18,7 @@ import (
 //
 // hostRecheckSeconds: the driver remembers for 10 s which address was no primary, and would not look at the new one.
 // loginTimeout: an address that takes the connection and then says nothing; long enough to try each address.
+// channelBinding: as libpq's channel_binding, from 42.7.4 on; older ones pass it over.
 // No socketTimeout: it would end long queries. tcpKeepAlive follows the system's timers (net.ipv4.tcp_keepalive_*).
 // https://jdbc.postgresql.org/documentation/use/#connection-parameters
 func JDBC(c *cluster.Cluster, l Login, dir string) string {
@@ -33,6 +34,7 @@ func JDBC(c *cluster.Cluster, l Login, dir string) string {
 		{"tcpKeepAlive", "true"},
 		{"sslmode", "verify-full"},
 		{"sslrootcert", path.Join(dir, caFile)},
+		{"channelBinding", "require"},
 	}
 	if l.ReadOnly && len(c.Proxies) == 0 {
 		p = append(p, parameter{"loadBalanceHosts", "true"}) // nobody else spreads the readers

@@ -55,6 +55,7 @@ func (l *Lab) Psql(in Login, args ...string) (run.Cmd, error) {
 		Env: []string{
 			"PGHOST=" + hosts, "PGPORT=" + ports, "PGUSER=" + in.User, "PGDATABASE=" + in.Database,
 			"PGTARGETSESSIONATTRS=" + session, "PGCONNECT_TIMEOUT=10", "PGPASSFILE=" + pass, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + ca,
+			"PGCHANNELBINDING=require",
 		},
 	}, nil
 }

@@ -128,10 +128,10 @@ func (p *page) connections() {
 	if len(p.Proxies) == 0 {
 		p.Read, session, reading = hosts(0), "&target_session_attrs=read-write", "&target_session_attrs=prefer-standby"
 	}
-	tls := "?sslmode=verify-full&sslrootcert=secrets/ca.crt"
+	tls := "?sslmode=verify-full&sslrootcert=secrets/ca.crt&channel_binding=require"
 	p.URL = fmt.Sprintf("postgresql://%s@%s/%s%s%s", p.User, p.Write, p.Database, tls, session)
 	p.ReadURL = fmt.Sprintf("postgresql://%s@%s/%s%s%s", p.User, p.Read, p.Database, tls, reading)
-	p.JDBC = fmt.Sprintf("jdbc:postgresql://%s/%s?user=%s&sslmode=verify-full&sslrootcert=ca.crt&tcpKeepAlive=true", p.Write, p.Database, p.User)
+	p.JDBC = fmt.Sprintf("jdbc:postgresql://%s/%s?user=%s&sslmode=verify-full&sslrootcert=ca.crt&channelBinding=require&tcpKeepAlive=true", p.Write, p.Database, p.User)
 	if len(p.Proxies) == 0 {
 		p.JDBC += "&targetServerType=primary"
 	}
