@@ -77,20 +77,43 @@ func TestInEffect(t *testing.T) {
 	}
 }
 
-// A machine that was away must not turn the users' passwords back to what it was told long ago.
-func TestOldUsersAreNoNews(t *testing.T) {
+// A change of users waits for the primary, or until this machine is the primary, however long; what others made meanwhile is
+// newer: a machine that was away must not turn the users' passwords back to what it was told long ago.
+func TestUsersThatWait(t *testing.T) {
+	for _, c := range []struct {
+		waiting waitingRoles
+		made    madeRoles
+		want    fate
+	}{
+		{waitingRoles{Sum: "new"}, madeRoles{}, waits},
+		{waitingRoles{Sum: "new", At: time.Unix(1, 0)}, madeRoles{}, waits},
+		{waitingRoles{Sum: "new", Since: 7}, madeRoles{Sum: "old", revision: 7}, waits},
+		{waitingRoles{Sum: "new", Since: 7}, madeRoles{Sum: "new", revision: 9}, done},
+		{waitingRoles{Sum: "new", Since: 7}, madeRoles{Sum: "new", revision: 7}, done},
+		{waitingRoles{Sum: "new", Since: 7}, madeRoles{Sum: "newer", revision: 9}, overtaken},
+		{waitingRoles{Sum: "new"}, madeRoles{Sum: "other", revision: 2}, overtaken},
+	} {
+		if got := c.waiting.fate(c.made); got != c.want {
+			t.Errorf("%+v, %+v: %d, want %d", c.waiting, c.made, got, c.want)
+		}
+	}
+}
+
+// What is applied already asks nobody and runs nothing (there is no api); what the cluster was made with is noted.
+func TestUsersThatAreMade(t *testing.T) {
 	w := testWork(t)
 	put(t, w.Root, rolesFile, "SELECT 1")
-	put(t, w.Root, appliedRoles, "another sum")
-	old := time.Now().Add(-2 * rolesTime)
-	if err := os.Chtimes(filepath.Join(w.Root, rolesFile), old, old); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.roles(t.Context()); err != nil { // asks nobody and runs nothing: there is no api
-		t.Fatal(err)
+	put(t, w.Root, waitingFile, `{"sum": "what waited before the cluster was made"}`)
+	for range 2 {
+		if err := w.roles(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if body, err := os.ReadFile(filepath.Join(w.Root, appliedRoles)); err != nil || len(body) != 64 {
 		t.Errorf("%s is %q: %v", appliedRoles, body, err)
+	}
+	if exists(filepath.Join(w.Root, waitingFile)) {
+		t.Error("something waits")
 	}
 }
 

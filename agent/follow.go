@@ -42,6 +42,8 @@ type follower struct {
 
 	upkeep  announced
 	failing startFailures
+	// rolesAsked is when an apply was last asked for, to make users that waited.
+	rolesAsked time.Time
 }
 
 func newFollower(a *Agent, seed *Seed, api *api) *follower {
@@ -88,6 +90,7 @@ func (a *Agent) Follow(ctx context.Context) error {
 		f.endMaintenance(ctx)
 		f.leadApart(ctx)
 		f.recopies(ctx)
+		f.awaitRoles(ctx)
 	}
 }
 

@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,9 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"time"
 
-	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/render"
 )
 
@@ -78,69 +74,6 @@ func (w *work) keepSettings(s map[string]any) error {
 		return err
 	}
 	return replace(filepath.Join(w.Root, appliedSettings), append(body, '\n'), 0o600)
-}
-
-const (
-	rolesFile    = "/etc/patroni/post_bootstrap.sql"
-	appliedRoles = "/var/lib/pgha/roles.sha256"
-)
-
-// rolesTime is how long a change of the users is news. Within it a replica is ready to make it, should it lead before
-// the primary got to it; after it, the others may have been told something newer while this machine was away.
-const rolesTime = 24 * time.Hour
-
-// roles brings new users, databases and passwords into a cluster that runs already. Patroni has the SQL run once, when
-// it makes the cluster; it may run again at any time. Like settings it runs only for a change seen on this machine, and
-// it takes the superuser, who is nowhere but on the primary.
-func (w *work) roles(ctx context.Context) error {
-	path := filepath.Join(w.Root, rolesFile)
-	sql, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	written, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256(sql)
-	want := hex.EncodeToString(sum[:])
-	had, err := os.ReadFile(filepath.Join(w.Root, appliedRoles))
-	switch {
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return err
-	case string(had) == want:
-		return nil
-	case err != nil && w.seed.Cluster.BeginsElsewhere():
-		// The copy came without what the cluster needs besides: whoever leads first makes it.
-		return w.makeRoles(ctx, want)
-	case err != nil || time.Since(written.ModTime()) > rolesTime: // the cluster was made with them, or they are old
-		return w.keepRoles(want)
-	}
-	return w.makeRoles(ctx, want)
-}
-
-// makeRoles has the SQL run where this machine is the primary.
-func (w *work) makeRoles(ctx context.Context, want string) error {
-	m, err := w.api.member(ctx, w.seed.Machine.Address)
-	if err != nil {
-		return err
-	}
-	if !m.leads() {
-		if !w.seed.Cluster.BeginsElsewhere() {
-			w.Say("users, databases and passwords are the primary's to change, by its own `pgha apply`")
-		}
-		return nil
-	}
-	w.Say("bring users, databases and passwords up to date")
-	w.Acted = append(w.Acted, "patroni.service")
-	if err := w.Runner.Run(ctx, run.Command("runuser", "-u", "postgres", "--", "/usr/lib/pgha/post-bootstrap", "dbname=postgres")); err != nil {
-		return err
-	}
-	return w.keepRoles(want)
-}
-
-func (w *work) keepRoles(sum string) error {
-	return replace(filepath.Join(w.Root, appliedRoles), []byte(sum), 0o600)
 }
 
 // inEffect tells whether a merge patch would change nothing.

@@ -183,6 +183,7 @@ func among(unknown []Machine) string {
 
 // members looks at each PostgreSQL.
 func members(s *Seen, v *Verdict) {
+	leader, led := s.Leader()
 	for _, m := range s.of(cluster.DB) {
 		switch {
 		case m.Silent():
@@ -196,6 +197,10 @@ func members(s *Seen, v *Verdict) {
 			r := m.Report.Recopied
 			v.of("recopied", m, Warning, 1, "is its disk in order? When nothing of that data is needed, on "+m.Name+": rm -r "+r.Aside,
 				"PostgreSQL of %s could not start with its data (%s), which was set aside at %s; the primary's was copied in its place", m.Name, r.Why, r.At.UTC().Format("2006-01-02 15:04 UTC"))
+		}
+		if m.Watched() && !m.Report.Roles.IsZero() && led && m.Name != leader.Name {
+			v.of("roles", m, Warning, slow, "give "+leader.Name+" the seed that "+m.Name+" has, and there: pgha apply",
+				"users, databases or passwords that %s was told of at %s are not made: the primary, %s, was not told", m.Name, m.Report.Roles.UTC().Format("2006-01-02 15:04 UTC"), leader.Name)
 		}
 	}
 }

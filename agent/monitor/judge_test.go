@@ -105,6 +105,12 @@ func TestJudge(t *testing.T) {
 		{"a replica's data was set aside", func(s *Seen) {
 			m(s, 3).Report.Recopied = &Recopied{At: noon, Aside: "/var/lib/postgresql/17/main.aside-20260101T120000.000Z", Why: "incorrect checksum in control file"}
 		}},
+		{"users wait on a replica", func(s *Seen) { m(s, 2).Report.Roles = noon.Add(-time.Hour) }},
+		{"users wait on the primary, which makes them", func(s *Seen) { m(s, 1).Report.Roles = noon.Add(-time.Hour) }},
+		{"users wait while nobody leads", func(s *Seen) {
+			m(s, 2).Report.Roles = noon.Add(-time.Hour)
+			gone(s, "db1")
+		}},
 		{"no replica confirms", func(s *Seen) { s.Confirm = nil }},
 		{"slots", func(s *Seen) {
 			m(s, 1).Report.Slots = []Slot{{Name: "db2", Active: true, Retained: 5 << 30}, {Name: "old", Retained: 2 << 30}, {Name: "gone", Lost: true}}

@@ -94,7 +94,7 @@ func (v *Verdict) Blind(p Problem) bool {
 
 // kinds are the first parts of keys whose problems need an answer from somewhere to be over.
 var kinds = map[string]source{
-	"disk": fromReport, "unit": fromReport, "clock-offset": fromReport, "recopied": fromReport, "slot": fromReport, "unasked": fromReport, "etcd-alarm": fromReport,
+	"disk": fromReport, "unit": fromReport, "clock-offset": fromReport, "recopied": fromReport, "roles": fromReport, "slot": fromReport, "unasked": fromReport, "etcd-alarm": fromReport,
 	"postgres": fromPatroni, "lag": fromLeader, "streaming": fromLeader, "sync": fromLeader,
 	"haproxy-read-write": fromRoutes, "haproxy-read-only": fromRoutes,
 }

@@ -132,7 +132,9 @@ type Report struct {
 	Slots []Slot `json:"slots,omitempty"`
 	// Recopied is a database that was set aside, and is still there; nil when none is.
 	Recopied *Recopied `json:"recopied,omitempty"`
-	// Unasked says what could not be asked, and why: postgres, systemd, chrony.
+	// Roles is since when users, databases or passwords of its specification wait to be made; zero when none do.
+	Roles time.Time `json:"roles_wait,omitzero"`
+	// Unasked says what could not be asked, and why: postgres, systemd, chrony, recopied, roles.
 	Unasked map[string]string `json:"unasked,omitempty"`
 	// Mute tells that no receiver of alerts takes any from this machine, for a while already.
 	Mute bool `json:"mute,omitempty"`

@@ -109,6 +109,48 @@ func TestChange(t *testing.T) {
 		t.Errorf("the primary has moved: %+v", after)
 	}
 	t.Run("apply twice", l.applyTwice)
+	t.Run("a primary that was not told", func(t *testing.T) { l.on(t).untold(spec) })
+}
+
+// untold: a user whom only the replicas were told of is made when one of them leads, without a command; the old primary, told
+// when it is back, has nothing to make.
+func (l *lab) untold(spec string) {
+	before := l.healthy(time.Minute)
+	spec = replaceOnce(l.T, spec, "    - name: reporter\n", "    - name: reporter\n    - name: late\n")
+	if err := os.WriteFile(l.spec, []byte(spec), 0o600); err != nil {
+		l.Fatal(err)
+	}
+	l.pgbake("init")
+	tell := func(machine string) (said string) {
+		l.sh(machine, "echo "+base64.StdEncoding.EncodeToString([]byte(spec))+" | base64 -d >/etc/pgha/cluster.yaml")
+		l.sh(machine, "sed -i 's/^users:$/&\\n    late: "+l.password("late")+"/' /etc/pgha/secrets.yaml")
+		return l.sh(machine, "pgha apply 2>&1")
+	}
+	for _, machine := range before.replicas() {
+		if said := tell(machine); !strings.Contains(said, "until then they wait here") {
+			l.Errorf("%s says nothing of users that wait:\n%s", machine, said)
+		}
+	}
+	l.pgbake("lab", "fault", "power-cut", before.primary())
+	l.eventually("the user on the new primary", 2*time.Minute, func() bool {
+		s, err := l.status()
+		if err != nil || s.primary() == "" || s.primary() == before.primary() {
+			return false
+		}
+		out, code := l.exec(s.primary(), "runuser", "-u", "postgres", "--", "psql", "-XAtc", "SELECT rolname FROM pg_roles WHERE rolname = 'late'")
+		return code == 0 && strings.TrimSpace(out) == "late"
+	})
+	l.pgbake("lab", "fault", "power-on", before.primary())
+	after := l.healthy(2 * time.Minute)
+	if said := tell(before.primary()); strings.Contains(said, "bring users") || strings.Contains(said, "wait here") {
+		l.Errorf("the old primary has users to make:\n%s", said)
+	}
+	for _, machine := range after.replicas() {
+		l.eventually("nothing to wait for on "+machine, 20*time.Second, func() bool {
+			_, code := l.exec(machine, "test", "-e", "/var/lib/pgha/roles.waiting.json")
+			return code != 0
+		})
+	}
 }
 
 // superuser asks a member's PostgreSQL on its own socket.
