@@ -96,17 +96,15 @@ func (m *watcher) once(ctx context.Context) {
 		names = append(names, r.Name)
 	}
 	policy := monitor.Policy{
-		Receivers: names, Repeat: m.seed.Cluster.Alerts.RepeatAfter(), Sends: monitor.Sender(v.Seen) == v.Self, Holds: m.holds(),
+		Receivers: names, Repeat: m.seed.Cluster.Alerts.RepeatAfter(), Turn: slices.Index(monitor.Senders(v.Seen), v.Self), Holds: m.holds(),
 	}
 	before := m.state
 	m.state = m.state.Next(verdict, others, policy, v.Self, v.At)
 	m.say(before)
 	m.save()
-	m.page.show(monitor.Metrics(v.Seen, verdict, m.state, monitor.Self{Sends: policy.Sends, Took: time.Since(began)}))
+	m.page.show(monitor.Metrics(v.Seen, verdict, m.state, monitor.Self{Sends: policy.Turn == 0, Took: time.Since(began)}))
 	m.mu.Unlock()
-	if policy.Sends {
-		m.deliver(ctx)
-	}
+	m.deliver(ctx, time.Duration(policy.Patience())*m.every)
 	m.page.serve(ctx, m.Agent, m.seed)
 }
 

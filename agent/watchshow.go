@@ -45,7 +45,7 @@ func (a *Agent) ShowMonitor(ctx context.Context, w io.Writer) (critical bool, er
 			fmt.Fprintln(w)
 		}
 	}
-	fmt.Fprintf(w, "\n%s tells of alerts", monitor.Sender(v.Seen))
+	fmt.Fprintf(w, "\n%s tells of alerts", monitor.Senders(v.Seen)[0])
 	receivers := monitor.Receivers(seed.Cluster.Alerts, seed.Secrets, seed.Machine.Name)
 	if len(receivers) == 0 {
 		fmt.Fprint(w, ", and nobody is to hear of them (alerts in cluster.yaml)")

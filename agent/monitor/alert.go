@@ -47,6 +47,9 @@ type State struct {
 	// Looks counts, by key, those in a row that saw a problem; Calm those that did not see what fires.
 	Looks map[string]int `json:"-"`
 	Calm  map[string]int `json:"-"`
+	// Told tells that at the last look it was this machine that tells; Late is when it fired an alert, by key, in another's place.
+	Told bool                 `json:"-"`
+	Late map[string]time.Time `json:"-"`
 }
 
 const (
@@ -54,6 +57,13 @@ const (
 	calm, calmMost = 2, 40
 	// kept is how long what is over is remembered, for what comes back and for machines that were away.
 	kept = 24 * time.Hour
+	// late is how many looks whoever comes next waits for the machine that tells, before it does so itself: that one may be
+	// broken, or stolen. again is how long it leaves alone what was over.
+	late  = 10
+	again = time.Hour
+	// What others say of alerts is their word, and one of them may be stolen: so many at most, of so many bytes, and of numbers
+	// that can be counted on.
+	mostTaken, mostText, mostVersion = 256, 4000, 1 << 30
 )
 
 // Policy is how alerts are told.
@@ -62,16 +72,31 @@ type Policy struct {
 	Receivers []string
 	// Repeat is after how long an alert that lasts is told again.
 	Repeat time.Duration
-	// Sends tells that it is this machine that decides and tells; the others only take over what it has decided.
-	Sends bool
+	// Turn is 0 on the machine that decides and tells; the others take over what it has decided. Where it does not, the one
+	// with turn 1 does after a while, then 2.
+	Turn int
 	// Holds tells that nothing new is fired yet: the machine has just been switched on.
 	Holds bool
 }
 
+// tells tells whether it is this machine that does.
+func (p Policy) tells() bool { return p.Turn == 0 }
+
+// Patience is for how many looks this machine waits for those that come before it.
+func (p Policy) Patience() int { return late * p.Turn }
+
 // Next is the state after a look: what others know is taken over, and where this machine is the one that tells,
 // alerts are fired, repeated and resolved. It is a pure function, and the clock only decides about repetitions.
 func (s State) Next(v *Verdict, others [][]Alert, p Policy, self string, now time.Time) State {
-	n := State{First: s.First, Alerts: merge(s.Alerts, others), Looks: map[string]int{}, Calm: map[string]int{}}
+	if s.Told && p.tells() {
+		others = nil // nobody else has anything to decide
+	}
+	n := State{First: s.First, Alerts: merge(v, s.Alerts, others), Looks: map[string]int{}, Calm: map[string]int{}, Told: p.tells(), Late: map[string]time.Time{}}
+	for key, at := range s.Late {
+		if now.Sub(at).Abs() < again {
+			n.Late[key] = at
+		}
+	}
 	if n.First.IsZero() || n.First.After(now) {
 		n.First = now
 	}
@@ -90,7 +115,7 @@ func (s State) Next(v *Verdict, others [][]Alert, p Policy, self string, now tim
 				n.Calm[a.Key]++
 			}
 		}
-		if !p.Sends || !a.Firing() {
+		if !a.Firing() || !p.tells() && a.By != self {
 			continue
 		}
 		switch {
@@ -100,14 +125,14 @@ func (s State) Next(v *Verdict, others [][]Alert, p Policy, self string, now tim
 			a.tell(Repeated, p, self, now)
 		case wrong && a.Told.After(now): // the clock was set back
 			a.Told = now
-		case !wrong && n.Calm[a.Key] >= a.calm():
+		case !wrong && n.Calm[a.Key] >= a.calm()+p.Patience():
 			a.Over = now
 			a.tell(Resolved, p, self, now)
 		}
 	}
-	if p.Sends && !p.Holds {
+	if !p.Holds {
 		for _, q := range v.Problems {
-			if n.Looks[q.Key] >= q.Looks {
+			if n.Looks[q.Key] >= q.Looks+p.Patience() {
 				n.fire(q, p, self, now)
 			}
 		}
@@ -119,14 +144,21 @@ func (s State) Next(v *Verdict, others [][]Alert, p Policy, self string, now tim
 	return n
 }
 
-// fire makes an alert of a problem, unless there is one.
+// fire makes an alert of a problem, unless there is one, or the machine that tells has just said that it is over.
 func (s *State) fire(q Problem, p Policy, self string, now time.Time) {
 	i := slices.IndexFunc(s.Alerts, func(a Alert) bool { return a.Key == q.Key })
+	if i >= 0 && s.Alerts[i].Firing() {
+		return
+	}
+	if !p.tells() {
+		if _, lately := s.Late[q.Key]; lately || i >= 0 && now.Sub(s.Alerts[i].Over).Abs() < again {
+			return
+		}
+		s.Late[q.Key] = now
+	}
 	if i < 0 {
 		i = len(s.Alerts)
 		s.Alerts = append(s.Alerts, Alert{})
-	} else if s.Alerts[i].Firing() {
-		return
 	}
 	a := &s.Alerts[i]
 	a.Problem, a.Since, a.Over = q, now, time.Time{}
@@ -162,10 +194,11 @@ func (s *State) Heard(told Alert, receiver, self string) {
 	}
 }
 
-// Owed are the alerts that a receiver has not heard of, the oldest first.
-func (s *State) Owed(receiver string) (list []Alert) {
+// Owed are the alerts that a receiver has not heard of, the oldest first: those that this machine has decided on, and those of
+// others that are owed since patience.
+func (s *State) Owed(receiver, self string, patience time.Duration, now time.Time) (list []Alert) {
 	for _, a := range s.Alerts {
-		if slices.Contains(a.Owed, receiver) {
+		if slices.Contains(a.Owed, receiver) && (a.By == self || patience == 0 || now.Sub(a.Told) >= patience) {
 			list = append(list, a)
 		}
 	}
@@ -174,35 +207,49 @@ func (s *State) Owed(receiver string) (list []Alert) {
 }
 
 // merge keeps of each alert the newest copy that anybody has.
-func merge(mine []Alert, others [][]Alert) []Alert {
+func merge(v *Verdict, mine []Alert, others [][]Alert) []Alert {
 	all := slices.Clone(mine)
+	at := map[string]int{}
+	for i, a := range all {
+		at[a.Key] = i
+	}
 	for _, theirs := range others {
 		for _, a := range theirs {
-			i := slices.IndexFunc(all, func(b Alert) bool { return b.Key == a.Key })
+			i, have := at[a.Key]
 			switch {
-			case i < 0:
-				all = append(all, a)
-			case a.Version > all[i].Version:
+			case !a.credible(v):
+			case have && a.Version > all[i].Version:
 				all[i] = a
+			case !have && len(all) < mostTaken:
+				at[a.Key] = len(all)
+				all = append(all, a)
 			}
 		}
 	}
 	return all
 }
 
-// Sender is the machine that tells what there is to tell: the first that is seen to watch and that receivers listen to, the
-// proxies before the members. Whoever sees nobody before itself is it.
-func Sender(s *Seen) string {
+// credible tells whether another machine's alert may be one of this cluster's.
+func (a Alert) credible(v *Verdict) bool {
+	return v.known(a.Problem) && v.machines[a.By] &&
+		(a.Severity == Critical || a.Severity == Warning) && (a.Event == Fired || a.Event == Repeated || a.Event == Resolved) &&
+		len(a.Key)+len(a.Text)+len(a.Hint) <= mostText && len(a.Owed) <= mostTaken &&
+		0 < a.Version && a.Version < mostVersion && 0 < a.Times && a.Times < mostVersion
+}
+
+// Senders are the machines that tell what there is to tell, each where those before it do not: those that are seen to watch
+// and that receivers listen to, the proxies before the members; then those that watch. Whoever looks is always one.
+func Senders(s *Seen) (names []string) {
 	order := slices.Concat(s.of(cluster.Proxy), s.of(cluster.DB))
-	for _, m := range order {
-		if (m.Name == s.Self || m.Door == "") && m.Watched() && !m.Report.Mute {
-			return m.Name
+	for _, heard := range []bool{true, false} {
+		for _, m := range order {
+			if m.Watched() && (m.Name == s.Self || m.Door == "") && m.Report.Mute != heard {
+				names = append(names, m.Name)
+			}
 		}
 	}
-	for _, m := range order {
-		if m.Name == s.Self || m.Door == "" && m.Watched() {
-			return m.Name
-		}
+	if !slices.Contains(names, s.Self) {
+		names = append(names, s.Self)
 	}
-	return s.Self
+	return names
 }

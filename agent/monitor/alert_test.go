@@ -3,6 +3,9 @@ package monitor
 import (
 	"encoding/json"
 	"fmt"
+	"math"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -27,7 +30,7 @@ type step struct {
 }
 
 func verdictOf(wrong string) *Verdict {
-	v := &Verdict{blind: map[string]bool{}}
+	v := &Verdict{blind: map[string]bool{}, machines: map[string]bool{"db1": true, "db2": true, "db3": true, "proxy1": true}}
 	for _, key := range strings.Fields(wrong) {
 		if blind, ok := strings.CutPrefix(key, "?"); ok {
 			_, machine, _ := strings.Cut(blind, "/")
@@ -44,8 +47,8 @@ func verdictOf(wrong string) *Verdict {
 	return v
 }
 
-func policy(sends, holds bool) Policy {
-	return Policy{Receivers: []string{"webhook", "email"}, Repeat: 4 * time.Hour, Sends: sends, Holds: holds}
+func policy(turn int, holds bool) Policy {
+	return Policy{Receivers: []string{"webhook", "email"}, Repeat: 4 * time.Hour, Turn: turn, Holds: holds}
 }
 
 // events are what the second state tells and the first did not.
@@ -62,7 +65,7 @@ func events(before, after State) string {
 
 func hear(s *State, receivers string) {
 	for _, r := range strings.Fields(receivers) {
-		for _, a := range s.Owed(r) {
+		for _, a := range s.Owed(r, "proxy1", 0, noon) {
 			s.Heard(a, r, "proxy1")
 		}
 	}
@@ -130,7 +133,11 @@ func TestAlertsFromLookToLook(t *testing.T) {
 					step.after = 30 * time.Second
 				}
 				now = now.Add(step.after)
-				next := s.Next(verdictOf(step.wrong), nil, policy(!step.asleep, step.held), "proxy1", now)
+				turn := 0
+				if step.asleep {
+					turn = 1
+				}
+				next := s.Next(verdictOf(step.wrong), nil, policy(turn, step.held), "proxy1", now)
 				if got := events(s, next); got != step.want {
 					t.Fatalf("look %d: %q, want %q", i+1, got, step.want)
 				}
@@ -148,7 +155,8 @@ func TestAlertsFromLookToLook(t *testing.T) {
 // monitors are some that see each other's alerts.
 type monitors map[string]*State
 
-// look lets each machine look once; tells are those that believe that they tell. It returns who told what.
+// look lets each machine look once; tells are those that believe that it is they who tell, the others come next in the order of
+// their names. It returns who told what.
 func (ms monitors) look(wrong string, tells string, seeing func(a, b string) bool, now time.Time) (told []string) {
 	names := []string{"db1", "db2", "proxy1"}
 	for _, name := range names {
@@ -158,14 +166,15 @@ func (ms monitors) look(wrong string, tells string, seeing func(a, b string) boo
 				others = append(others, ms[other].Alerts)
 			}
 		}
-		sends := slices.Contains(strings.Fields(tells), name)
-		next := ms[name].Next(verdictOf(wrong), others, policy(sends, false), name, now)
-		if sends {
-			for _, r := range []string{"webhook", "email"} {
-				for _, a := range next.Owed(r) {
-					told = append(told, fmt.Sprintf("%s: %s %s to %s", name, a.Event, a.Key, r))
-					next.Heard(a, r, name)
-				}
+		p := policy(slices.Index(names, name)+1, false)
+		if slices.Contains(strings.Fields(tells), name) {
+			p.Turn = 0
+		}
+		next := ms[name].Next(verdictOf(wrong), others, p, name, now)
+		for _, r := range []string{"webhook", "email"} {
+			for _, a := range next.Owed(r, name, time.Duration(p.Patience())*30*time.Second, now) {
+				told = append(told, fmt.Sprintf("%s: %s %s to %s", name, a.Event, a.Key, r))
+				next.Heard(a, r, name)
 			}
 		}
 		*ms[name] = next
@@ -204,27 +213,169 @@ func TestEachAlertOnce(t *testing.T) {
 	}
 }
 
-func TestSender(t *testing.T) {
+func TestSenders(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		spoil func(*Seen)
 		want  string
 	}{
-		{"a proxy comes first", func(*Seen) {}, "proxy1"},
-		{"then the members in their order", func(s *Seen) { s.Self = "db3"; gone(s, "proxy1") }, "db1"},
-		{"one whose monitor does not run is none", func(s *Seen) { s.Self = "db3"; s.Machines[3].Age = time.Hour }, "db1"},
-		{"one that no receiver listens to is none", func(s *Seen) { s.Machines[3].Report.Mute = true }, "db1"},
+		{"a proxy comes first, then the members in their order", func(*Seen) {}, "proxy1 db1 db2 db3"},
+		{"one that is gone is none", func(s *Seen) { s.Self = "db3"; gone(s, "proxy1") }, "db1 db2 db3"},
+		{"one whose monitor does not run is none", func(s *Seen) { s.Self = "db3"; s.Machines[3].Age = time.Hour }, "db1 db2 db3"},
+		{"one that no receiver listens to comes last", func(s *Seen) { s.Machines[3].Report.Mute = true }, "db1 db2 db3 proxy1"},
 		{"where no receiver listens to anybody, the first", func(s *Seen) {
 			for i := range s.Machines {
 				s.Machines[i].Report.Mute = true
 			}
-		}, "proxy1"},
+		}, "proxy1 db1 db2 db3"},
+		{"who does not watch is one for himself", func(s *Seen) { s.Self = "db2"; s.Machines[1].Age = time.Hour }, "proxy1 db1 db3 db2"},
 		{"whoever is alone", func(s *Seen) { s.Self = "db3"; gone(s, "db1", "db2", "proxy1") }, "db3"},
 	} {
 		s := sound()
 		tt.spoil(s)
-		if got := Sender(s); got != tt.want {
+		if got := strings.Join(Senders(s), " "); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestLateSender: the machine whose turn it is does not tell, though it says that it watches. The next one does, after a while,
+// and only that one; what it has told, it also ends.
+func TestLateSender(t *testing.T) {
+	const fired, resolved = "db1 fired to webhook, db1 fired to email", "db1 resolved to webhook, db1 resolved to email"
+	const second = "db2 fired to webhook, db2 fired to email" // each believes itself only, and tells once an hour
+	known := Alert{
+		Problem: Problem{Key: "lag/db3", Machine: "db3", Severity: Warning, Text: "it is behind"},
+		Event:   Fired, Told: noon, Since: noon, Times: 1, By: "proxy1", Version: 1,
+	}
+	for name, c := range map[string]struct {
+		says func(look int, now time.Time) []Alert
+		// want are the words of the first five looks, of an hour more, of two hours more, and of another hour, when all is well.
+		want [4]string
+	}{
+		"it keeps still": {func(int, time.Time) []Alert { return nil }, [4]string{"", fired, "", resolved}},
+		"it knows, and tells nobody": {func(int, time.Time) []Alert {
+			a := known
+			a.Owed = []string{"webhook", "email"}
+			return []Alert{a}
+		}, [4]string{"", fired, "", resolved}},
+		"it says that it is over": {func(int, time.Time) []Alert {
+			a := known
+			a.Event, a.Over = Resolved, noon
+			return []Alert{a}
+		}, [4]string{"", "", fired, resolved}},
+		"it says so again and again, of long ago": {func(look int, _ time.Time) []Alert {
+			a := known
+			a.Event, a.Version, a.Over = Resolved, look, noon.Add(-10*time.Hour)
+			return []Alert{a}
+		}, [4]string{"", fired + ", " + second, fired + ", " + second + ", " + fired + ", " + second, ""}},
+		"it says so in a number that nobody can add to": {func(int, time.Time) []Alert {
+			a := known
+			a.Event, a.Version = Resolved, math.MaxInt
+			return []Alert{a}
+		}, [4]string{"", fired, "", resolved}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := map[string]State{}
+			now, looks := noon, 0
+			for i, phase := range []struct {
+				looks int
+				wrong string
+			}{{5, "lag/db3"}, {105, "lag/db3"}, {240, "lag/db3"}, {120, ""}} {
+				var told []string
+				for range phase.looks {
+					now, looks = now.Add(30*time.Second), looks+1
+					for turn, self := range []string{"db1", "db2"} {
+						p := policy(turn+1, false)
+						s := all[self].Next(verdictOf(phase.wrong), [][]Alert{c.says(looks, now), all["db1"].Alerts, all["db2"].Alerts}, p, self, now)
+						for _, r := range p.Receivers {
+							for _, a := range s.Owed(r, self, time.Duration(p.Patience())*30*time.Second, now) {
+								told = append(told, fmt.Sprintf("%s %s to %s", self, a.Event, r))
+								s.Heard(a, r, self)
+							}
+						}
+						all[self] = s
+					}
+				}
+				if got := strings.Join(told, ", "); got != c.want[i] {
+					t.Errorf("phase %d: %q, want %q", i+1, got, c.want[i])
+				}
+			}
+		})
+	}
+}
+
+// TestStrangeAlerts: what no monitor of ours would say is taken from nobody, and what one might say is taken in so many copies
+// that they do no harm.
+func TestStrangeAlerts(t *testing.T) {
+	good := Alert{
+		Problem: Problem{Key: "lag/db2", Machine: "db2", Severity: Warning, Text: "it is behind"},
+		Event:   Fired, Told: noon, Since: noon, Times: 1, By: "proxy1", Version: 3,
+	}
+	taken := func(turn int, a ...Alert) int {
+		return len(State{}.Next(verdictOf(""), [][]Alert{a}, policy(turn, false), "db1", noon).Alerts)
+	}
+	if taken(1, good) != 1 {
+		t.Error("a good one is not taken")
+	}
+	for what, spoil := range map[string]func(*Alert){
+		"an unknown kind":         func(a *Alert) { a.Key = "weather/db2" },
+		"an unknown machine":      func(a *Alert) { a.Key, a.Machine = "lag/db9", "db9" },
+		"another machine":         func(a *Alert) { a.Machine = "db1" },
+		"a kind without machine":  func(a *Alert) { a.Key, a.Machine = "lag", "" },
+		"more than a whole kind":  func(a *Alert) { a.Key, a.Machine = "leader/db2", "db2" },
+		"an unknown event":        func(a *Alert) { a.Event = "exploded" },
+		"an unknown severity":     func(a *Alert) { a.Severity = "apocalyptic" },
+		"an unknown author":       func(a *Alert) { a.By = "mallory" },
+		"a number out of count":   func(a *Alert) { a.Version = math.MaxInt },
+		"a number below":          func(a *Alert) { a.Version = -1 },
+		"times out of count":      func(a *Alert) { a.Times = math.MaxInt },
+		"no times":                func(a *Alert) { a.Times = 0 },
+		"a text without end":      func(a *Alert) { a.Text = strings.Repeat("x", 10_000) },
+		"a key without end":       func(a *Alert) { a.Key += "/" + strings.Repeat("x", 10_000) },
+		"receivers without end":   func(a *Alert) { a.Owed = slices.Repeat([]string{"email"}, 10_000) },
+		"a severity of one's own": func(a *Alert) { a.Severity = "" },
+	} {
+		a := good
+		spoil(&a)
+		if taken(1, a) != 0 {
+			t.Errorf("%s is taken", what)
+		}
+	}
+	var many []Alert
+	for i := range 2000 {
+		a := good
+		a.Key = fmt.Sprintf("unit/db2/%d.service", i)
+		many = append(many, a)
+	}
+	if n := taken(1, many...); n > 300 {
+		t.Errorf("%d alerts are taken", n)
+	}
+	// Who tells takes nothing from anybody, but at its first look.
+	s := State{}.Next(verdictOf(""), nil, policy(0, false), "proxy1", noon)
+	if s = s.Next(verdictOf(""), [][]Alert{{good}}, policy(0, false), "proxy1", noon); len(s.Alerts) != 0 {
+		t.Errorf("%+v", s.Alerts)
+	}
+}
+
+// Every problem that Judge finds in its tests is of a kind that others believe.
+func TestKindsAreKnown(t *testing.T) {
+	body, err := os.ReadFile("testdata/judge.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := regexp.MustCompile(`(?m)^(?:critical|warning) (\S+) `).FindAllStringSubmatch(string(body), -1)
+	seen := map[string]bool{}
+	for _, m := range keys {
+		name, _, _ := strings.Cut(m[1], "/")
+		if _, ok := kinds[name]; !ok {
+			t.Errorf("%s is of no known kind", m[1])
+		}
+		seen[name] = true
+	}
+	for name := range kinds {
+		if !seen[name] {
+			t.Errorf("no case finds a problem of kind %s", name)
 		}
 	}
 }

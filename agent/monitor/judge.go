@@ -32,10 +32,11 @@ var checks = []check{
 
 // Judge says what is wrong. It is a pure function of what was seen.
 func Judge(s *Seen) *Verdict {
-	v := &Verdict{self: s.Self, blind: map[string]bool{}}
+	v := &Verdict{self: s.Self, blind: map[string]bool{}, machines: map[string]bool{}}
 	_, led := s.Leader()
 	others := 0
 	for _, m := range s.Machines {
+		v.machines[m.Name] = true
 		v.blind[m.Name+" "+string(fromReport)] = !m.Watched() || len(m.Report.Unasked) > 0
 		v.blind[m.Name+" "+string(fromPatroni)] = m.Patroni == nil
 		v.blind[m.Name+" "+string(fromRoutes)] = m.Routes == nil

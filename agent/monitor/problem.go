@@ -82,6 +82,8 @@ type Verdict struct {
 	alone bool
 	blind map[string]bool
 	self  string
+	// machines are the names of all of the cluster.
+	machines map[string]bool
 }
 
 // Blind tells whether nobody can say that a problem is over, by its key and the machine that it is of.
@@ -92,16 +94,39 @@ func (v *Verdict) Blind(p Problem) bool {
 	return v.blind[p.Machine+" "+string(sourceOf(p.Key))]
 }
 
-// kinds are the first parts of keys whose problems need an answer from somewhere to be over.
-var kinds = map[string]source{
-	"disk": fromReport, "unit": fromReport, "clock-offset": fromReport, "recopied": fromReport, "roles": fromReport, "slot": fromReport, "unasked": fromReport, "etcd-alarm": fromReport,
-	"postgres": fromPatroni, "lag": fromLeader, "streaming": fromLeader, "sync": fromLeader,
-	"haproxy-read-write": fromRoutes, "haproxy-read-only": fromRoutes,
+// kind is what problems of one kind have in common.
+type kind struct {
+	// needs is where an answer must come from before such a problem is over.
+	needs source
+	// whole: they are the cluster's, and the kind is the whole key; the others are one machine's, whose name comes next.
+	whole bool
+}
+
+// kinds are the first parts of all keys.
+var kinds = map[string]kind{
+	"backup": {whole: true}, "clock-source": {whole: true}, "etcd-quorum": {whole: true}, "leader": {whole: true}, "leaders": {whole: true},
+	"maintenance": {whole: true}, "paused": {whole: true}, "proof": {whole: true}, "sync": {fromLeader, true}, "virtual-address": {whole: true},
+	"agent": {}, "alone": {}, "certificate": {}, "clock-skew": {}, "etcd": {}, "haproxy": {}, "monitor": {}, "patroni": {}, "silent": {},
+	"clock-offset": {needs: fromReport}, "disk": {needs: fromReport}, "etcd-alarm": {needs: fromReport}, "recopied": {needs: fromReport},
+	"roles": {needs: fromReport}, "slot": {needs: fromReport}, "unasked": {needs: fromReport}, "unit": {needs: fromReport},
+	"postgres": {needs: fromPatroni}, "lag": {needs: fromLeader}, "streaming": {needs: fromLeader},
+	"haproxy-read-write": {needs: fromRoutes}, "haproxy-read-only": {needs: fromRoutes},
 }
 
 func sourceOf(key string) source {
-	kind, _, _ := strings.Cut(key, "/")
-	return kinds[kind]
+	name, _, _ := strings.Cut(key, "/")
+	return kinds[name].needs
+}
+
+// known tells whether a problem is one that Judge may find: of a kind that there is, and of a machine of the cluster.
+func (v *Verdict) known(p Problem) bool {
+	name, of, _ := strings.Cut(p.Key, "/")
+	k, ok := kinds[name]
+	if !ok || k.whole {
+		return ok && p.Key == name && p.Machine == ""
+	}
+	machine, _, _ := strings.Cut(of, "/")
+	return v.machines[machine] && p.Machine == machine
 }
 
 func (v *Verdict) say(key, machine string, s Severity, looks int, text, hint string) {

@@ -150,7 +150,7 @@ func shown() []byte {
 		{Name: "proxy1", Role: cluster.Proxy, Report: report, Routes: &monitor.Routes{ReadWrite: []string{"db1"}, ReadOnly: []string{"db2"}, Holds: "10.0.0.9"}},
 	}}
 	v := monitor.Judge(s)
-	p := monitor.Policy{Receivers: []string{"webhook"}, Sends: true}
+	p := monitor.Policy{Receivers: []string{"webhook"}}
 	state := monitor.State{}.Next(v, nil, p, "db1", now).Next(v, nil, p, "db1", now)
 	return monitor.Metrics(s, v, state, monitor.Self{Sends: true, Took: time.Second})
 }
