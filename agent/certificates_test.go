@@ -48,7 +48,7 @@ func userData(t *testing.T, root string, made time.Time) {
 	}
 	put(t, root, specFile, oneSpec)
 	put(t, root, machineFile, "node1\n")
-	put(t, root, secretsFile, string(s.For(cluster.DB).Encode()))
+	put(t, root, secretsFile, string(cluster.Sealed{Secrets: s}.For(cluster.DB).Encode()))
 	for name, body := range id {
 		put(t, root, tlsDir+"/"+name, string(body))
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/pgbake/pgbake/cloudinit"
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
+	"github.com/pgbake/pgbake/internal/scram"
 )
 
 const townSpec = `scope: t
@@ -40,7 +41,7 @@ func newTown(t *testing.T) *town {
 }
 
 // seed is what `pgbake seed` does.
-func (w *town) seed() (c *cluster.Cluster, word cluster.Word, s cluster.Secrets, ids map[string]cluster.Identity) {
+func (w *town) seed() (c *cluster.Cluster, word cluster.Word, s cluster.Sealed, ids map[string]cluster.Identity) {
 	w.Helper()
 	c, err := cluster.Parse("cluster.yaml", []byte(w.spec))
 	if err != nil {
@@ -60,7 +61,11 @@ func (w *town) seed() (c *cluster.Cluster, word cluster.Word, s cluster.Secrets,
 			w.Fatal(err)
 		}
 	}
-	if s, err = cluster.LoadSecrets(w.dir); err != nil {
+	plain, err := cluster.LoadSecrets(w.dir)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if s, err = plain.Seal(w.dir, scram.Verifier); err != nil {
 		w.Fatal(err)
 	}
 	if word, _, err = cluster.NewGeneration(w.dir, c, []byte(w.spec), ids, now); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/scram"
 )
 
 // realSeeds makes the seeds of a whole cluster as pgbake does, with secrets and certificates of its own.
@@ -18,7 +19,11 @@ func realSeeds(t testing.TB, c *cluster.Cluster, spec []byte, dir string) []Seed
 	if _, err := cluster.InitSecrets(secrets, c, now); err != nil {
 		t.Fatal(err)
 	}
-	s, err := cluster.LoadSecrets(secrets)
+	plain, err := cluster.LoadSecrets(secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := plain.Seal(secrets, scram.Verifier)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ const sshPath = "/etc/ssh/sshd_config.d/60-pgbake-port.conf"
 // is not 22, since the agent's firewall opens only that one. Everything belongs to root, and what is secret is 0600.
 //
 // The generation comes without its parts, which are the other files.
-func Files(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Secrets, id cluster.Identity, w cluster.Word) []rootfs.File {
+func Files(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Sealed, id cluster.Identity, w cluster.Word) []rootfs.File {
 	files := []rootfs.File{
 		{Path: "/etc/pgha/cluster.yaml", Mode: 0o644, Body: spec},
 		{Path: "/etc/pgha/machine", Mode: 0o644, Body: []byte(m.Name + "\n")},

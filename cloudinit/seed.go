@@ -44,7 +44,7 @@ type Options struct {
 }
 
 // New makes the seed of m. spec is the operator's cluster.yaml, byte for byte; s may hold more than m's own share.
-func New(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Secrets, id cluster.Identity, w cluster.Word, o Options) (Seed, error) {
+func New(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Sealed, id cluster.Identity, w cluster.Word, o Options) (Seed, error) {
 	if err := s.Check(c, m.Role); err != nil {
 		return Seed{}, fmt.Errorf("make seed of %s: %w", m.Name, err)
 	}

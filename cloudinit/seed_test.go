@@ -40,7 +40,7 @@ func specs(t testing.TB) []string {
 }
 
 // testCluster is a cluster with fixed secrets, and certificates that are none but have the shape.
-func testCluster(t testing.TB, path string) (*cluster.Cluster, []byte, cluster.Secrets) {
+func testCluster(t testing.TB, path string) (*cluster.Cluster, []byte, cluster.Sealed) {
 	t.Helper()
 	spec, err := os.ReadFile(path)
 	if err != nil {
@@ -57,7 +57,7 @@ func testCluster(t testing.TB, path string) (*cluster.Cluster, []byte, cluster.S
 	for _, u := range c.Postgres.Users {
 		s.Users[u.Name] = u.Name + `-"Zq9": #`
 	}
-	return c, spec, s
+	return c, spec, cluster.Sealed{Secrets: s}
 }
 
 func testIdentity(m cluster.Machine) cluster.Identity {
@@ -215,7 +215,7 @@ func TestInstanceID(t *testing.T) {
 	c, spec, s := testCluster(t, path)
 	m, w := c.Machines()[0], testWord(t, c, spec)
 	made := map[string]string{}
-	add := func(what string, spec []byte, s cluster.Secrets, id cluster.Identity, o Options) {
+	add := func(what string, spec []byte, s cluster.Sealed, id cluster.Identity, o Options) {
 		t.Helper()
 		seed, err := New(c, m, spec, s, id, w, o)
 		if err != nil {

@@ -23,7 +23,7 @@ type Secrets struct {
 	Rewind string `yaml:"rewind,omitempty"`
 	// REST is the password of Patroni's REST API, for writes.
 	REST string `yaml:"rest,omitempty"`
-	// Users are the applications' passwords by name.
+	// Users are the applications' passwords by name; on a machine, what PostgreSQL keeps of them.
 	Users map[string]string `yaml:"users,omitempty"`
 	// RepositoryKey and RepositoryKeySecret open the S3 store of the backups. Whoever runs it makes them, not pgbake.
 	RepositoryKey       string `yaml:"repository_key,omitempty"`
@@ -55,8 +55,11 @@ func (Secrets) MarshalJSON() ([]byte, error) { return json.Marshal(hiddenSecrets
 
 func hide(f fmt.State, word string) { _, _ = io.WriteString(f, word) }
 
+// Sealed are the secrets as they travel: of an application's password, what PostgreSQL keeps of it, with which nobody logs in.
+type Sealed struct{ Secrets }
+
 // For returns the share that a machine of the role needs.
-func (s Secrets) For(r Role) Secrets {
+func (s Sealed) For(r Role) Secrets {
 	if r == Proxy {
 		return Secrets{Stats: s.Stats, VRRP: s.VRRP, Webhook: s.Webhook, Relay: s.Relay}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -176,7 +177,7 @@ func TestSecretsFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, proxy := all.For(DB), all.For(Proxy)
+	db, proxy := Sealed{all}.For(DB), Sealed{all}.For(Proxy)
 	if db.Stats != "" || db.VRRP != "" || db.Rewind != all.Rewind || len(db.Users) != 3 {
 		t.Error("a database machine's share is not its own")
 	}
@@ -274,3 +275,48 @@ func snapshot(t *testing.T, dir string) map[string]string {
 }
 
 func dirFiles(pattern string) []string { files, _ := filepath.Glob(pattern); return files }
+
+// What travels of a password is the same each time, until the password changes; the operator's file is left as it is.
+func TestSeal(t *testing.T) {
+	dir := t.TempDir()
+	calls := 0
+	verifier := func(password, old string) (string, error) {
+		if strings.HasPrefix(old, password+":") {
+			return old, nil
+		}
+		calls++
+		return fmt.Sprintf("%s:%d", password, calls), nil
+	}
+	s := Secrets{REST: "rest", Users: map[string]string{"app": "one"}}
+	for _, c := range []struct {
+		users map[string]string
+		want  map[string]string
+	}{
+		{map[string]string{"app": "one"}, map[string]string{"app": "one:1"}},
+		{map[string]string{"app": "one"}, map[string]string{"app": "one:1"}},
+		{map[string]string{"app": "two"}, map[string]string{"app": "two:2"}},
+		{map[string]string{"app": "two", "more": "three"}, map[string]string{"app": "two:2", "more": "three:3"}},
+		{map[string]string{"more": "three"}, map[string]string{"more": "three:3"}},
+	} {
+		s.Users = c.users
+		sealed, err := s.Seal(dir, verifier)
+		if err != nil || !maps.Equal(sealed.For(DB).Users, c.want) || sealed.For(DB).REST != "rest" || len(sealed.For(Proxy).Users) != 0 {
+			t.Fatalf("%v: %v, %v", c.users, sealed.Secrets.Users, err)
+		}
+		if !maps.Equal(s.Users, c.users) {
+			t.Errorf("the operator's own became %v", s.Users)
+		}
+		if info, err := os.Stat(filepath.Join(dir, verifiersFile)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v", info, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, verifiersFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Seal(dir, verifier); err == nil || !strings.Contains(err.Error(), "hint: remove it") {
+		t.Errorf("a damaged file: %v", err)
+	}
+	if text := fmt.Sprintf("%v %+v %#v %s", Sealed{s}, Sealed{s}, Sealed{s}, Sealed{s}); strings.Contains(text, "three") {
+		t.Errorf("it prints as %s", text)
+	}
+}

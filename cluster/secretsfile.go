@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,9 +20,10 @@ const passwordLength = 26
 
 // The files in secrets/.
 const (
-	secretsFile = "secrets.yaml"
-	caCertFile  = "ca.crt"
-	caKeyFile   = "ca.key"
+	secretsFile   = "secrets.yaml"
+	verifiersFile = "verifiers.json"
+	caCertFile    = "ca.crt"
+	caKeyFile     = "ca.key"
 )
 
 const secretsHead = `# The passwords of cluster %q, made by pgbake init. Whoever reads this file owns the databases:
@@ -164,6 +166,36 @@ func LoadMachineSecrets(path string) (Secrets, error) {
 		return Secrets{}, err
 	}
 	return s, nil
+}
+
+// Seal returns the secrets as they travel. verifier is what PostgreSQL keeps of a password, old what was made before, which
+// stays when it is of the same password: the operator's dir keeps them, so that what travels changes only when a password does.
+func (s Secrets) Seal(dir string, verifier func(password, old string) (string, error)) (Sealed, error) {
+	path := filepath.Join(dir, verifiersFile)
+	before, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Sealed{}, err
+	}
+	had, have := map[string]string{}, map[string]string{}
+	if err == nil && json.Unmarshal(before, &had) != nil {
+		return Sealed{}, fmt.Errorf("read %s: not what pgbake seed wrote\n      hint: remove it, and it is made anew from %s", path, secretsFile)
+	}
+	for name, password := range s.Users {
+		if have[name], err = verifier(password, had[name]); err != nil {
+			return Sealed{}, fmt.Errorf("seal the password of user %q: %w", name, err)
+		}
+	}
+	after, err := json.MarshalIndent(have, "", "  ")
+	if err != nil {
+		return Sealed{}, err
+	}
+	if after = append(after, '\n'); !bytes.Equal(before, after) {
+		if err := replace(path, after, true); err != nil {
+			return Sealed{}, err
+		}
+	}
+	s.Users = have
+	return Sealed{s}, nil
 }
 
 // private refuses what others than its owner can read.

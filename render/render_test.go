@@ -162,7 +162,7 @@ func TestSecretsStayPrivate(t *testing.T) {
 		}
 		for _, m := range c.Machines() {
 			in := Preview(c)
-			in.Secrets = all.For(m.Role)
+			in.Secrets = cluster.Sealed{Secrets: all}.For(m.Role)
 			for file := range in.Identity {
 				if strings.HasSuffix(file, ".key") {
 					in.Identity[file] = []byte("s3cret-" + file)

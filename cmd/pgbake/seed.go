@@ -13,6 +13,7 @@ import (
 
 	"github.com/pgbake/pgbake/cloudinit"
 	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/scram"
 	"github.com/pgbake/pgbake/internal/suggest"
 	"github.com/pgbake/pgbake/render"
 )
@@ -34,6 +35,13 @@ func (a *app) seeds(c *cluster.Cluster, dir string, o cloudinit.Options) (*seeds
 	if err != nil {
 		return nil, err
 	}
+	if err := secrets.Check(c); err != nil {
+		return nil, err
+	}
+	sealed, err := secrets.Seal(dir, scram.Verifier)
+	if err != nil {
+		return nil, err
+	}
 	ca, err := cluster.LoadCA(dir)
 	if err != nil {
 		return nil, err
@@ -51,7 +59,7 @@ func (a *app) seeds(c *cluster.Cluster, dir string, o cloudinit.Options) (*seeds
 	}
 	made := &seeds{generation: word.Generation, news: news}
 	for _, m := range c.Machines() {
-		s, err := cloudinit.New(c, m, spec, secrets, identities[m.Name], word, o)
+		s, err := cloudinit.New(c, m, spec, sealed, identities[m.Name], word, o)
 		if err != nil {
 			return nil, err
 		}

@@ -81,7 +81,7 @@ func (s *site) files(t *testing.T, m cluster.Machine) []rootfs.File {
 		t.Fatal(err)
 	}
 	files, err := render.Node(s.Cluster, m, render.Input{
-		Secrets: s.secrets.For(m.Role), Identity: id, Memory: 1 << 30, Disk: 50 << 30, Interface: "eth0",
+		Secrets: cluster.Sealed{Secrets: s.secrets}.For(m.Role), Identity: id, Memory: 1 << 30, Disk: 50 << 30, Interface: "eth0",
 	})
 	if err != nil {
 		t.Fatal(err)
