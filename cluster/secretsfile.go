@@ -24,6 +24,7 @@ const (
 	verifiersFile = "verifiers.json"
 	caCertFile    = "ca.crt"
 	caKeyFile     = "ca.key"
+	ignoreFile    = ".gitignore"
 )
 
 const secretsHead = `# The passwords of cluster %q, made by pgbake init. Whoever reads this file owns the databases:
@@ -50,7 +51,14 @@ func InitSecrets(dir string, c *Cluster, now time.Time) (made []string, err erro
 		return made, err
 	}
 	more, err = initOperator(dir)
-	return append(made, more...), err
+	if made = append(made, more...); err != nil {
+		return made, err
+	}
+	// Beside cluster.yaml and pgbake.lock, which belong there, they would be committed.
+	if err := create(filepath.Join(dir, ignoreFile), []byte("*\n")); err != nil && !errors.Is(err, fs.ErrExist) {
+		return made, err
+	}
+	return made, nil
 }
 
 func initPasswords(path string, c *Cluster) (made []string, err error) {

@@ -105,6 +105,9 @@ func (a *app) writeConnections(cmd *cobra.Command, c *cluster.Cluster, dir, at s
 	if err != nil {
 		return fmt.Errorf("write connections: %w", err)
 	}
+	if err := outOfGit(dir); err != nil {
+		return err
+	}
 	for _, file := range files {
 		path := filepath.Join(dir, file.Path)
 		if err := writeResult(path, file); err != nil {
@@ -119,6 +122,15 @@ func (a *app) writeConnections(cmd *cobra.Command, c *cluster.Cluster, dir, at s
 	}
 	a.ui.Next(next)
 	return nil
+}
+
+// outOfGit has git pass over what is in dir, where there are secrets; the operator's own word on that is kept.
+func outOfGit(dir string) error {
+	path := filepath.Join(dir, ".gitignore")
+	if _, err := os.Lstat(path); err == nil {
+		return nil
+	}
+	return writeResult(path, rootfs.File{Body: []byte("*\n"), Mode: 0o644})
 }
 
 // writeResult puts a file in the place of an older one, all of it or nothing, its mode before its body.

@@ -107,6 +107,9 @@ signed with secrets/operator.key. It holds no secret. A new machine brings it al
 				return err
 			}
 			dir := filepath.Join(a.out, "seeds")
+			if err := outOfGit(dir); err != nil {
+				return err
+			}
 			for _, s := range made.all {
 				paths, err := writeSeed(dir, s, forms, snippets)
 				if err != nil {
