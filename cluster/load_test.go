@@ -207,7 +207,7 @@ func TestLineEndings(t *testing.T) {
 func insideFile(t *testing.T, data []byte, problems Problems) {
 	t.Helper()
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	lines := strings.Split(strings.ReplaceAll(string(data), "\r\n", "\n"), "\n")
+	lines := lineBreak.Split(string(data), -1)
 	for _, p := range problems {
 		switch {
 		case p.Line == 0 && p.Column == 0:

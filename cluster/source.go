@@ -28,6 +28,9 @@ type source struct {
 // place is where a path stands: its key (none for an item of a list) and its value.
 type place struct{ key, value *yaml.Node }
 
+// lineBreak is what ends a line in YAML 1.1, as the library counts them.
+var lineBreak = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
+
 // read makes the YAML tree of one file. Whatever is wrong with its text comes back as Problems.
 func read(name string, data []byte, secret bool) (*source, *yaml.Node, error) {
 	s := &source{name: name, places: map[string]place{}, secret: secret}
@@ -35,7 +38,7 @@ func read(name string, data []byte, secret bool) (*source, *yaml.Node, error) {
 		return nil, nil, s.fail(0, 0, "", fmt.Sprintf("the file is larger than %d KiB", maxSize>>10))
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	s.lines = strings.Split(strings.ReplaceAll(strings.ToValidUTF8(string(data), "\ufffd"), "\r\n", "\n"), "\n")
+	s.lines = lineBreak.Split(strings.ToValidUTF8(string(data), "\ufffd"), -1)
 	if err := s.checkText(data); err != nil {
 		return nil, nil, err
 	}
@@ -78,7 +81,7 @@ func (s *source) checkText(data []byte) error {
 			return s.fail(line, column, "save the file as UTF-8", fmt.Sprintf("byte 0x%02x is not UTF-8", data[i]))
 		case unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' && r != 0x85:
 			return s.fail(line, column, "", fmt.Sprintf("a control character (0x%02x)", r))
-		case r == '\n':
+		case lineBreak.MatchString(string(r)) && !bytes.HasPrefix(data[i:], []byte("\r\n")):
 			line, column = line+1, 0
 		}
 		i, column = i+n, column+1
