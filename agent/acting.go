@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/pgbake/pgbake/agent/join"
+	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
 )
 
@@ -39,14 +41,14 @@ func (w *work) act(ctx context.Context, a join.Action, o join.Observation) error
 		refused = w.api.unlock(ctx, j.at, o.Self)
 	case join.Remove:
 		w.Say("remove a member from etcd: %s", a.Why)
-		refused = w.api.call(ctx, j.at, "cluster/member/remove", map[string]any{"ID": number(w.mine(o).ID)}, &struct{}{})
+		refused = w.api.change(ctx, j.at, o.Etcd, "cluster/member/remove", map[string]any{"ID": number(w.mine(o).ID)}, &struct{}{})
 	case join.Evict:
 		w.Say("remove a member from etcd: %s", a.Why)
-		refused = w.api.call(ctx, j.at, "cluster/member/remove", map[string]any{"ID": number(o.Ghost().ID)}, &struct{}{})
+		refused = w.api.change(ctx, j.at, o.Etcd, "cluster/member/remove", map[string]any{"ID": number(o.Ghost().ID)}, &struct{}{})
 	case join.Promote:
-		refused = w.api.call(ctx, j.at, "cluster/member/promote", map[string]any{"ID": number(o.Member)}, &struct{}{})
+		refused = w.api.change(ctx, j.at, o.Etcd, "cluster/member/promote", map[string]any{"ID": number(o.Member)}, &struct{}{})
 	case join.Add:
-		return w.addLearner(ctx)
+		return w.addLearner(ctx, o)
 	}
 	if refused != nil {
 		j.why += ": " + refused.Error()
@@ -123,14 +125,14 @@ func setAside(dir string) (to string, err error) {
 
 // addLearner adds this machine to the running etcd, and notes on the disk as what: only with the note may it start. A
 // machine that is switched off between the two is added anew.
-func (w *work) addLearner(ctx context.Context) error {
+func (w *work) addLearner(ctx context.Context, o join.Observation) error {
 	j := &w.joining
 	w.Say("add %s to etcd as a learner", w.seed.Machine.Name)
 	var added struct {
 		Member etcdMember `json:"member"`
 	}
 	in := map[string]any{"peerURLs": []string{peerURL(w.seed.Cluster, w.seed.Machine.Node)}, "isLearner": true}
-	if err := w.api.call(ctx, j.at, "cluster/member/add", in, &added); err != nil {
+	if err := w.api.change(ctx, j.at, o.Etcd, "cluster/member/add", in, &added); err != nil {
 		j.why += ": " + err.Error()
 		return ctx.Err()
 	}
@@ -146,25 +148,41 @@ func (w *work) startAsLearner(ctx context.Context) error {
 		j.why += ": " + err.Error()
 		return ctx.Err()
 	}
-	var members []string
-	for _, m := range list.Members {
-		name := m.Name
-		switch {
-		case m.address() == w.seed.Machine.Address:
-			name = w.seed.Machine.Name
-		case name == "":
-			name = fmt.Sprintf("never-ready-%x", uint64(m.ID))
-		}
-		for _, u := range m.PeerURLs {
-			members = append(members, name+"="+u)
-		}
+	members, err := initialCluster(list, w.seed.Machine)
+	if err != nil {
+		return err
 	}
 	j.joined = join.ID(list.Header.ClusterID)
 	note := filepath.Join(w.Root, promiseFile)
 	if err := errors.Join(os.Remove(note), syncDir(filepath.Dir(note))); err != nil {
 		return err
 	}
-	return w.letStart(ctx, "ETCD_INITIAL_CLUSTER="+strings.Join(members, ",")+"\nETCD_INITIAL_CLUSTER_STATE=existing\n")
+	return w.letStart(ctx, "ETCD_INITIAL_CLUSTER="+members+"\nETCD_INITIAL_CLUSTER_STATE=existing\n")
+}
+
+// plain is a word that stands for itself in a list and in systemd's environment file: any member of etcd may have written it.
+var plain = regexp.MustCompile(`^[a-zA-Z0-9._:/\[\]-]+$`)
+
+// initialCluster is the list of members as etcd wants it at the start of a new one. It goes by the addresses; a name that is
+// missing or strange gets another one there.
+func initialCluster(list memberList, self cluster.Machine) (string, error) {
+	var members []string
+	for _, m := range list.Members {
+		name := m.Name
+		switch {
+		case m.address() == self.Address:
+			name = self.Name
+		case !plain.MatchString(name):
+			name = fmt.Sprintf("never-ready-%x", uint64(m.ID))
+		}
+		for _, u := range m.PeerURLs {
+			if !plain.MatchString(u) {
+				return "", fmt.Errorf("etcd's member %x has the address %q, which is none\n      hint: etcdctl member list; etcdctl member update", uint64(m.ID), u)
+			}
+			members = append(members, name+"="+u)
+		}
+	}
+	return strings.Join(members, ","), nil
 }
 
 // Order is the operator's word that no machine has any data that is needed. It is refused while one that answers has some.

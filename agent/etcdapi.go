@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/pgbake/pgbake/agent/join"
@@ -90,6 +91,25 @@ func refused(path, why string) error {
 
 func (a *api) members(ctx context.Context, addr netip.Addr) (l memberList, err error) {
 	return l, a.call(ctx, addr, "cluster/member/list", map[string]any{}, &l)
+}
+
+// unhealthy is how a member of etcd refuses to change the list when it sees one of the others not at all, or only just.
+const unhealthy = "etcdserver: unhealthy cluster"
+
+// change asks etcd to change its list of members: the one at first, and where that refuses for what it sees of the others, the
+// next. Each goes by its own connections, and may take one that is back for gone for good: a message that fails too late has
+// etcd forget that the connection was made anew meanwhile.
+func (a *api) change(ctx context.Context, first netip.Addr, e *join.Etcd, path string, in, out any) error {
+	err := a.call(ctx, first, path, in, out)
+	for _, m := range e.Members {
+		if err == nil || !strings.Contains(err.Error(), unhealthy) {
+			return err
+		}
+		if m.Healthy && m.Ready && !m.Learner && m.Address != first {
+			err = a.call(ctx, m.Address, path, in, out)
+		}
+	}
+	return err
 }
 
 func (a *api) pairs(ctx context.Context, addr netip.Addr, key string, prefix bool) ([]etcdPair, error) {

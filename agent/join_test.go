@@ -202,3 +202,26 @@ func TestRepeat(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What other members have written stands for itself in the file that etcd is started with.
+func TestInitialCluster(t *testing.T) {
+	self := cluster.Machine{Node: cluster.Node{Name: "db3", Address: netip.MustParseAddr("10.0.0.3")}}
+	at := func(name, url string) etcdMember { return etcdMember{ID: 0xab, Name: name, PeerURLs: []string{url}} }
+	one, me := at("db1", "https://10.0.0.1:2380"), at("", "https://10.0.0.3:2380")
+	for name, c := range map[string]struct {
+		other etcdMember
+		want  string
+	}{
+		"plain":         {at("db2", "https://10.0.0.2:2380"), "db1=https://10.0.0.1:2380,db2=https://10.0.0.2:2380,db3=https://10.0.0.3:2380"},
+		"IPv6":          {at("db2", "https://[fd00::2]:2380"), "db1=https://10.0.0.1:2380,db2=https://[fd00::2]:2380,db3=https://10.0.0.3:2380"},
+		"no name":       {at("", "https://10.0.0.2:2380"), "db1=https://10.0.0.1:2380,never-ready-ab=https://10.0.0.2:2380,db3=https://10.0.0.3:2380"},
+		"two lines":     {at("db2\nETCD_DATA_DIR=/", "https://10.0.0.2:2380"), "db1=https://10.0.0.1:2380,never-ready-ab=https://10.0.0.2:2380,db3=https://10.0.0.3:2380"},
+		"two members":   {at("db2=https://10.0.0.9:2380,x", "https://10.0.0.2:2380"), "db1=https://10.0.0.1:2380,never-ready-ab=https://10.0.0.2:2380,db3=https://10.0.0.3:2380"},
+		"two addresses": {at("db2", "https://10.0.0.2:2380\nETCD_DATA_DIR=/"), ""},
+	} {
+		got, err := initialCluster(memberList{Members: []etcdMember{one, c.other, me}}, self)
+		if got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, c.want)
+		}
+	}
+}

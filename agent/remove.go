@@ -43,7 +43,7 @@ func (a *Agent) RemoveMember(ctx context.Context, name string) error {
 		return fmt.Errorf("remove %s: %w", name, err)
 	}
 	err = w.locked(ctx, func() error {
-		return w.api.call(ctx, at, "cluster/member/remove", map[string]any{"ID": number(e.Members[i].ID)}, &struct{}{})
+		return w.api.change(ctx, at, e, "cluster/member/remove", map[string]any{"ID": number(e.Members[i].ID)}, &struct{}{})
 	})
 	if err != nil {
 		return fmt.Errorf("remove %s: %w\n      hint: once more in a moment: it does nothing twice; etcd may have been choosing another leader", name, err)
