@@ -301,7 +301,7 @@ func TestSeal(t *testing.T) {
 		s.Users = c.users
 		sealed, err := s.Seal(dir, verifier)
 		if err != nil || !maps.Equal(sealed.For(DB).Users, c.want) || sealed.For(DB).REST != "rest" || len(sealed.For(Proxy).Users) != 0 {
-			t.Fatalf("%v: %v, %v", c.users, sealed.Secrets.Users, err)
+			t.Fatalf("%v: %v, %v", c.users, sealed.Users, err)
 		}
 		if !maps.Equal(s.Users, c.users) {
 			t.Errorf("the operator's own became %v", s.Users)

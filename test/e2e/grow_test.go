@@ -25,8 +25,8 @@ func TestGrow(t *testing.T) {
 	five := replaceOnce(t, three, "  - {name: db3, address: 10.20.0.13}\n",
 		"  - {name: db3, address: 10.20.0.13}\n  - {name: db4, address: 10.20.0.14}\n  - {name: db5, address: 10.20.0.15}\n")
 	second := l.seed(five)
+	mend := l.blindMember(before)
 	began := time.Now()
-	mend := l.blindMember()
 	l.pgbake("lab", "up")
 	mend()
 	l.eventually("pgha status on db1 to show five healthy members", time.Minute, func() bool {
@@ -58,38 +58,23 @@ func TestGrow(t *testing.T) {
 	l.applyTwice(t)
 }
 
-// blindMember cuts two members of etcd off from each other, until mend is called. The third leads, and is seen by both: etcd
-// works, but whoever asks db1 to add a member is refused.
-func (l *lab) blindMember() (mend func()) {
+// blindMember cuts etcd of db1 and of another member off from each other, until mend is called. The third leads, and is seen by
+// both: etcd works, but whoever asks db1 to add a member is refused.
+func (l *lab) blindMember(s status) (mend func()) {
 	l.Helper()
-	const etcdctl = "cd /etc/patroni/tls && etcdctl --endpoints=https://127.0.0.1:2379 --cacert=ca.crt --cert=etcd-client.crt --key=etcd-client.key "
-	other := ""
-	l.eventually("a leader of etcd beside db1", time.Minute, func() bool {
-		for _, m := range members[1:] {
-			if out, code := l.exec(m, "sh", "-c", etcdctl+"endpoint status --write-out=fields"); code == 0 {
-				fields := map[string]string{}
-				for line := range strings.Lines(out) {
-					name, value, _ := strings.Cut(strings.ReplaceAll(line, `"`, ""), ":")
-					fields[strings.TrimSpace(name)] = strings.TrimSpace(value)
-				}
-				if fields["MemberID"] != "" && fields["MemberID"] == fields["Leader"] {
-					other = members[1]
-					if m == other {
-						other = members[2]
-					}
-				}
-			}
-		}
-		return other != ""
-	})
+	replicas := slices.DeleteFunc(s.replicas(), func(m string) bool { return m == "db1" })
+	l.eventually("etcd to be led by "+replicas[0], 30*time.Second, func() bool { return l.moveEtcd(replicas[0]) })
+	other := slices.DeleteFunc(slices.Clone(members), func(m string) bool { return m == "db1" || m == replicas[0] })[0]
 	from, cut := l.addresses()[other], time.Now().Unix()
 	l.sh("db1", "nft add table inet blind && nft add chain inet blind in '{ type filter hook input priority -10; }' && "+
-		"nft add rule inet blind in ip saddr "+from+" tcp dport 2380 drop && nft add rule inet blind in ip saddr "+from+" tcp sport 2380 drop")
+		"nft add chain inet blind out '{ type filter hook output priority -10; }' && "+
+		"for p in dport sport; do nft add rule inet blind in iifname != lo ip saddr "+from+" tcp $p 2380 drop && "+
+		"nft add rule inet blind out ip daddr "+from+" tcp $p 2380 reject with tcp reset || exit 1; done")
 	l.eventually("etcd of db1 to miss the other one", time.Minute, func() bool {
 		_, code := l.exec("db1", "sh", "-c", fmt.Sprintf("journalctl -u etcd --since=@%d | grep -q 'peer became inactive'", cut))
 		return code == 0
 	})
-	if out, code := l.exec("db1", "sh", "-c", etcdctl+"member add db4 --learner --peer-urls=https://10.20.0.14:2380"); code == 0 || !strings.Contains(out, "unhealthy cluster") {
+	if out, code := l.etcdctl("db1", "etcdctl --endpoints=$own member add db4 --learner --peer-urls=https://10.20.0.14:2380"); code == 0 || !strings.Contains(out, "unhealthy cluster") {
 		l.Fatalf("db1 does not refuse a member: %s", out)
 	}
 	l.Logf("etcd of db1 and of %s do not see each other", other)
