@@ -87,7 +87,7 @@ func EnsureIdentity(dir string, ca CA, c *Cluster, m Machine, now time.Time) (Id
 	if now.After(ca.cert.NotAfter) {
 		return nil, fmt.Errorf("issue certificates of %s: the authority in %s ended on %s", m.Name, dir, ca.cert.NotAfter.Format(time.DateOnly))
 	}
-	folder := filepath.Join(dir, "machines", m.Name)
+	folder := filepath.Join(dir, machinesDir, m.Name)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, err
 	}

@@ -114,13 +114,18 @@ func addMissing(body []byte, c *Cluster) (out []byte, added []string, err error)
 			added = append(added, "users."+u.Name)
 		}
 	}
+	out, err = encodeNode(&doc)
+	return out, added, err
+}
+
+func encodeNode(doc *yaml.Node) ([]byte, error) {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
-	if err := enc.Encode(&doc); err != nil {
-		return nil, nil, errors.New("cannot be written as YAML")
+	if err := enc.Encode(doc); err != nil {
+		return nil, errors.New("cannot be written as YAML") // the library would quote it
 	}
-	return b.Bytes(), added, enc.Close()
+	return b.Bytes(), enc.Close()
 }
 
 func child(m *yaml.Node, key string) *yaml.Node {

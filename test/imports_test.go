@@ -2,7 +2,11 @@ package test
 
 import (
 	"encoding/json"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -107,4 +111,37 @@ func list(t *testing.T, dir string, args ...string) []pkg {
 		t.Fatal("go list found nothing")
 	}
 	return all
+}
+
+// The documents name tests that there are.
+func TestDocumentsNameTests(t *testing.T) {
+	there := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		body, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`).FindAllStringSubmatch(string(body), -1) {
+			there[m[1]] = true
+		}
+		return err
+	})
+	if err != nil || len(there) < 100 {
+		t.Fatalf("%d tests: %v", len(there), err)
+	}
+	documents, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(documents) == 0 {
+		t.Fatal(documents, err)
+	}
+	for _, path := range append(documents, "../README.md", "../README.ru.md", "../ARCHITECTURE.md") {
+		body, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz|Benchmark)[A-Z]\w+`).FindAllString(string(body), -1) {
+			if !there[name] {
+				t.Errorf("%s names %s, and there is no such test", path, name)
+			}
+		}
+	}
 }

@@ -121,7 +121,7 @@ The machines do the rest by themselves: etcd, Patroni and HAProxy, without a con
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "show the commands that run")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "only errors")
 	cmd.AddCommand(
-		a.initCmd(), a.check(), a.show(), a.schema(), a.render(), a.pack(), a.seed(), a.adoptCmd(), a.connect(), a.lint(), a.ca(),
+		a.initCmd(), a.check(), a.show(), a.schema(), a.render(), a.pack(), a.seed(), a.adoptCmd(), a.connect(), a.lint(), a.ca(), a.machine(),
 		a.image(), a.lock(), a.cache(), a.packer(), a.export(), a.lab(), a.verify(), a.docs(), a.metrics(), a.version(),
 	)
 	return cmd

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"gopkg.in/yaml.v3"
 )
 
 // trust is what a machine says of its certificates, in `pgha status --json`.
@@ -72,6 +74,7 @@ func TestCertificates(t *testing.T) {
 	if after := l.healthy(30 * time.Second); after.primary() != before.primary() || after.Members[0].Timeline != 1 {
 		t.Errorf("the primary has moved: %+v", after)
 	}
+	t.Run("a stolen machine", l.stolen)
 	t.Run("bad input", l.badInput)
 }
 
@@ -195,15 +198,7 @@ func (l *lab) anotherAuthority(t *testing.T) {
 	old := readText(t, filepath.Join(secrets, "machines/db1/etcd-client.crt"))
 
 	l.pgbake("ca", "rotate")
-	said := filepath.Join(t.TempDir(), "status.json")
-	ask := func(machine string) {
-		t.Helper()
-		l.eventually(machine+" to know of all", 30*time.Second, func() bool {
-			out := l.statusJSON(machine)
-			return len(trusts(out)) == len(l.machines) && os.WriteFile(said, []byte(out), 0o600) == nil
-		})
-	}
-	ask("db1")
+	said := l.said("db1")
 	if _, err := l.try(t.Context(), "ca", "rotate", "--status", said); err == nil || !strings.Contains(err.Error(), "db1: it trusts only "+first[0]) {
 		t.Errorf("the second step before the machines have the first: %v", err)
 	}
@@ -213,16 +208,7 @@ func (l *lab) anotherAuthority(t *testing.T) {
 		return strings.Contains(out, "db3 trusts "+first[0]+", ")
 	})
 
-	rotate := func() {
-		t.Helper()
-		ask("db3")
-		l.pgbake("ca", "rotate", "--status", said)
-	}
-	rotate()
-	l.spread("certificates of the second authority", func(t trust) bool { return len(t.SignedBy) == 1 && t.SignedBy[0] != first[0] })
-	rotate()
-	l.spread("the second authority alone", func(t trust) bool { return len(t.Trusts) == 1 && t.Trusts[0] != first[0] })
-	l.healthy(30 * time.Second)
+	l.secondAndThirdStep(first[0])
 
 	// What the first authority has signed opens nothing any more; the key is the same.
 	const list = "cd /etc/patroni/tls && etcdctl --endpoints=https://127.0.0.1:2379 --cacert=ca.crt --cert=$1 --key=etcd-client.key member list"
@@ -231,6 +217,83 @@ func (l *lab) anotherAuthority(t *testing.T) {
 	}
 	if out, code := l.exec("db1", "sh", "-c", "echo '"+old+"' >/run/old.crt; "+list, "sh", "/run/old.crt"); code == 0 {
 		t.Errorf("etcd takes a certificate of the first authority: %s", out)
+	}
+}
+
+// said is a file with what a machine says of all.
+func (l *lab) said(machine string) (path string) {
+	l.Helper()
+	path = filepath.Join(l.TempDir(), "status.json")
+	l.eventually(machine+" to know of all", 30*time.Second, func() bool {
+		out := l.statusJSON(machine)
+		return len(trusts(out)) == len(l.machines) && os.WriteFile(path, []byte(out), 0o600) == nil
+	})
+	return path
+}
+
+// secondAndThirdStep end the trust in an authority.
+func (l *lab) secondAndThirdStep(first string) {
+	l.Helper()
+	l.pgbake("ca", "rotate", "--status", l.said("db3"))
+	l.spread("certificates of the second authority", func(t trust) bool { return len(t.SignedBy) == 1 && t.SignedBy[0] != first })
+	l.pgbake("ca", "rotate", "--status", l.said("db3"))
+	l.spread("the second authority alone", func(t trust) bool { return len(t.Trusts) == 1 && t.Trusts[0] != first })
+	l.healthy(30 * time.Second)
+}
+
+// stolen: somebody has a member's disk. The steps are those that pgbake machine rekey prints; afterwards nothing of what is on
+// that disk opens anything.
+func (l *lab) stolen(t *testing.T) {
+	l = l.on(t)
+	before := l.healthy(time.Minute)
+	victim := slices.DeleteFunc(before.replicas(), func(m string) bool { return m == "db1" })[0]
+	secrets := filepath.Join(filepath.Dir(l.spec), "secrets")
+	crt, key := readText(t, filepath.Join(secrets, "machines", victim, "etcd-client.crt")), readText(t, filepath.Join(secrets, "machines", victim, "etcd-client.key"))
+	password := l.secrets()["replicator"]
+	opens := func() (etcd, postgres int) {
+		t.Helper()
+		_, etcd = l.exec("db1", "sh", "-c", "echo '"+crt+"' >/run/stolen.crt; echo '"+key+"' >/run/stolen.key; cd /etc/patroni/tls && "+
+			"etcdctl --endpoints=https://127.0.0.1:2379 --cacert=ca.crt --cert=/run/stolen.crt --key=/run/stolen.key member list")
+		_, postgres = l.exec("db1", "env", "PGPASSWORD="+password, "psql", "-XAtc", "IDENTIFY_SYSTEM",
+			"host="+l.addresses()[before.primary()]+" user=replicator replication=true sslmode=verify-full sslrootcert=/etc/patroni/tls/ca.crt")
+		return etcd, postgres
+	}
+	if etcd, postgres := opens(); etcd != 0 || postgres != 0 {
+		t.Fatalf("what was stolen opens nothing already: %d, %d", etcd, postgres)
+	}
+
+	if said := l.pgbake("machine", "rekey", victim); !strings.Contains(said, "replicator, rewind, rest in secrets.yaml: new") {
+		t.Errorf("it says %s", said)
+	}
+	dist := t.TempDir()
+	l.pgbake("seed", "--interface", "host0", "-o", dist)
+	l.newDisks(victim)
+	for _, f := range []string{"user-data", "meta-data", "network-config"} {
+		if err := os.WriteFile(l.disk(victim, "var/lib/cloud/seed/nocloud/"+f), []byte(readText(t, filepath.Join(dist, "seeds", victim, f))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.powerOn(victim)
+	for _, m := range append(slices.DeleteFunc(before.replicas(), func(m string) bool { return m == victim }), before.primary()) {
+		var seed struct {
+			Files []struct{ Path, Content string } `yaml:"write_files"`
+		}
+		if err := yaml.Unmarshal([]byte(readText(t, filepath.Join(dist, "seeds", m, "user-data"))), &seed); err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(seed.Files, func(f struct{ Path, Content string }) bool { return f.Path == "/etc/pgha/secrets.yaml" })
+		l.sh(m, "echo "+base64.StdEncoding.EncodeToString([]byte(seed.Files[i].Content))+" | base64 -d >/etc/pgha/secrets.yaml && pgha apply 2>&1")
+	}
+	began := time.Now()
+	l.healthy(2 * time.Minute)
+	t.Logf("%s: whole again %.1f s after the primary had its new passwords", victim, time.Since(began).Seconds())
+
+	first := l.allTrust()["db1"].Trusts
+	l.pgbake("ca", "rotate")
+	l.spread("both authorities", func(t trust) bool { return len(t.Trusts) == 2 })
+	l.secondAndThirdStep(first[0])
+	if etcd, postgres := opens(); etcd == 0 || postgres == 0 {
+		t.Errorf("what was stolen still opens etcd (%d) or PostgreSQL (%d)", etcd, postgres)
 	}
 }
 
