@@ -239,9 +239,12 @@ func forget(name string) error {
 	return errors.Join(errs...)
 }
 
+// programTime is for a program that hangs: apt installs a hundred packages, on a host that does three other things, in four minutes.
+const programTime = 15 * time.Minute
+
 // Try runs a program on the machine and returns both of its outputs.
 func (m *Machine) Try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.T.Context()), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.T.Context()), programTime)
 	defer cancel()
 	var out strings.Builder
 	err := run.System{}.Run(ctx, run.Cmd{Log: &out, Args: append([]string{

@@ -146,5 +146,5 @@ func (l *life) apt(t *testing.T, repo, command string) string {
 	return l.Sh(t, fmt.Sprintf(`
 		echo 'deb [signed-by=/repo/%[1]s/pgbake.asc] file:/repo/%[1]s stable main' >/etc/apt/sources.list.d/pgbake.list
 		apt-get update --quiet=2 -o Dir::Etc::sourcelist=sources.list.d/pgbake.list -o Dir::Etc::sourceparts=/dev/null -o APT::Get::List-Cleanup=0
-		apt-get --quiet --yes --no-install-recommends -o Dpkg::Use-Pty=0 %[2]s 2>&1`, repo, command))
+		apt-get --quiet --yes --no-install-recommends -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-unsafe-io %[2]s 2>&1`, repo, command))
 }
