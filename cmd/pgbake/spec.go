@@ -88,6 +88,9 @@ func (a *app) check() *cobra.Command {
 			if !asJSON {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s is a cluster of %d, PostgreSQL %d on Debian %d\n", a.spec, c.Scope, len(c.Nodes), c.Postgres.Version, c.Debian)
 			}
+			for _, p := range c.Advice(a.spec) {
+				a.ui.Say("warning: %s", p)
+			}
 			a.ui.Next(a.self() + " lab up, or " + a.self() + " seed")
 			return nil
 		},
