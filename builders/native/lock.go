@@ -65,6 +65,11 @@ func (l *Lock) Layer(name string) (Packages, bool) {
 	return l.Layers[i], true
 }
 
+// secured tells whether packages come from an archive of security fixes, too.
+func (l *Lock) secured() bool {
+	return slices.ContainsFunc(l.Sources, func(s Source) bool { return strings.HasSuffix(s.Suite, "-security") })
+}
+
 // Inits are those that the lock has packages for.
 func (l *Lock) Inits() []images.Init {
 	var all []images.Init

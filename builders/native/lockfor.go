@@ -52,5 +52,9 @@ func Today(ctx context.Context, o ResolveOptions) (l *Lock, err error) {
 		l, err = Resolve(ctx, o)
 		return err
 	}})
+	if err == nil && !l.secured() {
+		o.UI.Say("warning: the images get no security fixes, nor do their machines: this host's apt knows no archive of them\n" +
+			"      hint: add Debian's security archive to /etc/apt/sources.list.d, and make the lock anew")
+	}
 	return l, err
 }

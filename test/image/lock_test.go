@@ -41,6 +41,25 @@ func TestLock(t *testing.T) {
 	s.fails([]string{"it is for Debian 12 on amd64, the image is Debian 13", "hint: "}, "image")
 }
 
+// A host whose apt knows no archive of security fixes makes images without any, and says so.
+func TestLockWithoutSecurity(t *testing.T) {
+	a := debian12(t)
+	s := newSite(t, spec(12, ""))
+	s.cache = a.cache
+	uri := regexp.MustCompile(`"uri":"([^"]+)","suite":"bookworm"`).FindStringSubmatch(a.read("pgbake.lock"))
+	if uri == nil {
+		t.Fatal("the lock names no archive of bookworm")
+	}
+	s.write("apt/only.list", "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] "+uri[1]+" bookworm main\n")
+	_, talk, code := s.with("touch /etc/apt/sources.list; mount --bind /dev/null /etc/apt/sources.list; mount --bind "+filepath.Join(s.dir, "apt")+" /etc/apt/sources.list.d").try("lock")
+	if code != 0 || !strings.Contains(talk, "warning: the images get no security fixes") || !strings.Contains(talk, "hint: ") {
+		t.Errorf("exit code %d\n%s", code, talk)
+	}
+	if strings.Contains(s.read("pgbake.lock"), "bookworm-security") || !strings.Contains(a.read("pgbake.lock"), "bookworm-security") {
+		t.Error("the archive of security fixes is in the lock, or not in the other one")
+	}
+}
+
 // packagesOf are an image's, with their versions.
 func (s *site) packagesOf(codename, role string) map[string]string {
 	s.Helper()
