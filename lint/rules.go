@@ -82,7 +82,7 @@ var rules = []rule{
 		"restapi.certfile, keyfile and cafile, and ctl.cacert for patronictl"},
 	{"D14", on(Patroni), apiEverywhere,
 		"Every network of the machine reaches it.",
-		"listen on the node's own address, and restapi.allowlist with the members and proxies"},
+		"listen on the node's own address, and restapi.allowlist with the members"},
 	{"D15", on(HBA, Patroni), trusting,
 		"Whoever can open the connection is that user, without a password: with postgres, owner of everything.",
 		"scram-sha-256, or for postgres: local all postgres peer"},
