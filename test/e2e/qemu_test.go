@@ -228,7 +228,8 @@ func TestImageIsBooted(t *testing.T) {
 	if err == nil || !strings.Contains(talk, "gave up after 4s") || !strings.Contains(talk, "its console said") {
 		t.Fatalf("after four seconds: %v\n%s", err, talk)
 	}
-	out, talk, err := image()
+	// Translated, and beside three clusters: a guard against what hangs.
+	out, talk, err := image("--test-timeout", "25m")
 	if err != nil {
 		t.Fatal(err, out, talk)
 	}
