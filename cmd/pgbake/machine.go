@@ -43,7 +43,7 @@ The stolen keys are trusted until the authority that signed their certificates i
 				return err
 			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%s of %s: new with the next seed\n", "the keys", name)
+			fmt.Fprintf(out, "the keys of %s: new with the next seed\n", name)
 			fmt.Fprintf(out, "%s in secrets.yaml: new\n", strings.Join(r.Passwords, ", "))
 			fmt.Fprintf(out, "%s: what was before\n\n", r.Kept)
 			a.leftToDo(out, c, name, r.Role)
