@@ -96,7 +96,7 @@ func (m *watcher) once(ctx context.Context) {
 		names = append(names, r.Name)
 	}
 	policy := monitor.Policy{
-		Receivers: names, Repeat: m.seed.Cluster.Alerts.RepeatAfter(), Turn: slices.Index(monitor.Senders(v.Seen), v.Self), Holds: m.holds(),
+		Receivers: names, Repeat: m.seed.Cluster.Alerts.RepeatAfter(), Turn: slices.Index(monitor.Senders(v.Seen), v.Self), Every: m.every, Holds: m.holds(),
 	}
 	before := m.state
 	m.state = m.state.Next(verdict, others, policy, v.Self, v.At)
@@ -104,7 +104,7 @@ func (m *watcher) once(ctx context.Context) {
 	m.save()
 	m.page.show(monitor.Metrics(v.Seen, verdict, m.state, monitor.Self{Sends: policy.Turn == 0, Took: time.Since(began)}))
 	m.mu.Unlock()
-	m.deliver(ctx, time.Duration(policy.Patience())*m.every)
+	m.deliver(ctx, policy)
 	m.page.serve(ctx, m.Agent, m.seed)
 }
 

@@ -65,7 +65,7 @@ func (m *watcher) owed() (n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range m.receivers {
-		n += len(m.state.Owed(r.Name, "node1", 0, time.Now()))
+		n += len(m.state.Owed(r.Name, monitor.Policy{}, "node1", time.Now()))
 	}
 	return n
 }
@@ -79,7 +79,7 @@ func until(t *testing.T, m *watcher, what string, holds func() bool) {
 			t.Fatalf("waited in vain for %s", what)
 		}
 		began := time.Now()
-		m.deliver(t.Context(), 0)
+		m.deliver(t.Context(), monitor.Policy{})
 		if took := time.Since(began); took > 5*time.Second { // a delivery may take fifteen
 			t.Fatalf("a look was held up for %s", took)
 		}
@@ -122,7 +122,7 @@ func TestDeliverySurvives(t *testing.T) {
 		t.Fatalf("after a restart %d are owed, want the webhook's one", again.owed())
 	}
 	until(t, again, "the webhook to hear it", func() bool { return again.owed() == 0 })
-	again.deliver(t.Context(), 0)
+	again.deliver(t.Context(), monitor.Policy{})
 	if body, _ := os.ReadFile(out); heard.Load() != 1 || strings.Count(string(body), "\n") != 1 {
 		t.Errorf("the webhook has heard it %d times, the command this: %s", heard.Load(), body)
 	}

@@ -48,14 +48,14 @@ func (m *watcher) mute() bool {
 	return len(m.receivers) > 0
 }
 
-// deliver begins to tell each receiver what it has not heard: what this machine has decided on, and what others owe it since
-// patience. It waits for none of them: one that hangs holds up neither the next look nor the others.
-func (m *watcher) deliver(ctx context.Context, patience time.Duration) {
+// deliver begins to tell each receiver what it has not heard and is this machine's to tell. It waits for none of them: one that
+// hangs holds up neither the next look nor the others.
+func (m *watcher) deliver(ctx context.Context, p monitor.Policy) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, r := range m.receivers {
 		t := m.of(r.Name)
-		owed := m.state.Owed(r.Name, m.seed.Machine.Name, patience, time.Now())
+		owed := m.state.Owed(r.Name, p, m.seed.Machine.Name, time.Now())
 		if len(owed) == 0 || t.busy || t.rests(time.Now(), m.every) {
 			continue
 		}

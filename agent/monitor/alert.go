@@ -47,9 +47,9 @@ type State struct {
 	// Looks counts, by key, those in a row that saw a problem; Calm those that did not see what fires.
 	Looks map[string]int `json:"-"`
 	Calm  map[string]int `json:"-"`
-	// Told tells that at the last look it was this machine that tells; Late is when it fired an alert, by key, in another's place.
-	Told bool                 `json:"-"`
-	Late map[string]time.Time `json:"-"`
+	// Tells says that at the last look it was this machine that tells; Late is when it fired an alert, by key, in another's place.
+	Tells bool                 `json:"-"`
+	Late  map[string]time.Time `json:"-"`
 }
 
 const (
@@ -70,8 +70,8 @@ const (
 type Policy struct {
 	// Receivers are the names of those that hear of them.
 	Receivers []string
-	// Repeat is after how long an alert that lasts is told again.
-	Repeat time.Duration
+	// Repeat is after how long an alert that lasts is told again, Every how far looks are apart.
+	Repeat, Every time.Duration
 	// Turn is 0 on the machine that decides and tells; the others take over what it has decided. Where it does not, the one
 	// with turn 1 does after a while, then 2.
 	Turn int
@@ -82,16 +82,21 @@ type Policy struct {
 // tells tells whether it is this machine that does.
 func (p Policy) tells() bool { return p.Turn == 0 }
 
-// Patience is for how many looks this machine waits for those that come before it.
-func (p Policy) Patience() int { return late * p.Turn }
+// looks is for how many of them this machine waits for those that come before it, patience how long that is.
+func (p Policy) looks() int { return late * p.Turn }
+
+func (p Policy) patience() time.Duration { return time.Duration(p.looks()) * p.Every }
 
 // Next is the state after a look: what others know is taken over, and where this machine is the one that tells,
 // alerts are fired, repeated and resolved. It is a pure function, and the clock only decides about repetitions.
+//
+// Who tells takes over what others know at its first look alone: one that is stolen could say of each problem that it is told
+// already. Two that do not see each other tell everything twice.
 func (s State) Next(v *Verdict, others [][]Alert, p Policy, self string, now time.Time) State {
-	if s.Told && p.tells() {
-		others = nil // nobody else has anything to decide
+	if s.Tells && p.tells() {
+		others = nil
 	}
-	n := State{First: s.First, Alerts: merge(v, s.Alerts, others), Looks: map[string]int{}, Calm: map[string]int{}, Told: p.tells(), Late: map[string]time.Time{}}
+	n := State{First: s.First, Alerts: merge(v, s.Alerts, others), Looks: map[string]int{}, Calm: map[string]int{}, Tells: p.tells(), Late: map[string]time.Time{}}
 	for key, at := range s.Late {
 		if now.Sub(at).Abs() < again {
 			n.Late[key] = at
@@ -119,25 +124,28 @@ func (s State) Next(v *Verdict, others [][]Alert, p Policy, self string, now tim
 			continue
 		}
 		switch {
-		case wrong && (q.Severity != a.Severity && q.Severity == Critical || a.due(p.Repeat, now)):
+		case wrong && (p.tells() && q.Severity != a.Severity && q.Severity == Critical || a.due(p, now)):
 			q.Looks = a.Looks
 			a.Problem = q
 			a.tell(Repeated, p, self, now)
 		case wrong && a.Told.After(now): // the clock was set back
 			a.Told = now
-		case !wrong && n.Calm[a.Key] >= a.calm()+p.Patience():
+		case !wrong && n.Calm[a.Key] >= a.calm()+p.looks():
 			a.Over = now
 			a.tell(Resolved, p, self, now)
 		}
 	}
 	if !p.Holds {
 		for _, q := range v.Problems {
-			if n.Looks[q.Key] >= q.Looks+p.Patience() {
+			if n.Looks[q.Key] >= q.Looks+p.looks() {
 				n.fire(q, p, self, now)
 			}
 		}
 	}
 	n.Alerts = slices.DeleteFunc(n.Alerts, func(a Alert) bool {
+		if !p.tells() && !v.known(a.Problem) {
+			return true // of a machine that is gone: who tells says that it is over, and this one would not believe it
+		}
 		return !a.Firing() && (now.Sub(a.Over).Abs() > kept) && len(a.Owed) == 0
 	})
 	slices.SortFunc(n.Alerts, func(a, b Alert) int { return cmp.Compare(a.Key, b.Key) })
@@ -173,8 +181,8 @@ func (a *Alert) tell(e Event, p Policy, self string, now time.Time) {
 }
 
 // due tells whether it is time to say it again.
-func (a *Alert) due(repeat time.Duration, now time.Time) bool {
-	return repeat > 0 && now.Sub(a.Told) >= repeat && len(a.Owed) == 0
+func (a *Alert) due(p Policy, now time.Time) bool {
+	return p.Repeat > 0 && now.Sub(a.Told) >= p.Repeat+p.patience() && len(a.Owed) == 0
 }
 
 func (a *Alert) calm() int { return min(calm<<min(a.Times-1, 10), calmMost) }
@@ -194,11 +202,12 @@ func (s *State) Heard(told Alert, receiver, self string) {
 	}
 }
 
-// Owed are the alerts that a receiver has not heard of, the oldest first: those that this machine has decided on, and those of
-// others that are owed since patience.
-func (s *State) Owed(receiver, self string, patience time.Duration, now time.Time) (list []Alert) {
+// Owed are the alerts that a receiver has not heard of and that are this machine's to tell, the oldest first: all where it is
+// the one that tells; else what it has just fired in another's place, and what others owe for too long.
+func (s *State) Owed(receiver string, p Policy, self string, now time.Time) (list []Alert) {
 	for _, a := range s.Alerts {
-		if slices.Contains(a.Owed, receiver) && (a.By == self || patience == 0 || now.Sub(a.Told) >= patience) {
+		_, late := s.Late[a.Key]
+		if slices.Contains(a.Owed, receiver) && (p.tells() || late && a.By == self || now.Sub(a.Told) >= p.patience()) {
 			list = append(list, a)
 		}
 	}

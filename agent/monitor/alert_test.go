@@ -48,7 +48,7 @@ func verdictOf(wrong string) *Verdict {
 }
 
 func policy(turn int, holds bool) Policy {
-	return Policy{Receivers: []string{"webhook", "email"}, Repeat: 4 * time.Hour, Turn: turn, Holds: holds}
+	return Policy{Receivers: []string{"webhook", "email"}, Repeat: 4 * time.Hour, Every: 30 * time.Second, Turn: turn, Holds: holds}
 }
 
 // events are what the second state tells and the first did not.
@@ -65,7 +65,7 @@ func events(before, after State) string {
 
 func hear(s *State, receivers string) {
 	for _, r := range strings.Fields(receivers) {
-		for _, a := range s.Owed(r, "proxy1", 0, noon) {
+		for _, a := range s.Owed(r, Policy{}, "proxy1", noon) {
 			s.Heard(a, r, "proxy1")
 		}
 	}
@@ -172,7 +172,7 @@ func (ms monitors) look(wrong string, tells string, seeing func(a, b string) boo
 		}
 		next := ms[name].Next(verdictOf(wrong), others, p, name, now)
 		for _, r := range []string{"webhook", "email"} {
-			for _, a := range next.Owed(r, name, time.Duration(p.Patience())*30*time.Second, now) {
+			for _, a := range next.Owed(r, p, name, now) {
 				told = append(told, fmt.Sprintf("%s: %s %s to %s", name, a.Event, a.Key, r))
 				next.Heard(a, r, name)
 			}
@@ -210,6 +210,38 @@ func TestEachAlertOnce(t *testing.T) {
 	}
 	if d := cmp.Diff(want, told); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestHandedOver: who has told of an alert in its turn leaves it to whoever tells now, its repetitions and what it still owes.
+func TestHandedOver(t *testing.T) {
+	ms := monitors{"db1": {}, "db2": {}, "proxy1": {}}
+	now := noon
+	var told []string
+	look := func(n int, tells string, seeing func(a, b string) bool) {
+		for range n {
+			now = now.Add(30 * time.Second)
+			told = append(told, ms.look("lag/db2", tells, seeing, now)...)
+		}
+	}
+	look(5, "db1", func(a, b string) bool { return a != "proxy1" && b != "proxy1" })
+	look(500, "proxy1", func(string, string) bool { return true })
+	want := []string{
+		"db1: fired lag/db2 to webhook", "db1: fired lag/db2 to email",
+		"proxy1: repeated lag/db2 to webhook", "proxy1: repeated lag/db2 to email",
+	}
+	if d := cmp.Diff(want, told); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	s := State{Alerts: []Alert{{
+		Problem: Problem{Key: "silent/db9", Machine: "db9", Severity: Critical, Text: "it is silent"},
+		Event:   Fired, Told: noon, Since: noon, Times: 1, By: "db1", Version: 1,
+	}}}
+	if n := s.Next(verdictOf(""), nil, policy(1, false), "db1", noon); len(n.Alerts) != 0 {
+		t.Errorf("an alert of a machine that is gone stays: %+v", n.Alerts)
+	}
+	if n := s.Next(verdictOf(""), nil, policy(0, false), "proxy1", noon); len(n.Alerts) != 1 {
+		t.Error("who tells does not say that it is over")
 	}
 }
 
@@ -289,7 +321,7 @@ func TestLateSender(t *testing.T) {
 						p := policy(turn+1, false)
 						s := all[self].Next(verdictOf(phase.wrong), [][]Alert{c.says(looks, now), all["db1"].Alerts, all["db2"].Alerts}, p, self, now)
 						for _, r := range p.Receivers {
-							for _, a := range s.Owed(r, self, time.Duration(p.Patience())*30*time.Second, now) {
+							for _, a := range s.Owed(r, p, self, now) {
 								told = append(told, fmt.Sprintf("%s %s to %s", self, a.Event, r))
 								s.Heard(a, r, self)
 							}
