@@ -84,6 +84,9 @@ func (v *Verifier) connectWith(ctx context.Context, to door, as login, encryptio
 	}
 	c.Host, c.Port, c.User, c.Password, c.Database = to.at.Addr().String(), to.at.Port(), as.user, as.password, as.database
 	c.TLSConfig, c.Fallbacks, c.ValidateConnect, c.AfterConnect = encryption, nil, nil, nil
+	if encryption != nil {
+		c.ChannelBinding = "require" // a stolen proxy is not told the password, as for any other client
+	}
 	c.RuntimeParams = map[string]string{"application_name": "pgbake verify"}
 	if as.streams {
 		c.RuntimeParams["replication"] = "true"
