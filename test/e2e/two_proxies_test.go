@@ -76,7 +76,11 @@ time.sleep(1000)
 			_, code := l.exec(from, "test", "-e", "/run/flooded")
 			return code == 0
 		})
-		l.healthy(20 * time.Second) // every machine's pgha-follow has answered
+		const ask = "import ssl, sys, urllib.request as u; print(u.urlopen(sys.argv[1], context=ssl._create_unverified_context(), timeout=5).read().decode())"
+		l.eventually(machine+" to answer another machine", 20*time.Second, func() bool {
+			out, code := l.exec(s.Members[1].Name, "python3", "-c", ask, "https://"+l.addresses()[machine]+":8009/state")
+			return code == 0 && strings.Contains(out, `"machine":"`+machine+`"`)
+		})
 		// Not its control group's word: not every host of a lab counts memory by control group.
 		peak, err := strconv.Atoi(l.sh(machine, "awk '$1 == \"VmHWM:\" {print $2}' /proc/"+before+"/status"))
 		if err != nil || peak >= 64<<10 {
