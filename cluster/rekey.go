@@ -43,10 +43,6 @@ func Rekey(dir, name string, now time.Time) (r Rekeyed, err error) {
 	if exists(filepath.Join(folder, "proxy.key")) {
 		r.Role = Proxy
 	}
-	r.Kept = filepath.Join(dir, stolenDir, name+"-"+now.UTC().Format("20060102T150405Z"))
-	if err := errors.Join(os.MkdirAll(filepath.Dir(r.Kept), 0o700), os.Mkdir(r.Kept, 0o700)); err != nil {
-		return r, fmt.Errorf("rekey %s: %w", name, err)
-	}
 	path := filepath.Join(dir, secretsFile)
 	if _, err := LoadMachineSecrets(path); err != nil {
 		return r, err
@@ -54,6 +50,10 @@ func Rekey(dir, name string, now time.Time) (r Rekeyed, err error) {
 	body, err := os.ReadFile(path)
 	if err != nil {
 		return r, err
+	}
+	r.Kept = filepath.Join(dir, stolenDir, name+"-"+now.UTC().Format("20060102T150405Z"))
+	if err := errors.Join(os.MkdirAll(filepath.Dir(r.Kept), 0o700), os.Mkdir(r.Kept, 0o700)); err != nil {
+		return r, fmt.Errorf("rekey %s: %w", name, err)
 	}
 	if err := create(filepath.Join(r.Kept, secretsFile), body); err != nil {
 		return r, err

@@ -37,7 +37,7 @@ The stolen keys are trusted until the authority that signed their certificates i
 			name := args[0]
 			r, err := cluster.Rekey(a.secretsDir(), name, time.Now())
 			if err != nil {
-				if r.Kept == "" {
+				if !slices.Contains(machineNames(c), name) {
 					err = fmt.Errorf("%w\n      hint: %s", err, suggest.Hint(name, machineNames(c)))
 				}
 				return err
