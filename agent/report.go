@@ -40,10 +40,11 @@ func (m *watcher) report(ctx context.Context) *monitor.Report {
 	if r.Recopied, err = m.setAside(ctx); err != nil {
 		r.Unasked["recopied"] = err.Error()
 	}
-	p, err := readWaiting(m.Root)
-	if r.Roles = p.At; err != nil {
+	waiting, err := readWaiting(m.Root)
+	if err != nil {
 		r.Unasked["roles"] = err.Error()
 	}
+	r.Roles = waiting.At
 	if exists(filepath.Join(m.Root, fmt.Sprintf("%s/.s.PGSQL.%d", socketDir, m.seed.Cluster.Ports.Postgres))) { // else Patroni says what is wrong with it
 		if r.Slots, err = m.slots(ctx); err != nil {
 			r.Unasked["postgres"] = err.Error()

@@ -81,7 +81,7 @@ func (s *source) checkText(data []byte) error {
 			return s.fail(line, column, "save the file as UTF-8", fmt.Sprintf("byte 0x%02x is not UTF-8", data[i]))
 		case unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' && r != 0x85:
 			return s.fail(line, column, "", fmt.Sprintf("a control character (0x%02x)", r))
-		case lineBreak.MatchString(string(r)) && !bytes.HasPrefix(data[i:], []byte("\r\n")):
+		case r == '\n', r == '\r' && !bytes.HasPrefix(data[i:], []byte("\r\n")), r == 0x85, r == 0x2028, r == 0x2029: // as lineBreak
 			line, column = line+1, 0
 		}
 		i, column = i+n, column+1
