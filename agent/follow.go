@@ -186,7 +186,7 @@ func (f *follower) askAround(ctx context.Context, mine cluster.Generation) {
 
 // machines are those that a generation lists; the seed's where its text is not there.
 func (f *follower) machines(g cluster.Generation) []cluster.Machine {
-	c, err := cluster.Parse(generationFile, g.Specification)
+	c, err := cluster.ParseTaken(generationFile, g.Specification)
 	if err != nil {
 		c = f.seed.Cluster
 	}

@@ -79,7 +79,7 @@ func withOwn(root string, g cluster.Generation) cluster.Generation {
 
 // lists tells whether a generation's specification has a machine.
 func lists(g cluster.Generation, name string) bool {
-	c, err := cluster.Parse(generationFile, g.Specification)
+	c, err := cluster.ParseTaken(generationFile, g.Specification)
 	if err != nil {
 		return false
 	}
@@ -130,7 +130,7 @@ func (s *Seed) canTake(g cluster.Generation, root string) error {
 	if lacks := g.Lacks(s.Machine.Name); len(lacks) > 0 {
 		return fmt.Errorf("this copy of it lacks %s\n      hint: on any one machine: pgha spec accept generation.json, the one that `pgbake seed` wrote beside the seeds", strings.Join(lacks, " and "))
 	}
-	c, err := cluster.Parse(fmt.Sprintf("generation %d", g.Number), g.Specification)
+	c, err := cluster.ParseTaken(fmt.Sprintf("generation %d", g.Number), g.Specification)
 	if err != nil {
 		return fmt.Errorf("this machine's pgha does not understand it; are its packages older than that pgbake?\n%w", err)
 	}

@@ -57,7 +57,7 @@ func readSeed(root string) (*Seed, error) {
 		return nil, fmt.Errorf("read the seed: %s is missing\n"+
 			"      hint: boot this machine with the user-data that `pgbake seed` made for it, or put the seed's files into %s and run `pgha apply`", specFile, seedDir)
 	}
-	c, err := cluster.Load(spec)
+	c, err := cluster.LoadTaken(spec)
 	if err != nil {
 		return nil, err
 	}

@@ -27,24 +27,15 @@ func (c *Cluster) RemoteSlot() string {
 // Verifies tells whether the mode asks for an authority that has signed the certificate.
 func (m SSLMode) Verifies() bool { return m == SSLVerifyCA || m == SSLVerifyFull }
 
-// Managed says why a parameter of an adopted database cannot stay as it was: who sets it now, or what it would undo.
-// It is empty for one that can.
-func Managed(name, value string) (why string) {
-	m, a := managed[name], allowed[name]
-	floor, counted := least[name]
-	switch {
-	case m.why != "":
-		return m.why
-	case strings.HasPrefix(name, "recovery_target"):
-		return "Patroni sets it"
-	case a.values != nil && !slices.Contains(a.values, value):
-		return a.why
-	case counted:
-		if n, err := strconv.Atoi(value); err != nil || n < floor {
-			return fmt.Sprintf("Patroni ignores less than %d", floor)
+// Managed says why a parameter of an adopted database cannot stay as it was: who sets it now, what it would undo, or what
+// PostgreSQL or Patroni would say of it. It is empty for one that can. name is in small letters.
+func (c *Cluster) Managed(name, value string) (why string) {
+	if why = Forbidden(name, value); why == "" && !c.brings(name) {
+		if f := c.target().Judge(name, value); f != nil {
+			why = f.Wrong
 		}
 	}
-	return ""
+	return why
 }
 
 // stockCluster is a cluster as pg_lsclusters lists it; its parts become a path below /etc/postgresql.

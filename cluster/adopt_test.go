@@ -38,6 +38,9 @@ func TestAdoption(t *testing.T) {
 }
 
 func TestManagedParameters(t *testing.T) {
+	c := defaults()
+	c.Adopt.Node = "db1"
+	c.complete()
 	for _, tt := range []struct {
 		name, value string
 		managed     bool
@@ -49,8 +52,11 @@ func TestManagedParameters(t *testing.T) {
 		{"max_connections", "10", true},
 		{"max_connections", "500", false},
 		{"work_mem", "8MB", false},
+		{"work_mem", "8mb", true},
+		{"huge_pages", "on", true},
+		{"shared_preload_libraries", "pg_cron", false}, // its owner installs it on every machine
 	} {
-		if why := Managed(tt.name, tt.value); (why != "") != tt.managed {
+		if why := c.Managed(tt.name, tt.value); (why != "") != tt.managed {
 			t.Errorf("%s = %s: %q", tt.name, tt.value, why)
 		}
 	}

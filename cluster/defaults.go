@@ -38,6 +38,7 @@ func (c *Cluster) complete() {
 	if c.Postgres.Version == 0 {
 		c.Postgres.Version = newest(c.Debian, c.Postgres.Source)
 	}
+	c.Postgres.fold()
 	if r := &c.Adopt.Remote; r.Host != "" {
 		if r.Port == 0 {
 			r.Port = 5432

@@ -49,6 +49,12 @@ var rules = []rule{
 	{"time servers", timeServers},
 }
 
+// operators are the rules that hold for who writes a specification, and not for a machine that has one already.
+var operators = []rule{
+	{"language", language},
+	{"parameter values", parameterValues},
+}
+
 // checker is what a rule gets: the cluster, and a place for complaints.
 type checker struct {
 	*Cluster
@@ -56,8 +62,8 @@ type checker struct {
 	problems Problems
 }
 
-// validate checks every rule and returns all complaints.
-func validate(c *Cluster, src *source) error {
+// validate checks every one of the rules and returns all complaints.
+func validate(c *Cluster, src *source, rules []rule) error {
 	k := &checker{Cluster: c, src: src}
 	for _, r := range rules {
 		r.check(k)

@@ -1,12 +1,15 @@
 package cluster
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/pgbake/pgbake/cluster/parameter"
 )
 
 // managed are the parameters that Patroni or pgbake sets, and what to do instead.
@@ -64,30 +67,120 @@ var least = map[string]int{
 
 var parameterName = regexp.MustCompile(`^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*$`)
 
+// fold gives parameters that are written as PostgreSQL itself writes them, such as TimeZone, their names in small letters.
+func (p *Postgres) fold() {
+	for _, name := range slices.Sorted(maps.Keys(p.Parameters)) {
+		own := parameter.Own(name)
+		if _, twice := p.Parameters[own]; own != name && !twice {
+			p.Parameters[own] = p.Parameters[name]
+			delete(p.Parameters, name)
+		}
+	}
+}
+
+// parameterPath is where the file has a parameter, in whatever letters it is written there.
+func (k *checker) parameterPath(name string) string {
+	path := join("postgres.parameters", name)
+	if k.given(path) {
+		return path
+	}
+	for written := range k.src.places {
+		if strings.EqualFold(written, path) {
+			return written
+		}
+	}
+	return path
+}
+
+// Forbidden says why a parameter is not to be set at all, or not to this value; empty for one that may be.
+func Forbidden(name, value string) (why string) {
+	m, a := managed[name], allowed[name]
+	floor, counted := least[name]
+	switch {
+	case m.why != "":
+		return m.why
+	case strings.HasPrefix(name, "recovery_target"):
+		return "Patroni sets it"
+	case a.values != nil && !slices.Contains(a.values, value):
+		return a.why
+	case counted:
+		if n, err := strconv.Atoi(value); err != nil || n < floor {
+			return fmt.Sprintf("Patroni takes less than %d for a mistake and ignores it", floor)
+		}
+	}
+	return ""
+}
+
+// refused is the complaint about a parameter that is not to be set, or not so, and what to do instead.
+func refused(name, value string) (wrong, instead string) {
+	switch why := Forbidden(name, value); {
+	case why != "" && strings.HasPrefix(name, "recovery_target"):
+		return "not to be set here: " + why, "pgha restore goes back in time"
+	case managed[name].why != "":
+		return "not to be set here: " + why, managed[name].instead
+	case why != "":
+		return fmt.Sprintf("%s cannot be: %s", brief(value), why), allowed[name].instead
+	case strings.ContainsFunc(value, unicode.IsControl):
+		return "a value of several lines", ""
+	}
+	return "", ""
+}
+
 func parameters(k *checker) {
 	for _, name := range slices.Sorted(maps.Keys(k.Postgres.Parameters)) {
-		value := k.Postgres.Parameters[name]
-		path := join("postgres.parameters", name)
-		floor, counted := least[name]
-		switch m, a := managed[name], allowed[name]; {
-		case !parameterName.MatchString(name):
-			hint := ""
-			if lower := strings.ToLower(name); parameterName.MatchString(lower) {
+		path := k.parameterPath(name)
+		if !parameterName.MatchString(name) {
+			lower, hint := strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(name)), ""
+			switch _, twice := k.Postgres.Parameters[lower]; {
+			case twice && lower != name:
+				k.say(path, "take one of them out", "%s is there, too, and is the same to PostgreSQL", lower)
+				continue
+			case parameterName.MatchString(lower):
 				hint = "write " + lower
 			}
 			k.say(path, hint, "no name of a parameter")
-		case m.why != "":
-			k.say(path, m.instead, "not to be set here: %s", m.why)
-		case strings.HasPrefix(name, "recovery_target"):
-			k.say(path, "pgha restore goes back in time", "not to be set here: Patroni sets it")
-		case a.values != nil && !slices.Contains(a.values, value):
-			k.say(path, a.instead, "%s cannot be: %s", brief(value), a.why)
-		case strings.ContainsFunc(value, unicode.IsControl):
-			k.say(path, "", "a value of several lines")
-		case counted:
-			if n, err := strconv.Atoi(value); err != nil || n < floor {
-				k.say(path, "", "%s is less than %d, which Patroni takes for a mistake and ignores", brief(value), floor)
-			}
+			continue
+		}
+		if why, instead := refused(name, k.Postgres.Parameters[name]); why != "" {
+			k.say(path, instead, "%s", why)
 		}
 	}
+}
+
+// target is what the parameters are for.
+func (c *Cluster) target() parameter.Target {
+	t := parameter.Target{Postgres: c.Postgres.Version, Debian: int(c.Debian), Patroni: "3.0.2"}
+	if c.Patroni4() {
+		t.Patroni = "4.0.7"
+	}
+	return t
+}
+
+// parameterValues asks what the real PostgreSQL and Patroni would make of each: the first may not start with it, the second
+// leaves it out without a word to the user.
+func parameterValues(k *checker) {
+	if !slices.Contains(versions(k.Debian, k.Postgres.Source), k.Postgres.Version) {
+		return
+	}
+	t, sound := k.target(), map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(k.Postgres.Parameters)) {
+		value := k.Postgres.Parameters[name]
+		if why, _ := refused(name, value); why != "" || !parameterName.MatchString(name) || k.brings(name) {
+			continue
+		}
+		if f := t.Judge(name, value); f != nil {
+			k.say(k.parameterPath(name), f.Instead, "%s", f.Wrong)
+			continue
+		}
+		sound[name] = value
+	}
+	for _, c := range t.Together(sound) {
+		k.say(k.parameterPath(c.Name), c.Instead, "%s", c.Wrong)
+	}
+}
+
+// brings tells whether the parameter names what only the machines of an adopted database can have: its owner was told to
+// install that on every machine (pgha adopt --check).
+func (c *Cluster) brings(name string) bool {
+	return c.IsAdopted() && (strings.HasSuffix(name, "_preload_libraries") || strings.HasPrefix(name, "lc_"))
 }

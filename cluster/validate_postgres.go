@@ -83,6 +83,14 @@ func locale(k *checker) {
 	k.say("postgres.locale", hint, "%s is no locale that pgbake sets up", brief(l))
 }
 
+func language(k *checker) {
+	if tag, icu := strings.CutPrefix(k.Postgres.Locale, "icu:"); icu && localeSyntax.MatchString(k.Postgres.Locale) {
+		if f := k.target().Language(tag); f != nil {
+			k.say("postgres.locale", f.Instead, "%s", f.Wrong)
+		}
+	}
+}
+
 // identifier is what a database or a role may be called: a name that needs no quotes anywhere, besides "-".
 var identifier = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,62}$`)
 

@@ -40,7 +40,7 @@ func (r *Report) settings(c *cluster.Cluster, f *Found, ours map[string]any) {
 		if v, ok := ours[name]; ok {
 			now = fmt.Sprint(v)
 		}
-		why := cluster.Managed(name, value)
+		why := c.Managed(name, value)
 		wanted, asked := c.Postgres.Parameters[name]
 		switch {
 		case slices.Contains(debians, name):
