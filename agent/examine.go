@@ -54,6 +54,9 @@ func (a *Agent) Examine(ctx context.Context) *doctor.Look {
 		questions = append(questions, w.examineDatabase, w.examinePatroni)
 	}
 	if w.seed != nil {
+		if l.DB {
+			questions = append(questions, w.examineParameters)
+		}
 		questions = append(questions, w.examineFiles, w.examineCluster, w.examineDoors, w.examineSettings)
 	}
 	var wg sync.WaitGroup

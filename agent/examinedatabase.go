@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -27,8 +28,20 @@ const localSQL = `SELECT pg_catalog.json_build_object(
  'collations', (SELECT coalesce(pg_catalog.json_agg(datname), '[]') FROM pg_catalog.pg_database WHERE datallowconn AND datcollversion <> pg_catalog.pg_database_collation_actual_version(oid)))`
 
 func (w *work) examineDatabase(ctx context.Context, l *doctor.Look) {
+	out, err := w.localQuestion(ctx, localSQL)
+	if err != nil {
+		return // what keeps it from answering other checks say
+	}
+	d := &doctor.Database{}
+	if json.Unmarshal(out, d) == nil {
+		l.Database = d
+	}
+}
+
+// localQuestion asks PostgreSQL of this machine, as the superuser, for one value.
+func (w *work) localQuestion(ctx context.Context, query string) ([]byte, error) {
 	if w.Root != "/" {
-		return
+		return nil, errors.New("this is not the machine that runs")
 	}
 	program := "psql" // Debian's own finds the newest
 	if w.seed != nil {
@@ -39,16 +52,9 @@ func (w *work) examineDatabase(ctx context.Context, l *doctor.Look) {
 		port = fmt.Sprint(w.seed.Cluster.Ports.Postgres)
 	}
 	// setpriv becomes the program, so that nothing is left of it when it is killed.
-	out, err := w.question(ctx, []string{pgOptions("statement_timeout=3000"), "PGCONNECT_TIMEOUT=3"},
+	return w.question(ctx, []string{pgOptions("statement_timeout=3000"), "PGCONNECT_TIMEOUT=3"},
 		append([]string{"setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"},
-			psql(program, "-h", socketDir, "-p", port, "-U", "postgres", "-d", "postgres", "-c", localSQL)...)...)
-	if err != nil {
-		return // what keeps it from answering other checks say
-	}
-	d := &doctor.Database{}
-	if json.Unmarshal(out, d) == nil {
-		l.Database = d
-	}
+			psql(program, "-h", socketDir, "-p", port, "-U", "postgres", "-d", "postgres", "-c", query)...)...)
 }
 
 // examineSettings compares Patroni's dynamic configuration with what pgha would have made of cluster.yaml.
@@ -57,13 +63,20 @@ func (w *work) examineSettings(ctx context.Context, l *doctor.Look) {
 	if err != nil {
 		return
 	}
+	if is := w.config(ctx); is != nil {
+		l.Settings = drift("", is, want)
+	}
+}
+
+// config is Patroni's dynamic configuration as the first member has it that answers; nil when none does.
+func (w *work) config(ctx context.Context) map[string]any {
 	for _, n := range w.seed.Cluster.Nodes {
 		var is map[string]any
 		if w.api.do(ctx, http.MethodGet, w.api.patroni(n.Address, "/config"), nil, &is) == nil && len(is) > 0 {
-			l.Settings = drift("", is, want)
-			return
+			return is
 		}
 	}
+	return nil
 }
 
 // drift lists the keys that are wanted and are otherwise. Keys that are not pgha's are left alone.

@@ -31,7 +31,7 @@ func (m SSLMode) Verifies() bool { return m == SSLVerifyCA || m == SSLVerifyFull
 // PostgreSQL or Patroni would say of it. It is empty for one that can. name is in small letters.
 func (c *Cluster) Managed(name, value string) (why string) {
 	if why = Forbidden(name, value); why == "" && !c.brings(name) {
-		if f := c.target().Judge(name, value); f != nil {
+		if f := c.ParameterTarget().Judge(name, value); f != nil {
 			why = f.Wrong
 		}
 	}

@@ -147,8 +147,8 @@ func parameters(k *checker) {
 	}
 }
 
-// target is what the parameters are for.
-func (c *Cluster) target() parameter.Target {
+// ParameterTarget is the PostgreSQL and the Patroni that the parameters are for.
+func (c *Cluster) ParameterTarget() parameter.Target {
 	t := parameter.Target{Postgres: c.Postgres.Version, Debian: int(c.Debian), Patroni: "3.0.2"}
 	if c.Patroni4() {
 		t.Patroni = "4.0.7"
@@ -162,7 +162,7 @@ func parameterValues(k *checker) {
 	if !slices.Contains(versions(k.Debian, k.Postgres.Source), k.Postgres.Version) {
 		return
 	}
-	t, sound := k.target(), map[string]string{}
+	t, sound := k.ParameterTarget(), map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(k.Postgres.Parameters)) {
 		value := k.Postgres.Parameters[name]
 		if why, _ := refused(name, value); why != "" || !parameterName.MatchString(name) || k.brings(name) {

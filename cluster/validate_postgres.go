@@ -85,7 +85,7 @@ func locale(k *checker) {
 
 func language(k *checker) {
 	if tag, icu := strings.CutPrefix(k.Postgres.Locale, "icu:"); icu && localeSyntax.MatchString(k.Postgres.Locale) {
-		if f := k.target().Language(tag); f != nil {
+		if f := k.ParameterTarget().Language(tag); f != nil {
 			k.say("postgres.locale", f.Instead, "%s", f.Wrong)
 		}
 	}

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/pgbake/pgbake/cluster"
 )
@@ -147,6 +148,11 @@ func localParameters(c *cluster.Cluster, in Input) map[string]any {
 		"ssl_key_file":            "/etc/patroni/tls/postgres.key",
 	})
 	return p
+}
+
+// LocalNames are the parameters that each machine has of its own, whatever Patroni's dynamic configuration says.
+func LocalNames(c *cluster.Cluster) []string {
+	return slices.Sorted(maps.Keys(localParameters(c, Input{})))
 }
 
 // sharedBuffers is a quarter of the memory. What a machine reports moves by some kilobytes from kernel to kernel, and

@@ -15,6 +15,7 @@ func (l *Look) Add(part *Look) {
 	l.Certificates = append(l.Certificates, part.Certificates...)
 	l.Stray = append(l.Stray, part.Stray...)
 	l.Settings = append(l.Settings, part.Settings...)
+	l.Parameters = append(l.Parameters, part.Parameters...)
 	l.Serves = append(l.Serves, part.Serves...)
 	l.Unfiltered = l.Unfiltered || part.Unfiltered
 	l.HAProxy, l.Refused = cmp.Or(l.HAProxy, part.HAProxy), cmp.Or(l.Refused, part.Refused)

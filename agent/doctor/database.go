@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pgbake/pgbake/internal/libpq"
@@ -23,7 +24,41 @@ func settings(l *Look) (found []Finding) {
 			Mend: []string{l.onMember("runuser -u postgres -- patronictl -c /etc/patroni/config.yml edit-config --force --quiet " + option + " '" + set + "'")},
 		})
 	}
+	return append(found, parameters(l)...)
+}
+
+// parameters looks at what PostgreSQL of this machine runs with. Those that wait for a restart are another check's.
+func parameters(l *Look) (found []Finding) {
+	for _, p := range l.Parameters {
+		if p.Restart && l.pending() {
+			continue
+		}
+		f := Finding{
+			What: fmt.Sprintf("PostgreSQL's %s is %s, and should be %s", p.Name, p.Is, p.Want),
+			Why:  "Patroni was asked for it, and PostgreSQL does not run with it",
+			Mend: []string{"systemctl reload patroni"},
+		}
+		if p.Missing {
+			f.What = fmt.Sprintf("PostgreSQL has no %s, which should be %s", p.Name, p.Want)
+		}
+		switch {
+		case p.Wrong != "" && p.Ours:
+			f.Why, f.Mend = p.Wrong, []string{"pgbake check    # where cluster.yaml is: it says what to write"}
+		case p.Wrong != "":
+			f.Why = p.Wrong + "; somebody set it by patronictl or Patroni's API"
+			f.Mend = []string{"runuser -u postgres -- patronictl -c /etc/patroni/config.yml edit-config --force --quiet --pg '" + p.Name + "=null'"}
+		case strings.HasSuffix(p.File, "/postgresql.auto.conf"):
+			f.Why = "ALTER SYSTEM has set it, on this machine alone: in " + p.File
+			f.Mend = []string{fmt.Sprintf("sed -i '/^%s *=/d' %s", p.Name, p.File), "systemctl reload patroni"}
+		}
+		found = append(found, f)
+	}
 	return found
+}
+
+// pending tells whether this member waits for a restart.
+func (l *Look) pending() bool {
+	return l.Cluster != nil && slices.ContainsFunc(l.Cluster.Members, func(m Member) bool { return m.Name == l.Name && m.Pending })
 }
 
 // slotKeeps is how much WAL a slot may keep for one that is away, before it is worth a word: a member that boots is back

@@ -110,6 +110,8 @@ type Look struct {
 	Etcd *Etcd
 	// Settings are those of Patroni's that differ from cluster.yaml.
 	Settings []Setting
+	// Parameters are those of PostgreSQL that are not as Patroni was asked to set them.
+	Parameters []Parameter
 	// Database is nil when PostgreSQL of this machine does not answer.
 	Database *Database
 	// Serves are the servers that HAProxy leads writers to; HAProxy is why it does not say.
@@ -213,6 +215,18 @@ type Setting struct {
 	Path string
 	// Is and Want are as JSON has them; Want is "null" for one that should not be there.
 	Is, Want string
+}
+
+// Parameter is one of PostgreSQL's that is not what Patroni was asked for.
+type Parameter struct {
+	// Is has the parameter's own unit behind it.
+	Name, Is, Want string
+	// Wrong is why PostgreSQL or Patroni does not take what was asked for; empty when they should.
+	Wrong string
+	// File is the one that sets it, empty when none does.
+	File string
+	// Restart tells that only a restart changes it, Missing that PostgreSQL does not have it, Ours that cluster.yaml asks for it.
+	Restart, Missing, Ours bool
 }
 
 // Database is what PostgreSQL of this machine says.
