@@ -16,9 +16,10 @@ import (
 // runningSQL is what every session of this PostgreSQL begins with, by the parameter's name: not what a role, a database or this
 // session has of its own. File is the text that the configuration has for it, which PostgreSQL may show in another form.
 const runningSQL = `SELECT pg_catalog.json_object_agg(pg_catalog.lower(s.name), pg_catalog.json_build_object(
- 'is', CASE WHEN s.source IN ('client', 'user', 'database', 'database user', 'session') THEN coalesce(f.setting, s.boot_val) ELSE s.reset_val END,
- 'unit', CASE WHEN s.source IN ('client', 'user', 'database', 'database user', 'session') THEN '' ELSE coalesce(s.unit, '') END, 'text', coalesce(f.setting, ''), 'file', coalesce(f.sourcefile, ''), 'restart', s.context = 'postmaster'))
- FROM pg_catalog.pg_settings s LEFT JOIN (SELECT DISTINCT ON (pg_catalog.lower(name)) name, setting, sourcefile FROM pg_catalog.pg_file_settings
+ 'is', CASE WHEN s.own THEN coalesce(f.setting, s.boot_val) ELSE s.reset_val END, 'unit', CASE WHEN s.own THEN '' ELSE coalesce(s.unit, '') END,
+ 'text', coalesce(f.setting, ''), 'file', coalesce(f.sourcefile, ''), 'restart', s.context = 'postmaster'))
+ FROM (SELECT *, source IN ('client', 'user', 'database', 'database user', 'session') AS own FROM pg_catalog.pg_settings) s
+ LEFT JOIN (SELECT DISTINCT ON (pg_catalog.lower(name)) name, setting, sourcefile FROM pg_catalog.pg_file_settings
     WHERE applied ORDER BY pg_catalog.lower(name), seqno DESC) f ON pg_catalog.lower(f.name) = pg_catalog.lower(s.name)`
 
 // runsWith is one parameter as PostgreSQL runs with it.
