@@ -56,7 +56,7 @@ func adoption(k *checker) {
 	for _, n := range k.Nodes {
 		nodes = append(nodes, n.Name)
 	}
-	if k.given("adopt.node") && !slices.Contains(nodes, k.Adopt.Node) {
+	if k.given("adopt.node") && !slices.Contains(nodes, k.Adopt.Node) && k.sound("nodes[].name") {
 		k.say("adopt.node", didYouMean(k.Adopt.Node, nodes, some(nodes)), "%s is none of the nodes", brief(k.Adopt.Node))
 	}
 	const key = "adopt.cluster"
@@ -64,12 +64,12 @@ func adoption(k *checker) {
 	switch named := k.given(key); {
 	case named && k.Adopt.Data:
 		k.say("adopt.data", "keep one of the two", "a cluster of Debian's tools is named as well")
-	case !named && !k.Adopt.Data:
+	case !named && !k.Adopt.Data && k.sound(key, "adopt.data"):
 		k.say("adopt", fmt.Sprintf("cluster: %d/main, or data: true", k.Postgres.Version), "it does not say where the database lies")
 	case !named:
 	case parts == nil:
 		k.say(key, "such as 17/main; pg_lsclusters lists them", "%s is no cluster of Debian's tools", brief(k.Adopt.Cluster))
-	case parts[1] != strconv.Itoa(k.Postgres.Version):
+	case parts[1] != strconv.Itoa(k.Postgres.Version) && k.sound("postgres.version", "debian", "postgres.source"):
 		k.say(key, "pg_upgradecluster it first, or change postgres.version", "a database of PostgreSQL %s cannot become one of PostgreSQL %d", parts[1], k.Postgres.Version)
 	case k.Storage.DataDisk != "":
 		k.say("storage.data_disk", "take it out; or, when the database lies on that disk, adopt.data: true", "a data disk would be mounted over the data of %s", k.Adopt.Cluster)
@@ -83,28 +83,25 @@ func remote(k *checker) {
 			k.say(other, "keep one of the two", "a primary elsewhere is named as well")
 		}
 	}
-	if !k.given(key + ".host") {
-		return // said already
-	}
 	r := k.Adopt.Remote
 	address, err := netip.ParseAddr(r.Host)
-	if !dnsName(r.Host) {
+	if k.given(key+".host") && !dnsName(r.Host) {
 		k.say(key+".host", "such as old-db.example.org or 10.1.2.3", "%s is neither a name nor an address", brief(r.Host))
 	}
 	for _, m := range k.machines() {
-		if r.Host == m.Name || err == nil && address == m.Address {
+		if r.Host != "" && r.Host == m.Name || err == nil && address == m.Address {
 			k.say(key+".host", fmt.Sprintf("a database on %s itself: node: %[1]s", m.Name), "%s is a machine of the cluster", brief(r.Host))
 		}
 	}
-	if r.Port < 1 || r.Port > 65535 {
+	if k.given(key+".port") && (r.Port < 1 || r.Port > 65535) {
 		k.say(key+".port", "", "%d is no TCP port: 1 to 65535", r.Port)
 	}
 	block, _ := pem.Decode([]byte(r.CA))
 	switch {
-	case r.SSLMode.Verifies() && r.CA == "":
+	case r.SSLMode.Verifies() && r.CA == "" && k.sound(key+".ca", key+".sslmode"):
 		k.say(key, "ca: the text of the certificate that has signed the other's; or, when it has none, sslmode: require, or prefer", "sslmode %s needs a ca", r.SSLMode)
 	case r.CA == "":
-	case !r.SSLMode.Verifies():
+	case r.SSLMode != "" && !r.SSLMode.Verifies() && k.sound(key+".sslmode"):
 		k.say(key+".ca", "sslmode: verify-full", "sslmode %s looks at no certificate", r.SSLMode)
 	case block == nil || block.Type != "CERTIFICATE":
 		k.say(key+".ca", "the file's text, with its lines BEGIN and END CERTIFICATE", "no certificate in PEM")

@@ -40,7 +40,6 @@ func repository(k *checker) {
 	}
 	if !k.given(key + ".type") {
 		k.say(key+".type", "path, s3 or sftp", "is missing")
-		return
 	}
 	if k.Backup.Directory != "" {
 		k.say("backup.directory", "take it out: the repository has the backups and the WAL", "a directory beside a repository")
@@ -49,6 +48,9 @@ func repository(k *checker) {
 		k.say(key+".path", "such as /srv/pgbackrest", "%s is no absolute path of letters, digits, \".\", \"_\" and \"-\"", brief(r.Path))
 	} else if data := "/var/lib/postgresql"; r.Type == RepositoryPath && below(r.Path, data) {
 		k.say(key+".path", "a directory that all members share, such as a mount of NFS", "%s lies beside PostgreSQL's data, and is lost with it", r.Path)
+	}
+	if !k.given(key+".type") || !k.sound(key+".type") {
+		return
 	}
 	for _, own := range []struct {
 		key  string
@@ -74,7 +76,7 @@ func repository(k *checker) {
 			k.say(key+".region", "such as eu-central-1; of your own store, what it says", "%s is no region", brief(r.Region))
 		}
 	case RepositorySFTP:
-		if k.Debian < 13 && k.Postgres.Source == SourceDebian {
+		if k.Debian < 13 && k.Postgres.Source == SourceDebian && k.sound("debian", "postgres.source") {
 			k.say(key+".type", "debian: 13, or postgres.source: pgdg, or a path", "Debian %d's pgBackRest knows no sftp: that came with 2.46", k.Debian)
 		}
 		if !dnsName(r.Host) {

@@ -32,7 +32,8 @@ func (d *decoder) tooMuch() bool {
 	if d.work++; d.work == maxWork {
 		d.problems.add(d.src.problem(0, 0, "", "", fmt.Sprintf("more than %d values, with every reference (\"*name\") unfolded", maxWork)))
 	}
-	return d.work >= maxWork || d.problems.full()
+	d.src.refused.gaveUp = d.work >= maxWork || d.problems.full()
+	return d.src.refused.gaveUp
 }
 
 // enums are the words that a type knows.
@@ -49,7 +50,9 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[RepositoryType](): {string(RepositoryPath), string(RepositoryS3), string(RepositorySFTP)},
 }
 
+// say complains about the value at path, and marks it as refused.
 func (d *decoder) say(path, hint, format string, args ...any) {
+	d.src.refused.values[path] = true
 	if !d.problems.full() { // finding a place takes longer than not needing it
 		d.problems.add(d.src.at(path, hint, fmt.Sprintf(format, args...)))
 	}
@@ -131,7 +134,13 @@ func (d *decoder) mapping(path string, n *yaml.Node, v reflect.Value) {
 		return
 	}
 	fields := fieldsOf(v.Type())
-	for _, p := range d.pairs(path, n) {
+	pairs, whole := d.pairs(path, n)
+	if !whole {
+		for key := range fields {
+			d.src.refused.meant[anyItem(join(path, key))] = true
+		}
+	}
+	for _, p := range pairs {
 		i, known := fields[p.key.Value]
 		if !known || p.key.Kind != yaml.ScalarNode {
 			d.unknown(path, p.key, v.Type())
@@ -150,7 +159,8 @@ func (d *decoder) literals(path string, n *yaml.Node, v reflect.Value) {
 		return
 	}
 	m := make(map[string]string)
-	for _, p := range d.pairs(path, n) {
+	pairs, _ := d.pairs(path, n)
+	for _, p := range pairs {
 		value := p.value
 		if value.Kind == yaml.AliasNode {
 			value = value.Alias

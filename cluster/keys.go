@@ -27,9 +27,11 @@ var synonyms = map[string]string{
 // pair is a key and its value in the file.
 type pair struct{ key, value *yaml.Node }
 
-// pairs lists the keys of a mapping: its own, then those it merges ("<<") and does not have itself.
-func (d *decoder) pairs(path string, n *yaml.Node) []pair {
+// pairs lists the keys of a mapping: its own, then those it merges ("<<") and does not have itself. whole is false when there
+// is nothing to merge where something should be.
+func (d *decoder) pairs(path string, n *yaml.Node) (all []pair, whole bool) {
 	var own, merged []pair
+	whole = true
 	seen := map[string]*yaml.Node{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
@@ -37,11 +39,13 @@ func (d *decoder) pairs(path string, n *yaml.Node) []pair {
 			key = key.Alias
 		}
 		if key.ShortTag() == "!!merge" {
-			merged = append(merged, d.merged(path, value)...)
+			more, ok := d.merged(path, value)
+			merged, whole = append(merged, more...), whole && ok
 			continue
 		}
 		if first := seen[key.Value]; first != nil && key.Kind == yaml.ScalarNode {
 			d.sayAt(key, path, "keep one of the two", "the key %s is already on line %d", brief(key.Value), first.Line)
+			d.src.refused.values[join(path, key.Value)] = true // nobody knows which of the two stays
 			continue
 		}
 		seen[key.Value] = key
@@ -53,34 +57,35 @@ func (d *decoder) pairs(path string, n *yaml.Node) []pair {
 			own = append(own, p)
 		}
 	}
-	return own
+	return own, whole
 }
 
-// merged lists the keys behind one "<<": a mapping, or a list of them of which the first wins.
-func (d *decoder) merged(path string, n *yaml.Node) []pair {
+// merged lists the keys behind one "<<": a mapping, or a list of them of which the first wins. whole is as for pairs.
+func (d *decoder) merged(path string, n *yaml.Node) (all []pair, whole bool) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
 	if d.tooMuch() {
-		return nil
+		return nil, false
 	}
 	if d.open[n] || n.Kind != yaml.MappingNode && n.Kind != yaml.SequenceNode {
 		d.sayAt(n, path, "", "\"<<\" takes keys from elsewhere, and these are none")
-		return nil
+		return nil, false
 	}
 	d.open[n] = true
 	defer delete(d.open, n)
 	if n.Kind == yaml.MappingNode {
 		return d.pairs(path, n)
 	}
-	var all []pair
+	whole = true
 	for _, item := range n.Content {
-		all = append(all, d.merged(path, item)...)
+		more, ok := d.merged(path, item)
+		all, whole = append(all, more...), whole && ok
 	}
-	return all
+	return all, whole
 }
 
-// unknown complains about a key, and says which was probably meant.
+// unknown complains about a key, says which was probably meant, and marks that.
 func (d *decoder) unknown(path string, key *yaml.Node, in reflect.Type) {
 	if d.problems.full() {
 		return
@@ -91,32 +96,40 @@ func (d *decoder) unknown(path string, key *yaml.Node, in reflect.Type) {
 	}
 	known := firstKeys(in)
 	hint := ""
-	if near := suggest.Nearest(key.Value, known); near != "" {
-		hint = fmt.Sprintf("did you mean %q?", near)
-	} else if s := synonyms[strings.ToLower(key.Value)]; slices.Contains(known, s) {
-		hint = fmt.Sprintf("did you mean %q?", s)
+	meant := suggest.Nearest(key.Value, known)
+	if s := synonyms[strings.ToLower(key.Value)]; meant == "" && slices.Contains(known, s) {
+		meant = s
+	}
+	if meant != "" {
+		hint = fmt.Sprintf("did you mean %q?", meant)
+		d.src.refused.meant[anyItem(join(path, meant))] = true
 	} else if homes := d.homes(key.Value); len(homes) > 0 {
-		hint = fmt.Sprintf("it belongs below %s", or(homes))
+		var places []string
+		for _, home := range homes {
+			places = append(places, strconv.Quote(strings.ReplaceAll(home, "[]", "")))
+			d.src.refused.meant[join(home, key.Value)] = true
+		}
+		hint = "it belongs below " + or(places)
 	} else if secretKey.MatchString(key.Value + ":") {
 		hint = "no secret stands in this file: pgbake init makes them, in secrets/"
 	}
 	d.sayAt(key, path, hint, "unknown key %s", brief(key.Value))
 }
 
-// homes are the places in the specification that do have the key, as a reader would write them.
+// homes are the places in the specification that do have the key, with "[]" behind a list.
 func (d *decoder) homes(key string) []string {
 	var found []string
 	var walk func(path string, t reflect.Type)
 	walk = func(path string, t reflect.Type) {
 		if t.Kind() == reflect.Slice {
-			t = t.Elem()
+			path, t = path+"[]", t.Elem()
 		}
 		if t.Kind() != reflect.Struct {
 			return
 		}
 		for _, k := range firstKeys(t) {
 			if k == key && path != "" {
-				found = append(found, strconv.Quote(path))
+				found = append(found, path)
 			}
 			walk(join(path, k), t.Field(fieldsOf(t)[k]).Type)
 		}

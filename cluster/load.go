@@ -45,8 +45,8 @@ func readAll(path string) ([]byte, error) {
 
 // Parse makes a Cluster of a specification's bytes; name stands in the complaints.
 //
-// There are two gates: first spelling and types, then meaning. Each tells everything it finds, but meaning
-// is looked for only in what is well written: half of what it would say otherwise were echoes.
+// There are two gates, spelling and types, then meaning, and every complaint of both is told at once. The second is silent about
+// what the first has refused: that would be an echo.
 func Parse(name string, data []byte) (*Cluster, error) {
 	return parseBy(append(slices.Clone(rules), operators...), name, data)
 }
@@ -60,20 +60,21 @@ func parseBy(rules []rule, name string, data []byte) (*Cluster, error) {
 		return nil, err
 	}
 	c := defaults()
-	if err := src.decode(root, c); err != nil {
-		return nil, err
+	problems := src.decode(root, c)
+	if !src.refused.gaveUp {
+		c.complete()
+		problems = validate(c, src, problems, rules)
 	}
-	c.complete()
-	if err := validate(c, src, rules); err != nil {
+	if err := problems.err(); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// decode lays the tree over the struct that target points to.
-func (s *source) decode(root *yaml.Node, target any) error {
+// decode lays the tree over the struct that target points to. What it refuses it leaves as it was there, and marks in s.
+func (s *source) decode(root *yaml.Node, target any) Problems {
 	var problems Problems
 	d := decoder{src: s, problems: &problems, open: map[*yaml.Node]bool{}}
 	d.value("", root, reflect.ValueOf(target).Elem())
-	return problems.err()
+	return problems
 }

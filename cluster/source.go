@@ -22,7 +22,8 @@ type source struct {
 	lines  []string
 	places map[string]place
 	// secret files are never quoted.
-	secret bool
+	secret  bool
+	refused refusals
 }
 
 // place is where a path stands: its key (none for an item of a list) and its value.
@@ -33,7 +34,7 @@ var lineBreak = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
 
 // read makes the YAML tree of one file. Whatever is wrong with its text comes back as Problems.
 func read(name string, data []byte, secret bool) (*source, *yaml.Node, error) {
-	s := &source{name: name, places: map[string]place{}, secret: secret}
+	s := &source{name: name, places: map[string]place{}, secret: secret, refused: newRefusals()}
 	if len(data) > maxSize {
 		return nil, nil, s.fail(0, 0, "", fmt.Sprintf("the file is larger than %d KiB", maxSize>>10))
 	}

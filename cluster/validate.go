@@ -8,7 +8,7 @@ import (
 )
 
 // rule is one thing that must hold. Rules see the whole Cluster, stand alone, and stay silent about a value that
-// another rule already refuses.
+// another rule already refuses. Where a rule compares two values, it asks sound about the other one.
 type rule struct {
 	name  string
 	check func(*checker)
@@ -62,17 +62,20 @@ type checker struct {
 	problems Problems
 }
 
-// validate checks every one of the rules and returns all complaints.
-func validate(c *Cluster, src *source, rules []rule) error {
-	k := &checker{Cluster: c, src: src}
+// validate checks every one of the rules and returns all complaints, after those that there are already.
+func validate(c *Cluster, src *source, problems Problems, rules []rule) Problems {
+	k := &checker{Cluster: c, src: src, problems: problems}
 	for _, r := range rules {
 		r.check(k)
 	}
-	return k.problems.err()
+	return k.problems
 }
 
-// say complains about the value at path. The hint may be empty.
+// say complains about the value at path, unless the first gate has refused that. The hint may be empty.
 func (k *checker) say(path, hint, format string, args ...any) {
+	if k.problems.full() || k.src.inDoubt(path) {
+		return
+	}
 	k.problems.add(k.src.at(path, hint, fmt.Sprintf(format, args...)))
 }
 

@@ -29,17 +29,17 @@ func alerts(k *checker) {
 		}
 	}
 	switch host, port, err := net.SplitHostPort(a.Relay); {
-	case a.Relay == "" && len(a.Email) > 0:
+	case a.Relay == "" && len(a.Email) > 0 && k.sound("alerts.relay"):
 		k.say("alerts.email", "alerts.relay: mail.example.org:25", "no letter is sent without a relay")
 	case k.given("alerts.relay") && (err != nil || !dnsName(host) || !isPort(port)):
 		k.say("alerts.relay", "such as mail.example.org:25", "%s is no host and port", brief(a.Relay))
-	case k.given("alerts.relay") && len(a.Email) == 0:
+	case k.given("alerts.relay") && len(a.Email) == 0 && k.sound("alerts.email"):
 		k.say("alerts.relay", "alerts.email: [dba@example.org]", "a relay, and nobody to write to")
 	}
 	if k.given("alerts.from") && !isEmail(a.From) {
 		k.say("alerts.from", "such as pgha@example.org", "%s is no e-mail address", brief(a.From))
 	}
-	if k.given("alerts.command") && (len(a.Command) == 0 || !folderPath.MatchString(a.Command[0])) {
+	if k.given("alerts.command") && k.sound("alerts.command[]") && (len(a.Command) == 0 || !folderPath.MatchString(a.Command[0])) {
 		k.say("alerts.command", "such as [/usr/local/bin/page, --team, dba]; it is no shell's line", "it does not begin with a program's absolute path")
 	}
 	if !repeatSyntax.MatchString(a.Repeat) {
@@ -61,7 +61,7 @@ func webhook(k *checker) {
 		}
 	}
 	switch {
-	case a.Format == Telegram && !k.given(key):
+	case a.Format == Telegram && !k.given(key) && k.sound(key):
 		k.say("alerts.format", "alerts.webhook: secret", "there is no webhook to give a format to")
 	case (a.Format == Telegram || k.given("alerts.chat")) && !chatSyntax.MatchString(a.Chat):
 		k.say("alerts.chat", "such as \"-1001234567890\" or \"@channel\", in quotes", "Telegram needs the chat that its bot writes to")

@@ -47,6 +47,9 @@ func portClash(k *checker) {
 				if !k.given("ports." + key) { // blame the one that was written, not our default
 					key, other = other, key
 				}
+				if !k.sound("ports." + other) {
+					continue
+				}
 				k.say("ports."+key, "", "%d is also the port %s, on the same machine", p.number, other)
 				continue
 			}
@@ -87,12 +90,13 @@ func backup(k *checker) {
 	for _, db := range k.Postgres.Databases {
 		names = append(names, db.Name)
 	}
+	known := k.sound("postgres.databases[].name")
 	for i, name := range b.Dump {
-		if !slices.Contains(names, name) {
+		if known && !slices.Contains(names, name) {
 			k.say(fmt.Sprintf("backup.dump[%d]", i), didYouMean(name, names, "see postgres.databases"), "%s is none of the databases", brief(name))
 		}
 	}
-	if len(b.Dump) > 0 && b.Directory == "" {
+	if len(b.Dump) > 0 && b.Directory == "" && k.sound("backup.directory") {
 		k.say("backup.dump", "backup.directory: /var/backups/postgresql", "nothing is dumped without a directory")
 	}
 }
@@ -111,7 +115,7 @@ func backupDirectory(k *checker) {
 		k.say(key, hint, "%s is no absolute path of letters, digits, \".\", \"_\" and \"-\"", brief(dir))
 		return
 	}
-	if data := k.DataDir(); below(dir, data) || below(data, dir) {
+	if data := k.DataDir(); (below(dir, data) || below(data, dir)) && k.sound("postgres.version", "debian", "postgres.source") {
 		k.say(key, "such as /var/backups/postgresql", "%s is or holds PostgreSQL's data directory %s", dir, data)
 	}
 	for _, bad := range []string{"/tmp", "/run", "/dev", "/proc", "/sys", "/var/tmp"} {

@@ -173,7 +173,7 @@ func virtualAddress(k *checker) {
 	if !a.IsValid() {
 		return
 	}
-	if len(k.Proxies) != 2 {
+	if len(k.Proxies) != 2 && k.sound("proxies") {
 		k.say("virtual_address", "add a second one under proxies, or take virtual_address out",
 			"it moves between two proxies, and here are %d", len(k.Proxies))
 	}

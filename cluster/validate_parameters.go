@@ -159,13 +159,14 @@ func (c *Cluster) ParameterTarget() parameter.Target {
 // parameterValues asks what the real PostgreSQL and Patroni would make of each: the first may not start with it, the second
 // leaves it out without a word to the user.
 func parameterValues(k *checker) {
-	if !slices.Contains(versions(k.Debian, k.Postgres.Source), k.Postgres.Version) {
+	if !slices.Contains(versions(k.Debian, k.Postgres.Source), k.Postgres.Version) || !k.sound("debian", "postgres.source", "postgres.version") {
 		return
 	}
 	t, sound := k.ParameterTarget(), map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(k.Postgres.Parameters)) {
 		value := k.Postgres.Parameters[name]
-		if why, _ := refused(name, value); why != "" || !parameterName.MatchString(name) || k.brings(name) {
+		if why, _ := refused(name, value); why != "" || !parameterName.MatchString(name) || k.brings(name) ||
+			broughtAlong(name) && !k.sound("adopt.node", "adopt.remote.host") {
 			continue
 		}
 		if f := t.Judge(name, value); f != nil {
@@ -174,6 +175,9 @@ func parameterValues(k *checker) {
 		}
 		sound[name] = value
 	}
+	if k.refusedBelow("postgres.parameters") {
+		return
+	}
 	for _, c := range t.Together(sound) {
 		k.say(k.parameterPath(c.Name), c.Instead, "%s", c.Wrong)
 	}
@@ -181,6 +185,8 @@ func parameterValues(k *checker) {
 
 // brings tells whether the parameter names what only the machines of an adopted database can have: its owner was told to
 // install that on every machine (pgha adopt --check).
-func (c *Cluster) brings(name string) bool {
-	return c.IsAdopted() && (strings.HasSuffix(name, "_preload_libraries") || strings.HasPrefix(name, "lc_"))
+func (c *Cluster) brings(name string) bool { return c.IsAdopted() && broughtAlong(name) }
+
+func broughtAlong(name string) bool {
+	return strings.HasSuffix(name, "_preload_libraries") || strings.HasPrefix(name, "lc_")
 }

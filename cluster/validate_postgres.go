@@ -11,7 +11,7 @@ import (
 
 func postgresVersion(k *checker) {
 	has := versions(k.Debian, k.Postgres.Source)
-	if slices.Contains(has, k.Postgres.Version) {
+	if slices.Contains(has, k.Postgres.Version) || !k.sound("debian", "postgres.source") {
 		return
 	}
 	var words, elsewhere []string
@@ -84,7 +84,7 @@ func locale(k *checker) {
 }
 
 func language(k *checker) {
-	if tag, icu := strings.CutPrefix(k.Postgres.Locale, "icu:"); icu && localeSyntax.MatchString(k.Postgres.Locale) {
+	if tag, icu := strings.CutPrefix(k.Postgres.Locale, "icu:"); icu && localeSyntax.MatchString(k.Postgres.Locale) && k.sound("debian") {
 		if f := k.ParameterTarget().Language(tag); f != nil {
 			k.say("postgres.locale", f.Instead, "%s", f.Wrong)
 		}
@@ -119,7 +119,7 @@ func databases(k *checker) {
 		owners[u.Name] = true
 		names = append(names, u.Name)
 	}
-	first := map[string]string{}
+	first, allOwners := map[string]string{}, k.sound("postgres.users[].name")
 	for i, db := range k.Postgres.Databases {
 		path := fmt.Sprintf("postgres.databases[%d]", i)
 		switch {
@@ -131,7 +131,7 @@ func databases(k *checker) {
 		default:
 			first[db.Name] = path
 		}
-		if k.given(path+".owner") && !owners[db.Owner] {
+		if k.given(path+".owner") && !owners[db.Owner] && allOwners {
 			k.say(path+".owner", didYouMean(db.Owner, names, "add it under postgres.users"), "%s is none of the users", brief(db.Owner))
 		}
 	}
@@ -143,7 +143,7 @@ func users(k *checker) {
 		path := fmt.Sprintf("postgres.users[%d].name", i)
 		switch {
 		case !k.given(path) || !k.identifier(path, "user", u.Name):
-		case u.Name == k.Postgres.ReplicationUser:
+		case u.Name == k.Postgres.ReplicationUser && k.sound("postgres.replication_user"):
 			k.say(path, "take it out here", "%q is the replication user, which pgbake makes", u.Name)
 		case slices.Contains(reservedRoles, u.Name) || strings.HasPrefix(u.Name, "pg_"):
 			k.say(path, "", "%q is a name that PostgreSQL or pgbake keeps for itself", u.Name)
