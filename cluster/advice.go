@@ -14,6 +14,11 @@ func (c *Cluster) Advice(name string) (all []Problem) {
 	if !c.Backup.Taken() {
 		say("backup", "directory: /var/backups/pgbake, or repository", "there is none: replicas follow a DROP TABLE within milliseconds")
 	}
+	for _, l := range c.lookedUp() {
+		if hint, why, ok := c.reachable(l.host); !ok {
+			say(l.path, hint, "%s", why)
+		}
+	}
 	for i, u := range c.Postgres.Users {
 		// https://www.postgresql.org/docs/16/release-16.html: CREATEROLE's reach ended there.
 		if u.CreateRole && c.Postgres.Version < 16 {

@@ -19,7 +19,7 @@ type Cluster struct {
 	Network netip.Prefix `yaml:"network"`
 	// Gateway is the default route of the machines; none when absent.
 	Gateway netip.Addr `yaml:"gateway"`
-	// NameServers are the machines' resolvers.
+	// NameServers are the machines' resolvers, IPv4; when absent, no host outside is found by its name.
 	NameServers []netip.Addr `yaml:"name_servers"`
 	// ClientNetworks may reach the proxies' ports and, with TLS and a password, PostgreSQL itself.
 	ClientNetworks []netip.Prefix `yaml:"client_networks"`
@@ -49,7 +49,7 @@ type Cluster struct {
 	Alerts Alerts `yaml:"alerts"`
 	// SSHKeys are public keys that may log in as the user "debian".
 	SSHKeys []string `yaml:"ssh_keys"`
-	// TimeServers are asked for the time by chrony.
+	// TimeServers are asked for the time by chrony: names, or IPv4 addresses.
 	TimeServers []string `yaml:"time_servers"`
 	// Packages is the apt repository of the pgha packages, for machines that are not booted from a pgbake image.
 	Packages Archive `yaml:"packages"`

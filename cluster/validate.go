@@ -158,8 +158,8 @@ func hostHint(name string) string {
 
 // dnsName is a host's name or address as it may stand in a list of servers.
 func dnsName(s string) bool {
-	if _, err := netip.ParseAddr(s); err == nil {
-		return true
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a.Zone() == "" // it may hold anything, and is one machine's own
 	}
 	if len(s) > 253 {
 		return false
@@ -175,8 +175,11 @@ func dnsName(s string) bool {
 
 func timeServers(k *checker) {
 	for i, s := range k.TimeServers {
+		path := fmt.Sprintf("time_servers[%d]", i)
 		if !dnsName(s) {
-			k.say(fmt.Sprintf("time_servers[%d]", i), "such as ntp.example.org", "%s is neither a host name nor an address", brief(s))
+			k.say(path, "such as ntp.example.org", "%s is neither a host name nor an address", brief(s))
+		} else if a, err := netip.ParseAddr(s); err == nil && a.Is6() {
+			k.say(path, "the server's name, or its IPv4 address", noIPv6, a)
 		}
 	}
 }

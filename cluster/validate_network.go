@@ -56,8 +56,11 @@ func gatewayPlace(k *checker) {
 
 func nameServers(k *checker) {
 	for i, a := range k.NameServers {
-		if a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
-			k.say(fmt.Sprintf("name_servers[%d]", i), "", "%s is nobody's address", a)
+		switch path := fmt.Sprintf("name_servers[%d]", i); {
+		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback():
+			k.say(path, "", "%s is nobody's address", a)
+		case a.Is6():
+			k.say(path, "the resolver's IPv4 address", noIPv6, a)
 		}
 	}
 }
