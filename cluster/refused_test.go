@@ -88,7 +88,7 @@ func TestUnknownKeyHidesNothing(t *testing.T) {
 			}
 			root := doc.Content[0]
 			root.Content = append(root.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: "vlan"}, &yaml.Node{Kind: yaml.ScalarNode, Value: "7"})
-			want := append(before, `: unknown key "vlan"`)
+			want := slices.Concat(before, []string{`: unknown key "vlan"`})
 			slices.Sort(want)
 			if diff := cmp.Diff(want, complaints()); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)

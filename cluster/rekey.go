@@ -44,7 +44,7 @@ func Rekey(dir, name string, now time.Time) (r Rekeyed, err error) {
 		r.Role = Proxy
 	}
 	path := filepath.Join(dir, secretsFile)
-	if _, err := LoadMachineSecrets(path); err != nil {
+	if _, err := operatorSecrets(path, nil); err != nil {
 		return r, err
 	}
 	body, err := os.ReadFile(path)

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -79,49 +78,68 @@ func (s Secrets) Encode() []byte {
 	return b
 }
 
+// absent is a secret that is needed and not there. made tells that pgbake init makes it.
+type absent struct {
+	path, what, hint string
+	made             bool
+}
+
+const initHint = "pgbake init adds what is missing and changes nothing else"
+
+// missing lists what machines of these roles do not find.
+func (s Secrets) missing(c *Cluster, roles ...Role) (all []absent) {
+	for _, slot := range s.slots() {
+		if *slot.value == "" && slices.ContainsFunc(roles, func(r Role) bool { return slices.Contains(slot.roles, r) }) {
+			all = append(all, absent{slot.key, slot.what, initHint, true})
+		}
+	}
+	db := slices.Contains(roles, DB)
+	for _, u := range c.Postgres.Users {
+		if db && s.Users[u.Name] == "" {
+			all = append(all, absent{join("users", u.Name), "the password of user " + strconv.Quote(u.Name), initHint, true})
+		}
+	}
+	// The rest only those can give who run what it opens.
+	repository := c.Backup.Repository.Type
+	for _, one := range []struct {
+		needed           bool
+		value            string
+		path, what, hint string
+	}{
+		{c.Alerts.Webhook == SecretWebhook, s.Webhook, "webhook", "the address of alerts.webhook", "write it into secrets.yaml, as webhook: https://…"},
+		{c.Alerts.RelayUser != "", s.Relay, "relay", "the password of alerts.relay_user", "write it into secrets.yaml, as relay: …"},
+		{db && repository == RepositoryS3, s.RepositoryKey, "repository_key", "the key of the backups' S3 store",
+			"write it into secrets.yaml, as who runs the store says"},
+		{db && repository == RepositoryS3, s.RepositoryKeySecret, "repository_key_secret", "the secret of the key of the backups' S3 store",
+			"write it into secrets.yaml, as who runs the store says"},
+		{db && repository == RepositorySFTP, s.RepositorySSHKey, "repository_ssh_key", "the key of the backups' sftp server",
+			"write the text of the private key into secrets.yaml"},
+	} {
+		if one.needed && one.value == "" {
+			all = append(all, absent{one.path, one.what, one.hint, false})
+		}
+	}
+	return all
+}
+
 // Check tells whether the machines of these roles (all when none is named) find every secret that the
 // specification asks for.
 func (s Secrets) Check(c *Cluster, roles ...Role) error {
 	if len(roles) == 0 {
 		roles = []Role{DB, Proxy}
 	}
-	var missing []string
-	for _, slot := range s.slots() {
-		if *slot.value == "" && slices.ContainsFunc(roles, func(r Role) bool { return slices.Contains(slot.roles, r) }) {
-			missing = append(missing, slot.what)
+	all := s.missing(c, roles...)
+	if len(all) == 0 {
+		return nil
+	}
+	var what, hints []string
+	for _, m := range all {
+		what = append(what, m.what)
+		if !slices.Contains(hints, m.hint) {
+			hints = append(hints, m.hint)
 		}
 	}
-	if slices.Contains(roles, DB) {
-		for _, u := range c.Postgres.Users {
-			if s.Users[u.Name] == "" {
-				missing = append(missing, "the password of user "+strconv.Quote(u.Name))
-			}
-		}
-	}
-	if missing != nil {
-		return fmt.Errorf("check secrets: %s missing (pgbake init adds what is missing and changes nothing else)", strings.Join(missing, ", "))
-	}
-	if c.Alerts.Webhook == SecretWebhook && s.Webhook == "" {
-		return errors.New("check secrets: the address of alerts.webhook is missing\n      hint: write it into secrets.yaml, as webhook: https://…")
-	}
-	if c.Alerts.RelayUser != "" && s.Relay == "" {
-		return errors.New("check secrets: the password of alerts.relay_user is missing\n      hint: write it into secrets.yaml, as relay: …")
-	}
-	if slices.Contains(roles, DB) {
-		return s.checkRepository(c.Backup.Repository)
-	}
-	return nil
-}
-
-// checkRepository asks for what only who runs the repository can give.
-func (s Secrets) checkRepository(r Repository) error {
-	switch {
-	case r.Type == RepositoryS3 && (s.RepositoryKey == "" || s.RepositoryKeySecret == ""):
-		return errors.New("check secrets: the keys of the backups' S3 store are missing: add repository_key and repository_key_secret, as who runs the store says, to secrets/secrets.yaml")
-	case r.Type == RepositorySFTP && s.RepositorySSHKey == "":
-		return errors.New("check secrets: the key of the backups' sftp server is missing: add the text of the private key as repository_ssh_key to secrets/secrets.yaml")
-	}
-	return nil
+	return fmt.Errorf("check secrets: %s missing (%s)", strings.Join(what, ", "), strings.Join(hints, "; "))
 }
 
 // slot is one secret besides the users': where it goes, who needs it and how long it is.

@@ -67,7 +67,7 @@ func initPasswords(path string, c *Cluster) (made []string, err error) {
 	exists := err == nil
 	if exists {
 		// Read it as every other command will, so that a damaged file stops here, untouched.
-		if _, err := LoadMachineSecrets(path); err != nil {
+		if _, err := operatorSecrets(path, nil); err != nil {
 			return nil, err
 		}
 		body = old
@@ -152,33 +152,64 @@ func setMissing(m *yaml.Node, key, value string) bool {
 	return true
 }
 
-// LoadSecrets reads the operator's secrets from dir. It refuses a folder or a file that others can read.
-func LoadSecrets(dir string) (Secrets, error) {
+// LoadSecrets reads the operator's secrets from dir. It refuses a folder or a file that others can read, and every secret that a
+// file on some machine could not carry, with its place: the error is Problems then.
+func LoadSecrets(dir string) (Secrets, error) { return LoadSecretsFor(dir, nil) }
+
+// LoadSecretsFor is LoadSecrets, and refuses as well what is missing for the machines of c.
+func LoadSecretsFor(dir string, c *Cluster) (Secrets, error) {
 	if err := private(dir); err != nil {
 		return Secrets{}, err
 	}
-	return LoadMachineSecrets(filepath.Join(dir, secretsFile))
+	return operatorSecrets(filepath.Join(dir, secretsFile), c)
 }
 
-// LoadMachineSecrets reads one secrets file, such as the share that a seed put on a machine. It refuses one that
-// others can read.
-func LoadMachineSecrets(path string) (Secrets, error) {
-	if err := private(path); err != nil {
-		return Secrets{}, err
-	}
-	data, err := os.ReadFile(path)
+func operatorSecrets(path string, c *Cluster) (Secrets, error) {
+	s, src, problems, err := readSecrets(path)
 	if err != nil {
 		return Secrets{}, err
 	}
-	src, root, err := read(path, data, true)
-	if err != nil {
-		return Secrets{}, err
+	s.judge(src, &problems)
+	if c != nil {
+		for _, m := range s.missing(c, DB, Proxy) {
+			if !src.inDoubt(m.path) {
+				problems.add(src.at(m.path, m.hint, "is missing: "+m.what))
+			}
+		}
 	}
-	var s Secrets
-	if err := src.decode(root, &s); err != nil {
+	if err := problems.err(); err != nil {
 		return Secrets{}, err
 	}
 	return s, nil
+}
+
+// LoadMachineSecrets reads the share of the secrets that a seed put on a machine. It refuses a file that others can read, and
+// judges no secret: what an older pgbake let pass must not keep a machine from its next boot.
+func LoadMachineSecrets(path string) (Secrets, error) {
+	s, _, problems, err := readSecrets(path)
+	if err == nil {
+		err = problems.err()
+	}
+	if err != nil {
+		return Secrets{}, err
+	}
+	return s, nil
+}
+
+func readSecrets(path string) (s Secrets, src *source, problems Problems, err error) {
+	if err := private(path); err != nil {
+		return s, nil, nil, err
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return s, nil, nil, err
+	}
+	src, root, err := read(path, data, true)
+	if err != nil {
+		return s, nil, nil, err
+	}
+	problems = src.decode(root, &s)
+	return s, src, problems, nil
 }
 
 // Seal returns the secrets as they travel. verifier is what PostgreSQL keeps of a password, old what was made before, which

@@ -124,7 +124,9 @@ func (p *page) roles(s cluster.Secrets) {
 	}
 }
 
-// checkSecrets refuses an absent secret, which would be an empty password, and one that would break out of its line.
+// checkSecrets refuses an absent secret, which would be an empty password, and one that would break out of its line. pgbake judges
+// secrets, and more of them, where the operator's file is read (cluster.LoadSecrets); a machine's own file comes another way: from a
+// seed of an older pgbake, or by hand.
 func (p *page) checkSecrets() error {
 	type secret struct {
 		name  string

@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/render"
 )
 
@@ -26,7 +25,7 @@ the role that streams in it, and in comments the lines of its pg_hba.conf. For e
 			if !c.BeginsElsewhere() {
 				return fmt.Errorf("adopt: %s names no primary elsewhere\n      hint: adopt: {remote: {host: …}}; a database on one of the machines is looked at there: pgha adopt --check", a.spec)
 			}
-			s, err := cluster.LoadSecrets(a.secretsDir())
+			s, err := a.loadSecrets()
 			if err != nil {
 				return err
 			}

@@ -93,7 +93,7 @@ func (a *app) printConnection(cmd *cobra.Command, c *cluster.Cluster, form strin
 }
 
 func (a *app) writeConnections(cmd *cobra.Command, c *cluster.Cluster, dir, at string) error {
-	secrets, err := cluster.LoadSecrets(a.secretsDir())
+	secrets, err := a.loadSecrets()
 	if err != nil {
 		return err
 	}

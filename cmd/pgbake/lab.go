@@ -84,12 +84,26 @@ specification are booted, and nothing is done to the others.`,
 			case timeout == 0:
 				timeout = 5 * time.Minute
 			}
-			c, l, err := a.openLab()
+			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			if _, err := a.judgeSecrets(nil); err != nil {
+				return err
+			}
+			_, l, err := a.openLab()
 			if err != nil {
 				return err
 			}
 			if stock && c.Packages.URL == "" {
 				return specError{fmt.Errorf("boot stock machines: %s does not say where they get pgbake's packages\n      hint: packages.url and packages.key; %s package --repository makes what to serve there", a.spec, a.self())}
+			}
+			// What only a person can write must not be missed after everything is baked.
+			if _, err := cluster.InitSecrets(a.secretsDir(), c, time.Now()); err != nil {
+				return err
+			}
+			if _, err := a.judgeSecrets(c); err != nil {
+				return err
 			}
 			load, clean, err := a.bake(cmd.Context(), c, l, kind, init, stock)
 			if err != nil {
@@ -177,9 +191,6 @@ func (a *app) bake(ctx context.Context, c *cluster.Cluster, l *lab.Lab, kind, in
 
 // labSeeds writes the seeds below dir, as the kind of machines wants them.
 func (a *app) labSeeds(c *cluster.Cluster, kind, init, dir string) (map[string]string, error) {
-	if _, err := cluster.InitSecrets(a.secretsDir(), c, time.Now()); err != nil {
-		return nil, err
-	}
 	o := cloudinit.Options{Interface: "host0"}
 	if kind == kindVirtual {
 		o.Interface = ""

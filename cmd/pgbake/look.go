@@ -123,7 +123,7 @@ func (a *app) login(c *cluster.Cluster, f loginFlags) (lab.Login, error) {
 	if err != nil {
 		return lab.Login{}, err
 	}
-	secrets, err := cluster.LoadSecrets(a.secretsDir())
+	secrets, err := a.loadSecrets()
 	if err != nil {
 		return lab.Login{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -140,6 +141,30 @@ func (a *app) load() (*cluster.Cluster, error) {
 	}
 	return c, nil
 }
+
+// loadSecrets reads the operator's secrets. Its error is a specError: they are written by a person, as the specification is.
+func (a *app) loadSecrets() (cluster.Secrets, error) {
+	s, err := cluster.LoadSecrets(a.secretsDir())
+	if err != nil {
+		return s, specError{err}
+	}
+	return s, nil
+}
+
+// judgeSecrets refuses secrets that are wrong, or missing for c unless that is nil. Where there are none yet it says nothing:
+// pgbake init makes them.
+func (a *app) judgeSecrets(c *cluster.Cluster) (cluster.Secrets, error) {
+	if _, err := os.Stat(a.secretsFile()); errors.Is(err, fs.ErrNotExist) {
+		return cluster.Secrets{}, nil
+	}
+	s, err := cluster.LoadSecretsFor(a.secretsDir(), c)
+	if err != nil {
+		return s, specError{err}
+	}
+	return s, nil
+}
+
+func (a *app) secretsFile() string { return filepath.Join(a.secretsDir(), "secrets.yaml") }
 
 func (a *app) secretsDir() string {
 	if a.secrets != "" {

@@ -24,6 +24,9 @@ func (a *app) initCmd() *cobra.Command {
 		Short: "Write a commented cluster.yaml, and the secrets it needs; what exists is kept",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := a.judgeSecrets(nil); err != nil {
+				return err
+			}
 			made, err := writeNew(a.spec, cluster.Example)
 			if err != nil {
 				return err
@@ -72,10 +75,14 @@ func (a *app) check() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Say everything that is wrong with the specification, each with its place",
+		Short: "Say everything that is wrong with the specification and the secrets, each with its place",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.load()
+			secrets, wrong := a.judgeSecrets(c)
+			if err = both(err, wrong, a.secretsDir()); err != nil {
+				err = specError{err}
+			}
 			var problems cluster.Problems
 			if asJSON && (err == nil || errors.As(err, &problems)) {
 				if err := printJSON(cmd, slices.Concat([]cluster.Problem{}, problems)); err != nil {
@@ -88,7 +95,7 @@ func (a *app) check() *cobra.Command {
 			if !asJSON {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s is a cluster of %d, PostgreSQL %d on Debian %d\n", a.spec, c.Scope, len(c.Nodes), c.Postgres.Version, c.Debian)
 			}
-			for _, p := range c.Advice(a.spec) {
+			for _, p := range append(c.Advice(a.spec), secrets.Advice(a.secretsFile(), c)...) {
 				a.ui.Say("warning: %s", p)
 			}
 			a.ui.Next(a.self() + " lab up, or " + a.self() + " seed")
@@ -97,6 +104,21 @@ func (a *app) check() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the complaints as JSON")
 	return cmd
+}
+
+// both are the complaints about the specification and those about the secrets, as one list where the first are one: what is wrong
+// with the folder itself stands in it, too.
+func both(spec, secrets error, dir string) error {
+	var first, second cluster.Problems
+	switch {
+	case spec == nil:
+		return secrets
+	case secrets == nil || !errors.As(spec, &first):
+		return spec
+	case !errors.As(secrets, &second):
+		second = cluster.Problems{{File: dir, Message: secrets.Error()}}
+	}
+	return slices.Concat(first, second)
 }
 
 func (a *app) show() *cobra.Command {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/step"
 	"github.com/pgbake/pgbake/lab"
 	"github.com/pgbake/pgbake/render"
@@ -78,7 +77,7 @@ func (a *app) runVerify(cmd *cobra.Command, f verifyFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	if t.Secrets, err = cluster.LoadSecrets(a.secretsDir()); err != nil {
+	if t.Secrets, err = a.loadSecrets(); err != nil {
 		return err
 	}
 	if t.CA, err = os.ReadFile(filepath.Join(a.secretsDir(), "ca.crt")); err != nil {
