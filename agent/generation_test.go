@@ -71,6 +71,9 @@ func (w *town) seed() (c *cluster.Cluster, word cluster.Word, s cluster.Sealed, 
 	if word, _, err = cluster.NewGeneration(w.dir, c, []byte(w.spec), ids, now); err != nil {
 		w.Fatal(err)
 	}
+	if err := cluster.CountGeneration(w.dir, word.Generation, func() error { return nil }); err != nil {
+		w.Fatal(err)
+	}
 	return c, word, s, ids
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,6 +48,9 @@ func (o *operator) seed() (w Word, news []string, identities map[string]Identity
 		}
 	}
 	if w, news, err = NewGeneration(o.dir, c, []byte(o.spec), identities, now); err != nil {
+		o.Fatal(err)
+	}
+	if err := CountGeneration(o.dir, w.Generation, func() error { return nil }); err != nil {
 		o.Fatal(err)
 	}
 	return w, news, identities
@@ -103,6 +107,45 @@ func TestNewGeneration(t *testing.T) {
 	}
 	if mode := modeOf(t, filepath.Join(o.dir, generationFile)); mode != 0o600 {
 		t.Errorf("%s has mode %#o", generationFile, mode)
+	}
+}
+
+// TestCountGeneration: what nobody was given is not counted, be it the first generation or a later one.
+func TestCountGeneration(t *testing.T) {
+	o := newOperator(t)
+	c, err := Parse("cluster.yaml", []byte(o.spec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := errors.New("no space left on device")
+	_, _, identities := o.seed()
+	path := filepath.Join(o.dir, generationFile)
+	for _, counted := range []bool{false, true} {
+		if !counted {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			o.seed()
+			o.spec += "failover: fast\n"
+		}
+		before, _ := os.ReadFile(path)
+		w, _, err := NewGeneration(o.dir, c, []byte(o.spec), identities, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		during := ""
+		err = CountGeneration(o.dir, w.Generation, func() error {
+			during = string(readFile(t, path))
+			return full
+		})
+		if !errors.Is(err, full) || during != string(w.Generation.Encode()) {
+			t.Errorf("got %v, and while it was placed %.40q was counted", err, during)
+		}
+		after, err := os.ReadFile(path)
+		if exists := err == nil; exists != counted || !bytes.Equal(before, after) {
+			t.Errorf("counted is %.40q, and before it was %.40q (%v)", after, before, err)
+		}
 	}
 }
 

@@ -30,9 +30,9 @@ type Word struct {
 	Operator []byte
 }
 
-// NewGeneration signs what the machines of c are to know, with the operator's key in dir, and keeps it there. Where that is
-// what they were told last, it returns the same generation again: the number changes only when something else does. news
-// says what, in words; nothing for the first.
+// NewGeneration signs what the machines of c are to know, with the operator's key in dir. Where that is what they were told
+// last, it returns the same generation again: the number changes only when something else does. news says what, in words;
+// nothing for the first. The number is not counted before CountGeneration has done so.
 func NewGeneration(dir string, c *Cluster, spec []byte, identities map[string]Identity, now time.Time) (w Word, news []string, err error) {
 	if _, err := initOperator(dir); err != nil {
 		return w, nil, err
@@ -71,13 +71,39 @@ func NewGeneration(dir string, c *Cluster, spec []byte, identities map[string]Id
 	if err != nil {
 		return w, nil, err
 	}
-	encoded := g.Encode()
-	if len(encoded) > MaxGeneration {
+	if n := len(g.Encode()); n > MaxGeneration {
 		return w, nil, fmt.Errorf("with its certificates the specification has %d KiB, %d at most travel from machine to machine\n"+
-			"      hint: move long comments elsewhere", (len(encoded)+1023)>>10, MaxGeneration>>10)
+			"      hint: move long comments elsewhere", (n+1023)>>10, MaxGeneration>>10)
 	}
 	w.Generation = g
-	return w, news, replace(path, encoded, true)
+	return w, news, nil
+}
+
+// CountGeneration keeps a generation in dir as the newest, whose number no other gets, and calls place, which puts it where people
+// find it. When place fails, the number was not counted: nobody has seen it.
+func CountGeneration(dir string, g Generation, place func() error) error {
+	path := filepath.Join(dir, generationFile)
+	before, err := os.ReadFile(path)
+	first := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !first {
+		return err
+	}
+	body := g.Encode()
+	if bytes.Equal(before, body) {
+		return place()
+	}
+	// The other way round, a power cut between the two would leave a number that is used and not counted.
+	if err := replace(path, body, true); err != nil {
+		return err
+	}
+	err = place()
+	switch {
+	case err == nil:
+		return nil
+	case first:
+		return errors.Join(err, os.Remove(path))
+	}
+	return errors.Join(err, replace(path, before, true))
 }
 
 // news says in words what g says and last does not; nothing when they say the same.

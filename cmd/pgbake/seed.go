@@ -25,18 +25,15 @@ type seeds struct {
 	news       []string
 }
 
-// seeds makes the seed of every machine, with the secrets and certificates from dir.
+// seeds makes the seed of every machine, with the secrets and certificates from dir. Its generation is not counted yet.
 func (a *app) seeds(c *cluster.Cluster, dir string, o cloudinit.Options) (*seeds, error) {
 	spec, err := os.ReadFile(a.spec)
 	if err != nil {
 		return nil, err
 	}
-	secrets, err := cluster.LoadSecrets(dir)
+	secrets, err := cluster.LoadSecretsFor(dir, c)
 	if err != nil {
-		return nil, err
-	}
-	if err := secrets.Check(c); err != nil {
-		return nil, err
+		return nil, specError{err}
 	}
 	sealed, err := secrets.Seal(dir, scram.Verifier)
 	if err != nil {
@@ -106,22 +103,11 @@ signed with secrets/operator.key. It holds no secret. A new machine brings it al
 			if err != nil {
 				return err
 			}
-			dir := filepath.Join(a.out, "seeds")
-			if err := outOfGit(dir); err != nil {
+			paths, err := a.placeSeeds(filepath.Join(a.out, "seeds"), made, forms, snippets)
+			if err != nil {
 				return err
 			}
-			for _, s := range made.all {
-				paths, err := writeSeed(dir, s, forms, snippets)
-				if err != nil {
-					return err
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), strings.Join(paths, "\n"))
-			}
-			path := filepath.Join(dir, "generation.json")
-			if err := os.WriteFile(path, made.generation.Encode(), 0o644); err != nil { //nolint:gosec // holds no secret
-				return err
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), path)
+			fmt.Fprintln(cmd.OutOrStdout(), strings.Join(paths, "\n"))
 			if len(made.news) == 0 {
 				a.ui.Next(seedNext(forms))
 				return nil
@@ -148,6 +134,34 @@ func seedFlags(forms, butane []string) error {
 		return errors.New("cloud-init reads no Butane\n      hint: --format ignition")
 	}
 	return nil
+}
+
+// placeSeeds writes every seed and the generation into dir, and counts the generation: all of that, or none. It returns the paths.
+func (a *app) placeSeeds(dir string, made *seeds, forms []string, snippets cloudinit.Snippets) (paths []string, err error) {
+	if err := outOfGit(dir); err != nil {
+		return nil, err
+	}
+	s, err := stage(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.remove()) }()
+	for _, one := range made.all {
+		more, err := writeSeed(s.files(), one, forms, snippets)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, more...)
+	}
+	path := filepath.Join(s.files(), "generation.json")
+	if err := os.WriteFile(path, made.generation.Encode(), 0o644); err != nil { //nolint:gosec // holds no secret
+		return nil, err
+	}
+	paths = append(paths, path)
+	for i := range paths {
+		paths[i] = filepath.Join(dir, strings.TrimPrefix(paths[i], s.files()))
+	}
+	return paths, cluster.CountGeneration(a.secretsDir(), made.generation, s.place)
 }
 
 func writeSeed(dir string, s cloudinit.Seed, forms []string, snippets cloudinit.Snippets) ([]string, error) {
