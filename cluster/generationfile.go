@@ -132,7 +132,7 @@ func (g Generation) news(last Generation) (news []string) {
 
 // nodesOf are the database machines of a generation; nil when today's pgbake cannot read its specification.
 func nodesOf(g Generation) []Node {
-	c, err := Parse(generationFile, g.Specification)
+	c, err := ParseTaken(generationFile, g.Specification)
 	if err != nil {
 		return nil
 	}

@@ -253,3 +253,29 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestMachinesBoot: what only rules for operators refuse does not keep a machine from its next boot, and every other rule is its as
+// well.
+func TestMachinesBoot(t *testing.T) {
+	taken := 0
+	for _, path := range glob(t, "testdata/bad/*.yaml") {
+		data := readFile(t, path)
+		src, root, err := read("cluster.yaml", data, false)
+		if err != nil {
+			continue
+		}
+		c := defaults()
+		problems := src.decode(root, c)
+		c.complete()
+		refused := len(problems) + len(validate(c, src, nil, rules))
+		if _, err = ParseTaken("cluster.yaml", data); (err == nil) != (refused == 0) {
+			t.Errorf("%s: %v", path, err)
+		}
+		if err == nil {
+			taken++
+		}
+	}
+	if taken == 0 {
+		t.Error("no file in testdata/bad is refused by rules for operators alone")
+	}
+}

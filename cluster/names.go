@@ -8,9 +8,6 @@ import (
 	"slices"
 )
 
-// noIPv6 is why an IPv6 address is refused; the hint says what to write.
-const noIPv6 = "%s is IPv6, and the machines have no IPv6 address"
-
 // lookedUp is a host that the machines connect to.
 type lookedUp struct{ path, host string }
 

@@ -136,7 +136,7 @@ func TestSSHKeys(t *testing.T) {
 		}
 		t.Skip("no ssh-keygen here: ", err)
 	}
-	for _, form := range [][]string{{"-t", "ed25519"}, {"-t", "rsa"}, {"-t", "ecdsa"}, {"-t", "rsa", "-m", "PEM"}, {"-t", "ecdsa", "-m", "PEM"}, {"-t", "rsa", "-m", "PKCS8"}} {
+	for _, form := range [][]string{{"-t", "ed25519"}, {"-t", "rsa", "-b", "2048"}, {"-t", "ecdsa"}, {"-t", "rsa", "-b", "2048", "-m", "PEM"}, {"-t", "ecdsa", "-m", "PEM"}, {"-t", "rsa", "-b", "2048", "-m", "PKCS8"}} {
 		for _, passphrase := range []string{"", "hunter2"} {
 			file := filepath.Join(t.TempDir(), "key")
 			if out, err := exec.Command(program, append(form, "-q", "-N", passphrase, "-f", file)...).CombinedOutput(); err != nil {

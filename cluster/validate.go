@@ -53,6 +53,7 @@ var rules = []rule{
 var operators = []rule{
 	{"language", language},
 	{"parameter values", parameterValues},
+	{"ipv6 servers", ipv6Servers},
 }
 
 // checker is what a rule gets: the cluster, and a place for complaints.
@@ -158,8 +159,8 @@ func hostHint(name string) string {
 
 // dnsName is a host's name or address as it may stand in a list of servers.
 func dnsName(s string) bool {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return a.Zone() == "" // it may hold anything, and is one machine's own
+	if _, err := netip.ParseAddr(s); err == nil {
+		return true
 	}
 	if len(s) > 253 {
 		return false
@@ -175,11 +176,8 @@ func dnsName(s string) bool {
 
 func timeServers(k *checker) {
 	for i, s := range k.TimeServers {
-		path := fmt.Sprintf("time_servers[%d]", i)
 		if !dnsName(s) {
-			k.say(path, "such as ntp.example.org", "%s is neither a host name nor an address", brief(s))
-		} else if a, err := netip.ParseAddr(s); err == nil && a.Is6() {
-			k.say(path, "the server's name, or its IPv4 address", noIPv6, a)
+			k.say(fmt.Sprintf("time_servers[%d]", i), "such as ntp.example.org", "%s is neither a host name nor an address", brief(s))
 		}
 	}
 }

@@ -56,11 +56,26 @@ func gatewayPlace(k *checker) {
 
 func nameServers(k *checker) {
 	for i, a := range k.NameServers {
-		switch path := fmt.Sprintf("name_servers[%d]", i); {
-		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback():
-			k.say(path, "", "%s is nobody's address", a)
-		case a.Is6():
-			k.say(path, "the resolver's IPv4 address", noIPv6, a)
+		if nobody(a) {
+			k.say(fmt.Sprintf("name_servers[%d]", i), "", "%s is nobody's address", a)
+		}
+	}
+}
+
+func nobody(a netip.Addr) bool { return a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() }
+
+// ipv6Servers refuses servers that no machine reaches.
+func ipv6Servers(k *checker) {
+	const why = "%s is IPv6, and the machines have no IPv6 address"
+	for i, a := range k.NameServers {
+		if a.Is6() && !nobody(a) {
+			k.say(fmt.Sprintf("name_servers[%d]", i), "the resolver's IPv4 address", why, a)
+		}
+	}
+	for i, s := range k.TimeServers {
+		if a, err := netip.ParseAddr(s); err == nil && a.Is6() {
+			// A zone may hold anything.
+			k.say(fmt.Sprintf("time_servers[%d]", i), "the server's name, or its IPv4 address", why, a.WithZone(""))
 		}
 	}
 }
