@@ -150,7 +150,8 @@ func (w *work) startAsLearner(ctx context.Context) error {
 	}
 	members, err := initialCluster(list, w.seed.Machine)
 	if err != nil {
-		return err
+		etcdctl := w.seed.Cluster.Ports.Etcdctl(j.at)
+		return fmt.Errorf("%w\n      hint: %s member list; %[2]s member update", err, etcdctl)
 	}
 	j.joined = join.ID(list.Header.ClusterID)
 	note := filepath.Join(w.Root, promiseFile)
@@ -177,7 +178,7 @@ func initialCluster(list memberList, self cluster.Machine) (string, error) {
 		}
 		for _, u := range m.PeerURLs {
 			if !plain.MatchString(u) {
-				return "", fmt.Errorf("etcd's member %x has the address %q, which is none\n      hint: etcdctl member list; etcdctl member update", uint64(m.ID), u)
+				return "", fmt.Errorf("etcd's member %x has the address %q, which is none", uint64(m.ID), u)
 			}
 			members = append(members, name+"="+u)
 		}

@@ -191,7 +191,7 @@ func (w *work) refuseStockClusters(context.Context) error {
 		if err != nil {
 			return err
 		}
-		port := setting(body, "port", "5432")
+		port := setting(body, "port", fmt.Sprint(cluster.PostgresPort))
 		data := setting(body, "data_directory", "")
 		if port != fmt.Sprint(w.seed.Cluster.Ports.Postgres) && data != w.seed.Cluster.DataDir() {
 			continue

@@ -20,8 +20,7 @@ import (
 const (
 	backupTimer = "pgha-backup.timer"
 	proofTimer  = "pgha-proof.timer"
-	// socketDir is where Debian's PostgreSQL has its sockets, and their files only while it runs.
-	socketDir = "/var/run/postgresql"
+	socketDir   = cluster.SocketDir
 	// backupLock is held by whoever works in the backups' directory, on this machine; it ends with the process.
 	backupLock = "/run/pgha/backup.lock"
 )
@@ -151,7 +150,7 @@ const discardTime = 10 * time.Second
 func (w *work) asPostgres(args ...string) run.Cmd {
 	return run.Cmd{
 		Args: append([]string{"setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"}, args...),
-		Env:  []string{"HOME=/var/lib/postgresql", "LC_ALL=C.UTF-8", "PGCONNECT_TIMEOUT=10"}, Dir: "/",
+		Env:  []string{"HOME=" + dataPath, "LC_ALL=C.UTF-8", "PGCONNECT_TIMEOUT=10"}, Dir: "/",
 	}
 }
 

@@ -21,7 +21,7 @@ const (
 	patroniGo = "/run/pgha/patroni"
 	// unfinishedFile lies on the database's own disk from before Patroni begins with an empty directory until
 	// PostgreSQL was seen to run: what is in the directory then has never served anybody.
-	unfinishedFile = "/var/lib/postgresql/pgha.unfinished"
+	unfinishedFile = dataPath + "/pgha.unfinished"
 )
 
 // postgres lets Patroni start and waits until PostgreSQL runs, as the primary or as a replica that streams.

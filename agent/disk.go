@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/rootfs"
 )
@@ -17,7 +18,7 @@ const (
 	// dataLabel is the file system label that a data disk gets, and that var-lib-postgresql.mount looks for.
 	dataLabel = "pgha-data"
 	dataMount = "var-lib-postgresql.mount"
-	dataPath  = "/var/lib/postgresql"
+	dataPath  = cluster.DatabaseHome
 )
 
 // dataDisk mounts the data disk, before anything looks for a database there. A blank one gets a file system first;

@@ -30,7 +30,7 @@ const (
 func (a *Agent) Examine(ctx context.Context) *doctor.Look {
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
-	l := &doctor.Look{Configured: exists(filepath.Join(a.Root, gate))}
+	l := &doctor.Look{Ports: cluster.DefaultPorts(), Configured: exists(filepath.Join(a.Root, gate))}
 	l.Name, _ = machineName(a.Root) // without it the seed is broken, which is said
 	w, err := a.prepare()
 	removed, readErr := os.ReadFile(filepath.Join(a.Root, removedFile))
@@ -43,7 +43,7 @@ func (a *Agent) Examine(ctx context.Context) *doctor.Look {
 		l.DB, l.Proxy = exists(filepath.Join(a.Root, "/usr/bin/patroni")), exists(filepath.Join(a.Root, "/usr/sbin/haproxy"))
 		w = &work{Agent: a}
 	default:
-		l.Name = w.seed.Machine.Name
+		l.Name, l.Ports = w.seed.Machine.Name, w.seed.Cluster.Ports
 		l.DB, l.Proxy = w.seed.Machine.Role == cluster.DB, w.seed.Machine.Role == cluster.Proxy
 	}
 	if s, ok := ReadState(a.Root); ok && s.Step != "done" {
@@ -66,7 +66,7 @@ func (a *Agent) Examine(ctx context.Context) *doctor.Look {
 			ctx, cancel := context.WithTimeout(ctx, questionTime)
 			defer cancel()
 			// Each fills fields of its own, in a look of its own: one that comes too late is not waited for.
-			mine := doctor.Look{Name: l.Name, DB: l.DB, Proxy: l.Proxy, Configured: l.Configured, Apply: l.Apply}
+			mine := doctor.Look{Name: l.Name, Ports: l.Ports, DB: l.DB, Proxy: l.Proxy, Configured: l.Configured, Apply: l.Apply}
 			ask(ctx, &mine)
 			mu.Lock()
 			defer mu.Unlock()

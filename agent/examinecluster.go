@@ -51,7 +51,7 @@ func (w *work) examineCluster(ctx context.Context, l *doctor.Look) {
 	if pairs, err := w.api.pairs(ctx, at, w.patroniKey("leader"), false); err == nil && len(pairs) == 1 {
 		c.Holder = string(pairs[0].Value)
 	}
-	e := &doctor.Etcd{Quota: etcdQuota}
+	e := &doctor.Etcd{Quota: cluster.EtcdQuota}
 	var status struct {
 		Size number `json:"dbSize"`
 	}
@@ -77,9 +77,6 @@ func (w *work) examineCluster(ctx context.Context, l *doctor.Look) {
 	}
 	l.Etcd = e
 }
-
-// etcdQuota is ETCD_QUOTA_BACKEND_BYTES in /etc/default/etcd.
-const etcdQuota = 2 << 30
 
 // examineDoors asks every machine for what it has, and for the time.
 func (w *work) examineDoors(ctx context.Context, l *doctor.Look) {

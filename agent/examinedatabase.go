@@ -28,7 +28,7 @@ const localSQL = `SELECT pg_catalog.json_build_object(
  'collations', (SELECT coalesce(pg_catalog.json_agg(datname), '[]') FROM pg_catalog.pg_database WHERE datallowconn AND datcollversion <> pg_catalog.pg_database_collation_actual_version(oid)))`
 
 func (w *work) examineDatabase(ctx context.Context, l *doctor.Look) {
-	out, err := w.localQuestion(ctx, localSQL)
+	out, err := w.localQuestion(ctx, l, localSQL)
 	if err != nil {
 		return // what keeps it from answering other checks say
 	}
@@ -39,7 +39,7 @@ func (w *work) examineDatabase(ctx context.Context, l *doctor.Look) {
 }
 
 // localQuestion asks PostgreSQL of this machine, as the superuser, for one value.
-func (w *work) localQuestion(ctx context.Context, query string) ([]byte, error) {
+func (w *work) localQuestion(ctx context.Context, l *doctor.Look, query string) ([]byte, error) {
 	if w.Root != "/" {
 		return nil, errors.New("this is not the machine that runs")
 	}
@@ -47,14 +47,10 @@ func (w *work) localQuestion(ctx context.Context, query string) ([]byte, error) 
 	if w.seed != nil {
 		program = w.program("psql")
 	}
-	port := fmt.Sprint(5432)
-	if w.seed != nil {
-		port = fmt.Sprint(w.seed.Cluster.Ports.Postgres)
-	}
 	// setpriv becomes the program, so that nothing is left of it when it is killed.
 	return w.question(ctx, []string{pgOptions("statement_timeout=3000"), "PGCONNECT_TIMEOUT=3"},
 		append([]string{"setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"},
-			psql(program, "-h", socketDir, "-p", port, "-U", "postgres", "-d", "postgres", "-c", query)...)...)
+			psql(program, "-h", socketDir, "-p", fmt.Sprint(l.Ports.Postgres), "-U", "postgres", "-d", "postgres", "-c", query)...)...)
 }
 
 // examineSettings compares Patroni's dynamic configuration with what pgha would have made of cluster.yaml.

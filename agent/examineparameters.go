@@ -32,7 +32,7 @@ type runsWith struct {
 func (w *work) examineParameters(ctx context.Context, l *doctor.Look) {
 	asked, _ := w.config(ctx)["postgresql"].(map[string]any)
 	wanted, _ := asked["parameters"].(map[string]any)
-	out, err := w.localQuestion(ctx, runningSQL)
+	out, err := w.localQuestion(ctx, l, runningSQL)
 	if err != nil {
 		return // what keeps it from answering other checks say
 	}

@@ -20,7 +20,6 @@ import (
 
 	"github.com/pgbake/pgbake/agent/join"
 	"github.com/pgbake/pgbake/cluster"
-	"github.com/pgbake/pgbake/render"
 )
 
 const (
@@ -331,7 +330,7 @@ func age(s *Seed) time.Duration {
 	return time.Since(ca.NotBefore)
 }
 
-func (w *work) etcdDir() string     { return filepath.Join(w.Root, render.EtcdDataDir) }
+func (w *work) etcdDir() string     { return filepath.Join(w.Root, cluster.EtcdDataDir) }
 func (w *work) databaseDir() string { return filepath.Join(w.Root, w.seed.Cluster.DataDir()) }
 
 // hasDatabase tells whether there is anything in PostgreSQL's data directory.

@@ -39,7 +39,7 @@ func (a *Agent) look(ctx context.Context, seed *Seed, api *api) view {
 	machines := c.Machines()
 	v := view{
 		Seen: &monitor.Seen{
-			Scope: c.Scope, Self: seed.Machine.Name, Synchronous: c.SynchronousMode() != "false",
+			Scope: c.Scope, Self: seed.Machine.Name, Ports: c.Ports, Synchronous: c.SynchronousMode() != "false",
 			Backups: c.Backup.Taken(), Machines: make([]monitor.Machine, len(machines)),
 		},
 		doors: make([]doorState, len(machines)), members: make([]member, len(machines)),

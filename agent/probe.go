@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/render"
 )
@@ -20,7 +21,7 @@ func (w *work) sql(ctx context.Context, session, query string, at ...netip.Addr)
 		hosts[i] = a.String()
 	}
 	c := w.seed.Cluster
-	conninfo := fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=verify-full sslrootcert=/etc/patroni/tls/ca.crt channel_binding=require connect_timeout=2 application_name=pgha target_session_attrs=%s",
+	conninfo := fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=verify-full sslrootcert="+cluster.PatroniTLS+"/ca.crt channel_binding=require connect_timeout=2 application_name=pgha target_session_attrs=%s",
 		strings.Join(hosts, ","), c.Ports.Postgres, render.RewindUser, session)
 	out, err := w.Runner.Output(ctx, run.Cmd{
 		Args: psql(w.program("psql"), "-d", conninfo, "-c", query),

@@ -8,10 +8,12 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/pgbake/pgbake/cluster"
 )
 
 const (
-	haproxySocket = "/run/haproxy/admin.sock"
+	haproxySocket = cluster.HAProxySocket
 	// readWrite is the backend of the read-write port, as haproxy.cfg names it.
 	readWrite = "postgres_rw"
 	// readOnly is that of the read-only port.

@@ -227,7 +227,7 @@ func (x *restoring) remake(ctx context.Context, n cluster.Node, timeline int) er
 			}
 		}
 		if left {
-			x.Say("restore: %s does not answer, and is left; when it is back and no replica: runuser -u postgres -- patronictl -c /etc/patroni/config.yml reinit --force %s %[1]s", n.Name, x.seed.Cluster.Scope)
+			x.Say("restore: %s does not answer, and is left; when it is back and no replica: "+cluster.Patronictl+" reinit --force %s %[1]s", n.Name, x.seed.Cluster.Scope)
 			return nil
 		}
 		select {

@@ -19,7 +19,7 @@ import (
 
 // Where a seed puts its files, below the root directory.
 const (
-	seedDir     = "/etc/pgha"
+	seedDir     = cluster.SeedDir
 	specFile    = seedDir + "/cluster.yaml"
 	machineFile = seedDir + "/machine"
 	secretsFile = seedDir + "/secrets.yaml"

@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/pgbake/pgbake/cluster"
 )
 
 const (
-	stateFile = "/run/pgha/status.json"
+	stateFile = cluster.StatusFile
 	lockFile  = "/run/pgha/lock"
 	// poll is how often a condition is looked at: often enough to cost a boot nothing, seldom enough to cost no CPU.
 	poll = 200 * time.Millisecond

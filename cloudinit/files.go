@@ -20,18 +20,18 @@ const sshPath = "/etc/ssh/sshd_config.d/60-pgbake-port.conf"
 // The generation comes without its parts, which are the other files.
 func Files(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Sealed, id cluster.Identity, w cluster.Word) []rootfs.File {
 	files := []rootfs.File{
-		{Path: "/etc/pgha/cluster.yaml", Mode: 0o644, Body: spec},
-		{Path: "/etc/pgha/machine", Mode: 0o644, Body: []byte(m.Name + "\n")},
-		{Path: "/etc/pgha/generation.json", Mode: 0o644, Body: w.Generation.Bare().Encode()},
-		{Path: "/etc/pgha/operator.pub", Mode: 0o644, Body: w.Operator},
-		{Path: "/etc/pgha/secrets.yaml", Mode: 0o600, Body: s.For(m.Role).Encode()},
+		{Path: cluster.SeedDir + "/cluster.yaml", Mode: 0o644, Body: spec},
+		{Path: cluster.SeedDir + "/machine", Mode: 0o644, Body: []byte(m.Name + "\n")},
+		{Path: cluster.SeedDir + "/generation.json", Mode: 0o644, Body: w.Generation.Bare().Encode()},
+		{Path: cluster.SeedDir + "/operator.pub", Mode: 0o644, Body: w.Operator},
+		{Path: cluster.SeedDir + "/secrets.yaml", Mode: 0o600, Body: s.For(m.Role).Encode()},
 	}
 	for _, name := range slices.Sorted(maps.Keys(id)) {
 		mode := fs.FileMode(0o600)
 		if path.Ext(name) == ".crt" {
 			mode = 0o644
 		}
-		files = append(files, rootfs.File{Path: "/etc/pgha/tls/" + name, Mode: mode, Body: id[name]})
+		files = append(files, rootfs.File{Path: cluster.SeedDir + "/tls/" + name, Mode: mode, Body: id[name]})
 	}
 	if c.Ports.SSH != 22 {
 		files = append(files, rootfs.File{

@@ -13,7 +13,7 @@ import (
 )
 
 // ours are directories below which no snippet may have anything: what the agent, the seed and the image keep there.
-var ours = []string{"/etc/pgha", "/var/lib/pgha", "/usr/lib/pgha", "/usr/local/lib/pgbake", "/var/lib/pgbake"}
+var ours = []string{cluster.SeedDir, "/var/lib/pgha", "/usr/lib/pgha", "/usr/local/lib/pgbake", "/var/lib/pgbake"}
 
 // ourFiles are paths that seeds and images have for themselves.
 var ourFiles = []string{

@@ -46,7 +46,7 @@ func repository(k *checker) {
 	}
 	if !folderPath.MatchString(r.Path) {
 		k.say(key+".path", "such as /srv/pgbackrest", "%s is no absolute path of letters, digits, \".\", \"_\" and \"-\"", brief(r.Path))
-	} else if data := "/var/lib/postgresql"; r.Type == RepositoryPath && below(r.Path, data) {
+	} else if data := DatabaseHome; r.Type == RepositoryPath && below(r.Path, data) {
 		k.say(key+".path", "a directory that all members share, such as a mount of NFS", "%s lies beside PostgreSQL's data, and is lost with it", r.Path)
 	}
 	if !k.given(key+".type") || !k.sound(key+".type") {

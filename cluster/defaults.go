@@ -15,21 +15,29 @@ func defaults() *Cluster {
 		},
 		Replication: Replication{Mode: Quorum},
 		Failover:    Normal,
-		Ports: Ports{
-			Postgres:   5432,
-			Patroni:    8008,
-			EtcdClient: 2379,
-			EtcdPeer:   2380,
-			ReadWrite:  5000,
-			ReadOnly:   5001,
-			Stats:      7000,
-			PGHA:       8009,
-			Metrics:    8010,
-			SSH:        22,
-		},
-		Backup: Backup{At: "02:00", Keep: 7, Prove: Weekly},
-		Alerts: Alerts{Format: JSON, Repeat: "4h"},
+		Ports:       DefaultPorts(),
+		Backup:      Backup{At: "02:00", Keep: 7, Prove: Weekly},
+		Alerts:      Alerts{Format: JSON, Repeat: "4h"},
 		// No time servers: chrony asks Debian's pool.
+	}
+}
+
+// PostgresPort is the port that PostgreSQL and its clients take when they are told none.
+const PostgresPort = 5432
+
+// DefaultPorts are those of a specification that names none.
+func DefaultPorts() Ports {
+	return Ports{
+		Postgres:   PostgresPort,
+		Patroni:    8008,
+		EtcdClient: 2379,
+		EtcdPeer:   2380,
+		ReadWrite:  5000,
+		ReadOnly:   5001,
+		Stats:      7000,
+		PGHA:       8009,
+		Metrics:    8010,
+		SSH:        22,
 	}
 }
 
@@ -41,7 +49,7 @@ func (c *Cluster) complete() {
 	c.Postgres.fold()
 	if r := &c.Adopt.Remote; r.Host != "" {
 		if r.Port == 0 {
-			r.Port = 5432
+			r.Port = PostgresPort
 		}
 		if r.SSLMode == "" {
 			r.SSLMode = SSLVerifyFull // whoever says nothing else wants to know whom the cluster streams from

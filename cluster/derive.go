@@ -52,7 +52,7 @@ func (c *Cluster) Patroni4() bool { return c.Postgres.Source == SourcePGDG || c.
 
 // DataDir is PostgreSQL's data directory, where Debian's tools expect it.
 func (c *Cluster) DataDir() string {
-	return fmt.Sprintf("/var/lib/postgresql/%d/main", c.Postgres.Version)
+	return fmt.Sprintf("%s/%d/main", DatabaseHome, c.Postgres.Version)
 }
 
 // BinDir is where Debian's packages put PostgreSQL's programs.
@@ -141,6 +141,12 @@ func (c *Cluster) Timers() Timers {
 		return Timers{30, 5, 10, "2s", "500ms", "1s", 3, 2, 200, 2000}
 	}
 }
+
+// EtcdQuota is how large etcd's database may become, in bytes; then etcd takes no writes any more (NOSPACE).
+func (c *Cluster) EtcdQuota() int64 { return EtcdQuota }
+
+// EtcdQuota is the same for every cluster.
+const EtcdQuota int64 = 2 << 30
 
 // PostgresSuite is the suite that PostgreSQL comes from, in Debian's archive, PGDG's or the mirror of either.
 func (c *Cluster) PostgresSuite() string {

@@ -74,7 +74,7 @@ func (l *Lab) askPatroni(ctx context.Context, n cluster.Node) (on bool, note str
 	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, l.askTime())
 	defer cancel()
-	ca, err := m.ReadFile(ctx, "/etc/pgha/tls/ca.crt")
+	ca, err := m.ReadFile(ctx, cluster.SeedDir+"/tls/ca.crt")
 	if err != nil {
 		return true, l.doing(whole, m, "Patroni"), a
 	}
@@ -129,7 +129,7 @@ func (l *Lab) askHAProxy(ctx context.Context, n cluster.Node, p *Proxy) {
 		addresses, _ := m.Addresses(ctx) // no answer: it has none
 		p.Holds = slices.Contains(addresses, l.c.VirtualAddress)
 	}
-	conn, err := m.Dial(ctx, "unix", "/run/haproxy/admin.sock")
+	conn, err := m.Dial(ctx, "unix", cluster.HAProxySocket)
 	if err != nil {
 		p.Note = l.doing(whole, m, "HAProxy")
 		return
@@ -186,7 +186,7 @@ func serversUp(conn io.ReadWriter) (map[string][]string, error) {
 func (l *Lab) doing(ctx context.Context, m Machine, service string) string {
 	ctx, cancel := context.WithTimeout(ctx, l.askTime()/4)
 	defer cancel()
-	body, err := m.ReadFile(ctx, "/run/pgha/status.json")
+	body, err := m.ReadFile(ctx, cluster.StatusFile)
 	if errors.Is(err, errFrozen) {
 		return errFrozen.Error()
 	}

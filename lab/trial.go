@@ -120,7 +120,7 @@ func seeLogin(_ context.Context, m *qemu) (string, error) {
 
 // seeApplied: a member is done; a proxy without members has all but a primary.
 func (t Trial) seeApplied(ctx context.Context, m *qemu) (string, error) {
-	body, err := m.ReadFile(ctx, "/run/pgha/status.json")
+	body, err := m.ReadFile(ctx, cluster.StatusFile)
 	if err != nil {
 		return "", err
 	}
@@ -147,7 +147,7 @@ func (t Trial) seeAnswer(ctx context.Context, m *qemu) (string, error) {
 		}
 		return "HAProxy takes connections at port " + port, conn.Close()
 	}
-	out, err := m.output(ctx, "env", "--chdir=/", "runuser", "-u", "postgres", "--", "psql", "-XAtc", "SELECT pg_catalog.version() WHERE NOT pg_catalog.pg_is_in_recovery()")
+	out, err := m.output(ctx, "env", "--chdir=/", "runuser", "-u", "postgres", "--", "psql", "-p", strconv.Itoa(t.Cluster.Ports.Postgres), "-XAtc", "SELECT pg_catalog.version() WHERE NOT pg_catalog.pg_is_in_recovery()")
 	if err != nil || !strings.HasPrefix(out, "PostgreSQL ") {
 		return "", errors.Join(fmt.Errorf("psql says %q", out), err)
 	}

@@ -3,8 +3,11 @@ package lint
 import (
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pgbake/pgbake/cluster"
 )
 
 var (
@@ -162,7 +165,7 @@ func asksNobody(l *look) {
 		entries := l.in(name)
 		postgres := slices.ContainsFunc(entries, func(e entry) bool { return e.key == "option" && e.value() == "pgsql-check" })
 		servers := slices.DeleteFunc(slices.Clone(entries), func(e entry) bool {
-			return e.key != "server" || len(e.words) < 2 || !postgres && !strings.HasSuffix(e.words[1].text, ":5432")
+			return e.key != "server" || len(e.words) < 2 || !postgres && !strings.HasSuffix(e.words[1].text, ":"+strconv.Itoa(cluster.PostgresPort))
 		})
 		if len(servers) > 1 {
 			l.say(servers[0].at, "%s does not ask which server is the primary", name)

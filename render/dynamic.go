@@ -142,10 +142,10 @@ func localParameters(c *cluster.Cluster, in Input) map[string]any {
 		return set
 	})
 	maps.Copy(p, map[string]any{
-		"unix_socket_directories": socketDir,
+		"unix_socket_directories": cluster.SocketDir,
 		"ssl":                     "on",
-		"ssl_cert_file":           "/etc/patroni/tls/postgres.crt",
-		"ssl_key_file":            "/etc/patroni/tls/postgres.key",
+		"ssl_cert_file":           cluster.PatroniTLS + "/postgres.crt",
+		"ssl_key_file":            cluster.PatroniTLS + "/postgres.key",
 	})
 	return p
 }

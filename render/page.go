@@ -11,16 +11,12 @@ import (
 
 // Names and places that more than one file must agree on.
 const (
-	// EtcdDataDir is this cluster's etcd. Debian's unit, started before its time, would use /var/lib/etcd/default.
-	EtcdDataDir = "/var/lib/etcd/pgha"
 	// RewindUser is the role that pg_rewind connects as; beside reading files it may begin a checkpoint and see the statistics.
 	RewindUser = "rewind"
 	// RESTUser is the name that writes to Patroni's REST API are made under.
 	RESTUser = "patroni"
 	// StatsUser is the name that HAProxy's statistics page asks for.
 	StatsUser = "admin"
-	// socketDir is where Debian's PostgreSQL puts its sockets.
-	socketDir = "/var/run/postgresql"
 )
 
 // page is what the templates see: the specification, and answers that would need more than if, range and with.
@@ -72,7 +68,7 @@ type database struct{ Name, Owner text }
 func newPage(c *cluster.Cluster, m cluster.Machine, in Input) (*page, error) {
 	p := &page{
 		Cluster: c, Self: m, All: c.Machines(), DB: m.Role == cluster.DB, HasVIP: virtualAddress(c, m),
-		EtcdDataDir: EtcdDataDir, EtcdState: in.EtcdState,
+		EtcdDataDir: cluster.EtcdDataDir, EtcdState: in.EtcdState,
 		RESTUser: RESTUser, ReplicationUser: text(c.Postgres.ReplicationUser), RewindUser: RewindUser, StatsUser: StatsUser,
 		REST: text(in.Secrets.REST), Replicator: text(in.Secrets.Replicator), Rewind: text(in.Secrets.Rewind),
 		Stats: text(in.Secrets.Stats), VRRP: text(in.Secrets.VRRP),

@@ -70,8 +70,10 @@ type page struct {
 	Lone, Grows, Pair bool
 	// New are the members that would be added.
 	New []cluster.Node
-	// Patronictl is the command with its configuration.
-	Patronictl string
+	// Patronictl is the command with its configuration, Psql that of the superuser on the member's own socket.
+	Patronictl, Psql string
+	// EtcdDataDir and HAProxySocket are where they lie.
+	EtcdDataDir, HAProxySocket string
 	// Etcdctl is the command with the members and the certificates, EtcdctlAlone with the first member only.
 	Etcdctl, EtcdctlAlone string
 	// MayFail is how many members may, and Majority how many must be there.
@@ -95,7 +97,8 @@ func newPage(c *cluster.Cluster, o Options) *page {
 	p := &page{
 		Cluster: c, Options: o, All: c.Machines(), First: c.Nodes[0], Second: c.Nodes[min(1, n-1)], Last: c.Nodes[n-1],
 		Lone: n == 1, Grows: n == 3, Pair: len(c.Proxies) > 1, MayFail: (n - 1) / 2, Majority: n/2 + 1,
-		Patronictl: "patronictl -c /etc/patroni/config.yml", Etcdctl: etcdctl(c, c.Nodes), EtcdctlAlone: etcdctl(c, c.Nodes[:1]),
+		Patronictl: cluster.Patronictl, Psql: c.Ports.Psql(), Etcdctl: etcdctl(c, c.Nodes), EtcdctlAlone: etcdctl(c, c.Nodes[:1]),
+		EtcdDataDir: cluster.EtcdDataDir, HAProxySocket: cluster.HAProxySocket,
 		Clients: join(c.ClientNetworks), Admins: join(c.AdminNetworks), ClusterNetwork: c.Network.Masked().String(),
 		TTL: c.Timers().TTL, Release: c.Debian.Codename(), Data: c.DataDir(),
 		Synchronous: c.SynchronousMode() != "false", SynchronousNodes: c.SynchronousNodes(),
@@ -137,14 +140,13 @@ func (p *page) connections() {
 	}
 }
 
-// etcdctl is the command as root types it on a member: that machine's own certificate opens etcd.
+// etcdctl is the command for some of the members.
 func etcdctl(c *cluster.Cluster, members []cluster.Node) string {
-	var endpoints []string
+	var addresses []netip.Addr
 	for _, n := range members {
-		endpoints = append(endpoints, "https://"+netip.AddrPortFrom(n.Address, uint16(c.Ports.EtcdClient)).String()) //nolint:gosec // validated 1..65535
+		addresses = append(addresses, n.Address)
 	}
-	const tls = "/etc/patroni/tls/"
-	return "etcdctl --endpoints=" + strings.Join(endpoints, ",") + " --cacert=" + tls + "ca.crt --cert=" + tls + "etcd-client.crt --key=" + tls + "etcd-client.key"
+	return c.Ports.Etcdctl(addresses...)
 }
 
 // next are as many members as could be added: names that go on counting, and free addresses behind the last one.

@@ -7,6 +7,7 @@ package adopt
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pgbake/pgbake/cluster"
@@ -48,12 +49,12 @@ type Found struct {
 
 // Socket is the directory of its socket.
 func (f *Found) Socket() string {
-	first, _, _ := strings.Cut(f.Settings.Get("unix_socket_directories", "/var/run/postgresql"), ",")
+	first, _, _ := strings.Cut(f.Settings.Get("unix_socket_directories", cluster.SocketDir), ",")
 	return strings.TrimSpace(first)
 }
 
 // Port is what it listens on.
-func (f *Found) Port() string { return f.Settings.Get("port", "5432") }
+func (f *Found) Port() string { return f.Settings.Get("port", strconv.Itoa(cluster.PostgresPort)) }
 
 // Inside is what only a running database knows. The names of its fields are those of the query in the agent.
 type Inside struct {

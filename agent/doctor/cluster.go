@@ -29,8 +29,6 @@ func (l *Look) onMember(command string) string {
 	return "on a member: " + command
 }
 
-const etcdctl = "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/patroni/tls/ca.crt --cert=/etc/patroni/tls/etcd-client.crt --key=/etc/patroni/tls/etcd-client.key "
-
 func etcd(l *Look) (found []Finding) {
 	if l.Cluster == nil {
 		return nil
@@ -70,15 +68,16 @@ func etcd(l *Look) (found []Finding) {
 	if e == nil {
 		return found
 	}
+	etcdctl := l.Ports.Etcdctl()
 	if len(e.Alarms) > 0 {
 		found = append(found, Finding{
 			What: "etcd has the alarm " + strings.Join(e.Alarms, ", "), Why: "it takes no writes any more, so no leader's lease is renewed",
-			Mend: []string{etcdctl + "defrag --cluster", etcdctl + "alarm disarm"},
+			Mend: []string{etcdctl + " defrag --cluster", etcdctl + " alarm disarm"},
 		})
 	} else if e.Quota > 0 && e.Size > e.Quota/4*3 {
 		found = append(found, Finding{
 			What: fmt.Sprintf("etcd's database has %d MiB of %d", e.Size>>20, e.Quota>>20), Why: "at the quota it takes no writes any more, so no leader's lease is renewed",
-			Mend: []string{etcdctl + "defrag --cluster"},
+			Mend: []string{etcdctl + " defrag --cluster"},
 		})
 	}
 	for _, name := range e.Unknown {
@@ -206,7 +205,7 @@ func replicas(l *Look) (found []Finding) {
 			f.Mend = []string{l.on(m.Name, "systemctl restart patroni"), l.onMember("pgha reinit " + m.Name + "    # when that does not help")}
 		case m.Stopped:
 			f.What, f.Why = m.Name+" does not replay what it receives", "somebody paused its replay: what is read there grows older, and its disk fills"
-			f.Mend = []string{l.on(m.Name, "runuser -u postgres -- psql -c 'SELECT pg_catalog.pg_wal_replay_resume()'")}
+			f.Mend = []string{l.on(m.Name, l.Ports.Psql()+" -c 'SELECT pg_catalog.pg_wal_replay_resume()'")}
 		case m.Lag > lagMost:
 			f.What, f.Why = fmt.Sprintf("%s is %d MiB behind", m.Name, m.Lag>>20), "its disk or the network is slower than the primary writes, or it has just come back; HAProxy leads no reader there meanwhile"
 			f.Mend = []string{"pgha doctor    # in a minute: when it is more then, look at the disk and the network of " + m.Name}

@@ -78,7 +78,7 @@ func slots(l *Look) (found []Finding) {
 		f := Finding{
 			What: fmt.Sprintf("the slot %s keeps %d MiB of WAL, and nobody reads from it", s.Name, s.Retained>>20),
 			Why:  "nothing limits it: it fills the disk",
-			Mend: []string{"runuser -u postgres -- psql -c \"SELECT pg_catalog.pg_drop_replication_slot('" + s.Name + "')\""},
+			Mend: []string{l.Ports.Psql() + " -c \"SELECT pg_catalog.pg_drop_replication_slot('" + s.Name + "')\""},
 		}
 		if d.Limit >= 0 {
 			f.Why = fmt.Sprintf("at %d MiB (max_slot_wal_keep_size) PostgreSQL gives it up", d.Limit)
@@ -104,7 +104,7 @@ func access(l *Look) (found []Finding) {
 	if d == nil {
 		return nil
 	}
-	reload := "runuser -u postgres -- psql -c 'SELECT pg_catalog.pg_reload_conf()'"
+	reload := l.Ports.Psql() + " -c 'SELECT pg_catalog.pg_reload_conf()'"
 	for _, line := range d.Trust {
 		found = append(found, Finding{
 			What: fmt.Sprintf("line %d of %s lets people in without a password", line, d.HBA), Why: "it says trust, which pgha never writes",
@@ -141,8 +141,8 @@ func corruption(l *Look) (found []Finding) {
 			found = append(found, Finding{
 				What: "indexes in " + name + " may be corrupt", Why: "they were sorted by another version of the collation: another Debian, or another ICU",
 				Mend: []string{
-					inDatabase(name, "REINDEX DATABASE "+libpq.Ident(name)),
-					inDatabase(name, "ALTER DATABASE "+libpq.Ident(name)+" REFRESH COLLATION VERSION"),
+					l.inDatabase(name, "REINDEX DATABASE "+libpq.Ident(name)),
+					l.inDatabase(name, "ALTER DATABASE "+libpq.Ident(name)+" REFRESH COLLATION VERSION"),
 				},
 			})
 		}
@@ -151,6 +151,6 @@ func corruption(l *Look) (found []Finding) {
 }
 
 // inDatabase is a command line that runs a statement as the superuser. Its owner has chosen the database's name.
-func inDatabase(name, statement string) string {
-	return run.Line([]string{"runuser", "-u", "postgres", "--", "psql", "-d", libpq.Database(name), "-c", statement})
+func (l *Look) inDatabase(name, statement string) string {
+	return l.Ports.Psql() + " " + run.Line([]string{"-d", libpq.Database(name), "-c", statement})
 }

@@ -4,6 +4,8 @@ package doctor
 
 import (
 	"time"
+
+	"github.com/pgbake/pgbake/cluster"
 )
 
 // Finding is one thing that is wrong.
@@ -75,6 +77,8 @@ type Look struct {
 	// Name is the machine's; DB and Proxy what it is for, by its seed or, without one, by what is installed.
 	Name      string
 	DB, Proxy bool
+	// Ports are the cluster's; without a seed those of one that names none.
+	Ports cluster.Ports
 
 	// Seed is why the seed cannot be used, with a hint; empty when it can.
 	Seed string

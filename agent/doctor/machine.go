@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pgbake/pgbake/cluster"
 )
 
 // The checks of the machine itself.
@@ -19,8 +21,8 @@ func seed(l *Look) []Finding {
 	switch {
 	case hint != "":
 		mend = []string{hint}
-	case strings.Contains(what, "/etc/pgha/cluster.yaml:"):
-		mend = []string{"editor /etc/pgha/cluster.yaml", "pgha apply"}
+	case strings.Contains(what, cluster.SeedDir+"/cluster.yaml:"):
+		mend = []string{"editor " + cluster.SeedDir + "/cluster.yaml", "pgha apply"}
 	}
 	for _, m := range l.Open {
 		if strings.Contains(l.Seed, m.Path) {

@@ -85,7 +85,7 @@ var hooks = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) err
 func post(ctx context.Context, address string, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
-		return errors.New("its address is none\n      hint: webhook in /etc/pgha/secrets.yaml")
+		return errors.New("its address is none\n      hint: webhook in " + cluster.SeedDir + "/secrets.yaml")
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "pgha")

@@ -132,7 +132,7 @@ func leaders(s *Seen, v *Verdict) {
 		v.all("leader", Critical, soon, "`journalctl -u patroni` on a member says why; `pgha status` there what is waited for",
 			"no member streams from the primary at %s, which the cluster follows", s.Follows)
 	case len(lead) > 1:
-		v.all("leaders", Critical, 1, "writes may go both ways. `patronictl list` says which one etcd has as its leader; on the other one, and only there: systemctl stop patroni, then look whether PostgreSQL is gone; keep its data",
+		v.all("leaders", Critical, 1, "writes may go both ways. On a member `"+cluster.Patronictl+" list` says which one etcd has as its leader; on the other one, and only there: systemctl stop patroni, then look whether PostgreSQL is gone; keep its data",
 			"%d members say that they are the primary: %s", len(lead), named(lead))
 	case len(lead) == 0 && len(asked) == 0:
 		v.all("leader", Critical, soon, "is it this machine that is cut off? `pgha status` on another one tells", "no member can be asked whether it is the primary, seen from %s", s.Self)
@@ -169,8 +169,11 @@ func etcd(s *Seen, v *Verdict) {
 	}
 	for _, m := range all {
 		if m.Etcd != nil && len(m.Etcd.Alarms) > 0 {
-			v.of("etcd-alarm", m, Critical, soon, "when it is NOSPACE nothing can be written any more: `etcdctl defrag`, then `etcdctl alarm disarm`",
+			v.of("etcd-alarm", m, Critical, soon, "when it is NOSPACE nothing can be written any more. On "+m.Name+": "+s.Ports.Etcdctl()+" defrag --cluster; then: "+s.Ports.Etcdctl()+" alarm disarm",
 				"etcd of %s complains: %s", m.Name, strings.Join(m.Etcd.Alarms, "; "))
+		} else if m.Etcd != nil && m.Etcd.Size > cluster.EtcdQuota/4*3 {
+			v.of("etcd-size", m, Warning, soon, "before it is full; one member after the other, for it does not answer meanwhile. On "+m.Name+": "+s.Ports.Etcdctl()+" defrag",
+				"etcd's database of %s has %s of %s: when it is full nothing can be written any more", m.Name, Bytes(m.Etcd.Size), Bytes(cluster.EtcdQuota))
 		}
 	}
 }

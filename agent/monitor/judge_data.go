@@ -38,7 +38,7 @@ func slots(s *Seen, v *Verdict) {
 			continue
 		}
 		for _, slot := range m.Report.Slots {
-			key, drop := "slot/"+m.Name+"/"+slot.Name, "when its owner is gone for good, on "+m.Name+": SELECT pg_drop_replication_slot('"+slot.Name+"')"
+			key, drop := "slot/"+m.Name+"/"+slot.Name, "when its owner is gone for good, on "+m.Name+": "+s.Ports.Psql()+" -c \"SELECT pg_catalog.pg_drop_replication_slot('"+slot.Name+"')\""
 			switch {
 			case slot.Lost:
 				v.say(key, m.Name, Warning, soon, "replication slot "+slot.Name+" on "+m.Name+" has lost WAL that its owner needs", drop+"; a member: pgha reinit NODE")

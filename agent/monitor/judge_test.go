@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func sound() *Seen {
 	proxy := Machine{Name: "proxy1", Address: "10.0.0.21", Role: cluster.Proxy, Report: report(), Timed: true}
 	proxy.Routes = &Routes{ReadWrite: []string{"db1"}, ReadOnly: []string{"db2", "db3"}}
 	s := &Seen{
-		At: noon, Scope: "shop", Self: "proxy1", Synchronous: true, Confirm: []string{"db2", "db3"}, Since: noon.Add(-100 * time.Hour),
+		At: noon, Scope: "shop", Self: "proxy1", Ports: cluster.DefaultPorts(), Synchronous: true, Confirm: []string{"db2", "db3"}, Since: noon.Add(-100 * time.Hour),
 		Machines: []Machine{db("db1", "a"), db("db2", "b"), db("db3", "c"), proxy},
 	}
 	s.Machines[0].Patroni.Role, s.Machines[0].Patroni.State, s.Machines[0].Patroni.Streams = "primary", "running", []string{"db2", "db3"}
@@ -62,112 +63,121 @@ func backedUp(s *Seen, age time.Duration, failed string, proof time.Duration, un
 	}
 }
 
+// m is the machine of that number.
+func m(s *Seen, n int) *Machine { return &s.Machines[n-1] }
+
+// cases spoil a sound cluster.
+var cases = []struct {
+	name  string
+	spoil func(*Seen)
+}{
+	{"all is well", func(*Seen) {}},
+	{"power cut of a replica", func(s *Seen) { gone(s, "db3"); m(s, 1).Patroni.Streams = []string{"db2"} }},
+	{"power cut of the primary, nobody leads yet", func(s *Seen) { gone(s, "db1") }},
+	{"this machine is cut off", func(s *Seen) { gone(s, "db1", "db2", "db3") }},
+	{"a member is cut off", func(s *Seen) {
+		s.Self = "db2"
+		gone(s, "db1", "db3", "proxy1")
+		m(s, 2).Etcd = &Etcd{ID: "b"}
+	}},
+	{"two leaders", func(s *Seen) { m(s, 3).Patroni.Role = "primary"; m(s, 3).Patroni.State = "running" }},
+	{"no leader, all answer", func(s *Seen) { m(s, 1).Patroni.Role = "replica" }},
+	{"Patroni answers nowhere", func(s *Seen) {
+		for n := 1; n <= 3; n++ {
+			m(s, n).Patroni, m(s, n).NoPatroni = nil, "connection refused"
+		}
+	}},
+	{"etcd without quorum", func(s *Seen) {
+		m(s, 1).Etcd.Healthy = false
+		m(s, 2).Etcd.Healthy, m(s, 3).Etcd = false, nil
+	}},
+	{"etcd cannot be asked: no monitor runs", func(s *Seen) {
+		for n := 1; n <= 3; n++ {
+			m(s, n).Etcd, m(s, n).Age = nil, time.Hour
+		}
+	}},
+	{"one etcd is down", func(s *Seen) { m(s, 3).Etcd.Healthy = false }},
+	{"etcd is full", func(s *Seen) { m(s, 2).Etcd.Alarms = []string{"memberID:1 alarm:NOSPACE"} }},
+	{"etcd fills", func(s *Seen) { m(s, 1).Etcd.Size, m(s, 2).Etcd.Size = 1537<<20, 1535<<20 }},
+	{"etcd is full, and says so itself", func(s *Seen) {
+		m(s, 2).Etcd.Size, m(s, 2).Etcd.Alarms = 2<<30, []string{"memberID:1 alarm:NOSPACE"}
+	}},
+	{"a replica is behind by bytes", func(s *Seen) { m(s, 2).Patroni.Location -= 200 << 20 }},
+	{"a replica is behind by time", func(s *Seen) { m(s, 2).Patroni.Location--; m(s, 2).Patroni.Replayed = noon.Add(-5 * time.Minute) }},
+	{"nothing was written for an hour", func(s *Seen) { m(s, 2).Patroni.Replayed = noon.Add(-time.Hour) }},
+	{"a replica does not stream", func(s *Seen) { m(s, 1).Patroni.Streams = []string{"db2"}; m(s, 3).Patroni.State = "running" }},
+	{"a replica does not start", func(s *Seen) { m(s, 3).Patroni.State = "start failed" }},
+	{"a replica's data was set aside", func(s *Seen) {
+		m(s, 3).Report.Recopied = &Recopied{At: noon, Aside: "/var/lib/postgresql/17/main.aside-20260101T120000.000Z", Why: "incorrect checksum in control file"}
+	}},
+	{"users wait on a replica", func(s *Seen) { m(s, 2).Report.Roles = noon.Add(-time.Hour) }},
+	{"users wait on the primary, which makes them", func(s *Seen) { m(s, 1).Report.Roles = noon.Add(-time.Hour) }},
+	{"users wait while nobody leads", func(s *Seen) {
+		m(s, 2).Report.Roles = noon.Add(-time.Hour)
+		gone(s, "db1")
+	}},
+	{"no replica confirms", func(s *Seen) { s.Confirm = nil }},
+	{"slots", func(s *Seen) {
+		m(s, 1).Report.Slots = []Slot{{Name: "db2", Active: true, Retained: 5 << 30}, {Name: "old", Retained: 2 << 30}, {Name: "gone", Lost: true}}
+	}},
+	{"a disk fills", func(s *Seen) {
+		m(s, 1).Report.Disks[0] = Disk{Path: "/var/lib/postgresql", Total: 100 << 30, Free: 40 << 30, Hours: 3}
+		m(s, 2).Report.Disks[0] = Disk{Path: "/var/lib/postgresql", Total: 100 << 30, Free: 40 << 30, Hours: 20}
+		m(s, 3).Report.Disks[0] = Disk{Path: "/var/lib/postgresql", Total: 100 << 30, Free: 90 << 30, Hours: 3}
+	}},
+	{"disks are full", func(s *Seen) {
+		m(s, 1).Report.Disks[0].Free = 4 << 30
+		m(s, 4).Report.Disks[0] = Disk{Path: "/", Total: 10 << 30, Free: 1 << 30}
+	}},
+	{"certificates end", func(s *Seen) {
+		m(s, 1).Trust.To = noon.Add(-time.Hour)
+		m(s, 2).Trust.To = noon.Add(3 * 24 * time.Hour)
+		m(s, 3).Trust.To = noon.Add(20 * 24 * time.Hour)
+	}},
+	{"clocks", func(s *Seen) {
+		m(s, 1).Report.Clock = &Clock{Offset: -0.7, Synchronised: true}
+		m(s, 2).Skew = -time.Minute
+		m(s, 3).Report.Clock, m(s, 4).Report.Clock = &Clock{}, &Clock{}
+	}},
+	{"no backup was ever taken", func(s *Seen) { s.Backups = true }},
+	{"the first backup is yet to come", func(s *Seen) { s.Backups, s.Since = true, noon.Add(-time.Hour) }},
+	{"a note of nothing", func(s *Seen) {
+		backedUp(s, 0, "", 0, "")
+		s.Machines[1].Backup = &Backups{Backup: s.Newest().Backup}
+		s.Machines[1].Backup.Backup.At = time.Time{}
+	}},
+	{"the backup is old", func(s *Seen) { backedUp(s, 50*time.Hour, "", time.Hour, "") }},
+	{"the backup failed", func(s *Seen) { backedUp(s, time.Hour, "pg_basebackup: no space left on device", time.Hour, "") }},
+	{"the backup cannot be restored", func(s *Seen) { backedUp(s, time.Hour, "", time.Hour, "amcheck: corrupt index") }},
+	{"the proof is old", func(s *Seen) { backedUp(s, time.Hour, "", 10*24*time.Hour, "") }},
+	{"backup and proof are good", func(s *Seen) { backedUp(s, time.Hour, "", time.Hour, "") }},
+	{"failed units", func(s *Seen) { m(s, 1).Report.Failed = []string{"pgha-backup.service", "man-db.service"} }},
+	{"HAProxy is down", func(s *Seen) { m(s, 4).Routes, m(s, 4).NoRoutes = nil, "connection refused" }},
+	{"HAProxy has no server", func(s *Seen) { m(s, 4).Routes = &Routes{} }},
+	{"HAProxy leads writers to a replica", func(s *Seen) { m(s, 4).Routes.ReadWrite = []string{"db3"} }},
+	{"nobody has the virtual address", func(s *Seen) { s.VirtualAddress = "10.0.0.30" }},
+	{"an agent does not answer", func(s *Seen) { m(s, 2).Door, m(s, 2).Report = "connection refused", nil }},
+	{"a monitor does not run", func(s *Seen) { m(s, 2).Age = 3 * time.Minute }},
+	{"PostgreSQL cannot be asked", func(s *Seen) {
+		m(s, 2).Report.Unasked = map[string]string{"postgres": "psql does not answer"}
+	}},
+	{"Patroni is paused", func(s *Seen) { m(s, 1).Patroni.Paused = true }},
+	{"a maintenance", func(s *Seen) { m(s, 1).Patroni.Paused = true; s.Maintenance = noon.Add(time.Hour) }},
+	{"a maintenance that was forgotten", func(s *Seen) { m(s, 1).Patroni.Paused = true; s.Maintenance = noon.Add(-time.Hour) }},
+	{"the cluster follows a primary elsewhere", func(s *Seen) {
+		s.Follows, s.Synchronous, s.Confirm = "10.9.9.9:5432", true, nil
+		m(s, 1).Patroni.Role, m(s, 4).Routes.ReadWrite = StandbyLeader, nil
+	}},
+	{"no member streams from the primary elsewhere", func(s *Seen) {
+		s.Follows = "10.9.9.9:5432"
+		m(s, 1).Patroni.Role = "replica"
+	}},
+}
+
 // TestJudge: each case spoils a sound cluster, and testdata/judge.golden has every word that is said of it.
 func TestJudge(t *testing.T) {
-	m := func(s *Seen, n int) *Machine { return &s.Machines[n-1] }
 	var got strings.Builder
-	for _, c := range []struct {
-		name  string
-		spoil func(*Seen)
-	}{
-		{"all is well", func(*Seen) {}},
-		{"power cut of a replica", func(s *Seen) { gone(s, "db3"); m(s, 1).Patroni.Streams = []string{"db2"} }},
-		{"power cut of the primary, nobody leads yet", func(s *Seen) { gone(s, "db1") }},
-		{"this machine is cut off", func(s *Seen) { gone(s, "db1", "db2", "db3") }},
-		{"a member is cut off", func(s *Seen) {
-			s.Self = "db2"
-			gone(s, "db1", "db3", "proxy1")
-			m(s, 2).Etcd = &Etcd{ID: "b"}
-		}},
-		{"two leaders", func(s *Seen) { m(s, 3).Patroni.Role = "primary"; m(s, 3).Patroni.State = "running" }},
-		{"no leader, all answer", func(s *Seen) { m(s, 1).Patroni.Role = "replica" }},
-		{"Patroni answers nowhere", func(s *Seen) {
-			for n := 1; n <= 3; n++ {
-				m(s, n).Patroni, m(s, n).NoPatroni = nil, "connection refused"
-			}
-		}},
-		{"etcd without quorum", func(s *Seen) {
-			m(s, 1).Etcd.Healthy = false
-			m(s, 2).Etcd.Healthy, m(s, 3).Etcd = false, nil
-		}},
-		{"etcd cannot be asked: no monitor runs", func(s *Seen) {
-			for n := 1; n <= 3; n++ {
-				m(s, n).Etcd, m(s, n).Age = nil, time.Hour
-			}
-		}},
-		{"one etcd is down", func(s *Seen) { m(s, 3).Etcd.Healthy = false }},
-		{"etcd is full", func(s *Seen) { m(s, 2).Etcd.Alarms = []string{"memberID:1 alarm:NOSPACE"} }},
-		{"a replica is behind by bytes", func(s *Seen) { m(s, 2).Patroni.Location -= 200 << 20 }},
-		{"a replica is behind by time", func(s *Seen) { m(s, 2).Patroni.Location--; m(s, 2).Patroni.Replayed = noon.Add(-5 * time.Minute) }},
-		{"nothing was written for an hour", func(s *Seen) { m(s, 2).Patroni.Replayed = noon.Add(-time.Hour) }},
-		{"a replica does not stream", func(s *Seen) { m(s, 1).Patroni.Streams = []string{"db2"}; m(s, 3).Patroni.State = "running" }},
-		{"a replica does not start", func(s *Seen) { m(s, 3).Patroni.State = "start failed" }},
-		{"a replica's data was set aside", func(s *Seen) {
-			m(s, 3).Report.Recopied = &Recopied{At: noon, Aside: "/var/lib/postgresql/17/main.aside-20260101T120000.000Z", Why: "incorrect checksum in control file"}
-		}},
-		{"users wait on a replica", func(s *Seen) { m(s, 2).Report.Roles = noon.Add(-time.Hour) }},
-		{"users wait on the primary, which makes them", func(s *Seen) { m(s, 1).Report.Roles = noon.Add(-time.Hour) }},
-		{"users wait while nobody leads", func(s *Seen) {
-			m(s, 2).Report.Roles = noon.Add(-time.Hour)
-			gone(s, "db1")
-		}},
-		{"no replica confirms", func(s *Seen) { s.Confirm = nil }},
-		{"slots", func(s *Seen) {
-			m(s, 1).Report.Slots = []Slot{{Name: "db2", Active: true, Retained: 5 << 30}, {Name: "old", Retained: 2 << 30}, {Name: "gone", Lost: true}}
-		}},
-		{"a disk fills", func(s *Seen) {
-			m(s, 1).Report.Disks[0] = Disk{Path: "/var/lib/postgresql", Total: 100 << 30, Free: 40 << 30, Hours: 3}
-			m(s, 2).Report.Disks[0] = Disk{Path: "/var/lib/postgresql", Total: 100 << 30, Free: 40 << 30, Hours: 20}
-			m(s, 3).Report.Disks[0] = Disk{Path: "/var/lib/postgresql", Total: 100 << 30, Free: 90 << 30, Hours: 3}
-		}},
-		{"disks are full", func(s *Seen) {
-			m(s, 1).Report.Disks[0].Free = 4 << 30
-			m(s, 4).Report.Disks[0] = Disk{Path: "/", Total: 10 << 30, Free: 1 << 30}
-		}},
-		{"certificates end", func(s *Seen) {
-			m(s, 1).Trust.To = noon.Add(-time.Hour)
-			m(s, 2).Trust.To = noon.Add(3 * 24 * time.Hour)
-			m(s, 3).Trust.To = noon.Add(20 * 24 * time.Hour)
-		}},
-		{"clocks", func(s *Seen) {
-			m(s, 1).Report.Clock = &Clock{Offset: -0.7, Synchronised: true}
-			m(s, 2).Skew = -time.Minute
-			m(s, 3).Report.Clock, m(s, 4).Report.Clock = &Clock{}, &Clock{}
-		}},
-		{"no backup was ever taken", func(s *Seen) { s.Backups = true }},
-		{"the first backup is yet to come", func(s *Seen) { s.Backups, s.Since = true, noon.Add(-time.Hour) }},
-		{"a note of nothing", func(s *Seen) {
-			backedUp(s, 0, "", 0, "")
-			s.Machines[1].Backup = &Backups{Backup: s.Newest().Backup}
-			s.Machines[1].Backup.Backup.At = time.Time{}
-		}},
-		{"the backup is old", func(s *Seen) { backedUp(s, 50*time.Hour, "", time.Hour, "") }},
-		{"the backup failed", func(s *Seen) { backedUp(s, time.Hour, "pg_basebackup: no space left on device", time.Hour, "") }},
-		{"the backup cannot be restored", func(s *Seen) { backedUp(s, time.Hour, "", time.Hour, "amcheck: corrupt index") }},
-		{"the proof is old", func(s *Seen) { backedUp(s, time.Hour, "", 10*24*time.Hour, "") }},
-		{"backup and proof are good", func(s *Seen) { backedUp(s, time.Hour, "", time.Hour, "") }},
-		{"failed units", func(s *Seen) { m(s, 1).Report.Failed = []string{"pgha-backup.service", "man-db.service"} }},
-		{"HAProxy is down", func(s *Seen) { m(s, 4).Routes, m(s, 4).NoRoutes = nil, "connection refused" }},
-		{"HAProxy has no server", func(s *Seen) { m(s, 4).Routes = &Routes{} }},
-		{"HAProxy leads writers to a replica", func(s *Seen) { m(s, 4).Routes.ReadWrite = []string{"db3"} }},
-		{"nobody has the virtual address", func(s *Seen) { s.VirtualAddress = "10.0.0.30" }},
-		{"an agent does not answer", func(s *Seen) { m(s, 2).Door, m(s, 2).Report = "connection refused", nil }},
-		{"a monitor does not run", func(s *Seen) { m(s, 2).Age = 3 * time.Minute }},
-		{"PostgreSQL cannot be asked", func(s *Seen) {
-			m(s, 2).Report.Unasked = map[string]string{"postgres": "psql does not answer"}
-		}},
-		{"Patroni is paused", func(s *Seen) { m(s, 1).Patroni.Paused = true }},
-		{"a maintenance", func(s *Seen) { m(s, 1).Patroni.Paused = true; s.Maintenance = noon.Add(time.Hour) }},
-		{"a maintenance that was forgotten", func(s *Seen) { m(s, 1).Patroni.Paused = true; s.Maintenance = noon.Add(-time.Hour) }},
-		{"the cluster follows a primary elsewhere", func(s *Seen) {
-			s.Follows, s.Synchronous, s.Confirm = "10.9.9.9:5432", true, nil
-			m(s, 1).Patroni.Role, m(s, 4).Routes.ReadWrite = StandbyLeader, nil
-		}},
-		{"no member streams from the primary elsewhere", func(s *Seen) {
-			s.Follows = "10.9.9.9:5432"
-			m(s, 1).Patroni.Role = "replica"
-		}},
-	} {
+	for _, c := range cases {
 		s := sound()
 		c.spoil(s)
 		fmt.Fprintf(&got, "== %s\n", c.name)
@@ -214,5 +224,36 @@ func TestHoursLeft(t *testing.T) {
 	}
 	if got := fill(30*time.Second, 10000, func(int) int64 { return gib }); got != 0 {
 		t.Errorf("a disk at rest: %.2f hours", got)
+	}
+}
+
+// TestPortsOfTheCluster has every case again, in a cluster with other ports: no hint has one of the defaults, and none leaves a
+// program to guess.
+func TestPortsOfTheCluster(t *testing.T) {
+	p := cluster.DefaultPorts()
+	old := regexp.MustCompile(fmt.Sprintf(`\b(%d|%d|%d|%d|%d|%d|%d|%d|%d)\b`, p.Postgres, p.Patroni, p.EtcdClient, p.EtcdPeer, p.ReadWrite, p.ReadOnly, p.Stats, p.PGHA, p.Metrics))
+	program := regexp.MustCompile(`(psql|etcdctl) (\S+ \S+)`)
+	told := map[string]string{"psql": "-p 31847", "etcdctl": "--endpoints=https://127.0.0.1:32049 --cacert=/etc/patroni/tls/ca.crt"}
+	seen := map[string]int{}
+	for _, c := range cases {
+		s := sound()
+		s.Ports = cluster.Ports{Postgres: 31847, Patroni: 31948, EtcdClient: 32049, EtcdPeer: 32150, ReadWrite: 32251, ReadOnly: 32352, Stats: 32453, PGHA: 32554, Metrics: 32655, SSH: 32756}
+		c.spoil(s)
+		for _, p := range Judge(s).Problems {
+			if port := old.FindString(p.Hint); port != "" {
+				t.Errorf("%s has the port %s: %s", p.Key, port, p.Hint)
+			}
+			for _, call := range program.FindAllStringSubmatch(p.Hint, -1) {
+				seen[call[1]]++
+				if call[2] != told[call[1]] {
+					t.Errorf("%s: %s is not told the port: %s", p.Key, call[1], p.Hint)
+				}
+			}
+		}
+	}
+	for name := range told {
+		if seen[name] == 0 {
+			t.Errorf("no hint calls %s", name)
+		}
 	}
 }

@@ -104,7 +104,7 @@ func (e *exposition) members(s *Seen) {
 	streaming := e.family("replication_streaming", "Whether the primary streams to the replica.")
 	confirms := e.family("replication_confirms", "Whether the replica may confirm writes.")
 	healthy, leads := e.family("etcd_healthy", "Whether the member's etcd sees a quorum."), e.family("etcd_leader", "Whether the member's etcd leads.")
-	size := e.family("etcd_size_bytes", "Size of etcd's database.")
+	size, quota := e.family("etcd_size_bytes", "Size of etcd's database."), e.family("etcd_quota_bytes", "What it may have; above it etcd takes no writes.")
 	e.family("synchronous", "Whether writes are to be confirmed by a replica.").add(truth(s.Synchronous))
 	leader, led := s.Leader()
 	for _, m := range s.of(cluster.DB) {
@@ -130,6 +130,7 @@ func (e *exposition) members(s *Seen) {
 			leads.add(truth(s.EtcdLeader() == m.Name), "machine", m.Name)
 			if m.Etcd.Size > 0 {
 				size.add(float64(m.Etcd.Size), "machine", m.Name)
+				quota.add(float64(cluster.EtcdQuota), "machine", m.Name)
 			}
 		}
 	}

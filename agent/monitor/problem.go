@@ -107,7 +107,7 @@ var kinds = map[string]kind{
 	"backup": {whole: true}, "clock-source": {whole: true}, "etcd-quorum": {whole: true}, "leader": {whole: true}, "leaders": {whole: true},
 	"maintenance": {whole: true}, "paused": {whole: true}, "proof": {whole: true}, "sync": {fromLeader, true}, "virtual-address": {whole: true},
 	"agent": {}, "alone": {}, "certificate": {}, "clock-skew": {}, "etcd": {}, "haproxy": {}, "monitor": {}, "patroni": {}, "silent": {},
-	"clock-offset": {needs: fromReport}, "disk": {needs: fromReport}, "etcd-alarm": {needs: fromReport}, "recopied": {needs: fromReport},
+	"clock-offset": {needs: fromReport}, "disk": {needs: fromReport}, "etcd-alarm": {needs: fromReport}, "etcd-size": {needs: fromReport}, "recopied": {needs: fromReport},
 	"roles": {needs: fromReport}, "slot": {needs: fromReport}, "unasked": {needs: fromReport}, "unit": {needs: fromReport},
 	"postgres": {needs: fromPatroni}, "lag": {needs: fromLeader}, "streaming": {needs: fromLeader},
 	"haproxy-read-write": {needs: fromRoutes}, "haproxy-read-only": {needs: fromRoutes},

@@ -17,6 +17,8 @@ type Seen struct {
 	Scope string
 	// Self is the machine that looks.
 	Self string
+	// Ports are the cluster's, for the commands that hints tell people to type.
+	Ports cluster.Ports
 	// Synchronous tells that commits are to wait for a replica, Confirm which ones may confirm them.
 	Synchronous bool
 	Confirm     []string

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/lab"
 	"github.com/pgbake/pgbake/verify"
@@ -12,7 +13,7 @@ import (
 
 // switchover is what is typed on a member: the same option names in Patroni 3 and 4.
 func switchover(primary string) []string {
-	return []string{"runuser", "-u", "postgres", "--", "patronictl", "-c", "/etc/patroni/config.yml", "switchover", "--leader", primary, "--force"}
+	return []string{"runuser", "-u", "postgres", "--", "patronictl", "-c", cluster.PatroniConfig, "switchover", "--leader", primary, "--force"}
 }
 
 // fault is how the primary is made to fail; nil when it is not to.

@@ -1,7 +1,7 @@
 -- How the cluster is, asked of any of its members. Written by pgbake connect. Nothing is changed; runs in psql and DBeaver.
 --
--- An ordinary user sees only its own sessions, and of the replicas only their names. To see all, once, on the primary:
---   sudo -u postgres psql -c 'GRANT pg_monitor TO "the user"'
+-- An ordinary user sees only its own sessions, and of the replicas only their names. To see all, once, on the primary, as its superuser:
+--   GRANT pg_monitor TO "the user"
 
 -- Who answers: through the read-write port always the primary.
 SELECT

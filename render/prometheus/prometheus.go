@@ -10,6 +10,7 @@ import (
 	"text/template"
 
 	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/render"
 )
 
 var (
@@ -28,7 +29,11 @@ func Files(c *cluster.Cluster, authority []byte) ([]File, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	if err := t.Execute(&b, c); err != nil {
+	page := struct {
+		*cluster.Cluster
+		StatsUser string
+	}{c, render.StatsUser}
+	if err := t.Execute(&b, page); err != nil {
 		return nil, err
 	}
 	return []File{

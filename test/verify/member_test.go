@@ -114,7 +114,7 @@ func (l *live) etcdStarts(t *testing.T) {
 			t.Error(line)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(l.dir, render.EtcdDataDir, "member")); err != nil {
+	if _, err := os.Stat(filepath.Join(l.dir, cluster.EtcdDataDir, "member")); err != nil {
 		t.Error(err)
 	}
 	if out := l.run("root", "ss", "-Hltn"); strings.Contains(out, "0.0.0.0:23") || strings.Contains(out, "*:23") {
