@@ -40,7 +40,7 @@ func (a *Agent) look(ctx context.Context, seed *Seed, api *api) view {
 	v := view{
 		Seen: &monitor.Seen{
 			Scope: c.Scope, Self: seed.Machine.Name, Ports: c.Ports, Synchronous: c.SynchronousMode() != "false",
-			Backups: c.Backup.Taken(), Machines: make([]monitor.Machine, len(machines)),
+			Backups: c.Backup.Taken(), Repository: c.Backup.Repository.Named(), Machines: make([]monitor.Machine, len(machines)),
 		},
 		doors: make([]doorState, len(machines)), members: make([]member, len(machines)),
 	}

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pgbake/pgbake/agent/archive"
 	"github.com/pgbake/pgbake/agent/monitor"
 	"github.com/pgbake/pgbake/cluster"
 )
@@ -46,9 +47,11 @@ func (m *watcher) report(ctx context.Context) *monitor.Report {
 	}
 	r.Roles = waiting.At
 	if exists(filepath.Join(m.Root, fmt.Sprintf("%s/.s.PGSQL.%d", socketDir, m.seed.Cluster.Ports.Postgres))) { // else Patroni says what is wrong with it
-		if r.Slots, err = m.slots(ctx); err != nil {
+		var facts *archive.Facts
+		if r.Slots, facts, err = m.database(ctx); err != nil {
 			r.Unasked["postgres"] = err.Error()
 		}
+		r.Archive = m.archive(ctx, facts)
 	}
 	return r
 }
@@ -139,15 +142,29 @@ const slotQuery = `SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_obj
  'retained_bytes', coalesce(greatest(0, pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn)), 0)::bigint) ORDER BY slot_name), '[]')
  FROM pg_catalog.pg_replication_slots`
 
-// slots asks PostgreSQL on its socket, as postgres. Not by /usr/bin/psql, which is a program in Perl that looks for the
-// right version first, and costs more than all the rest.
-func (m *watcher) slots(ctx context.Context) (list []monitor.Slot, err error) {
-	c := m.seed.Cluster
-	out, err := ask(ctx, m.postgres(), slotQuery, psql(filepath.Join(c.BinDir(), "psql"), "--host="+socketDir, fmt.Sprintf("--port=%d", c.Ports.Postgres), "--dbname=postgres")...)
-	if err != nil {
-		return nil, err
+// archive is how the WAL of a primary comes into its archive; nil on a replica.
+func (m *watcher) archive(ctx context.Context, f *archive.Facts) *archive.State {
+	if f == nil {
+		m.repository.forget()
+		return nil
 	}
-	return list, json.Unmarshal(out, &list)
+	s := f.State()
+	if m.seed.Cluster.Backup.Repository.Named() {
+		s.Repository = m.repository.of(ctx, m, *f)
+	}
+	return &s
+}
+
+// database asks PostgreSQL on its socket, as postgres, in one session. Not by /usr/bin/psql, which is a program in Perl that
+// looks for the right version first, and costs more than all the rest.
+func (m *watcher) database(ctx context.Context) (list []monitor.Slot, facts *archive.Facts, err error) {
+	c := m.seed.Cluster
+	out, err := ask(ctx, m.postgres(), slotQuery+";\n"+archiveSQL, psql(filepath.Join(c.BinDir(), "psql"), "--host="+socketDir, fmt.Sprintf("--port=%d", c.Ports.Postgres), "--dbname=postgres")...)
+	if err != nil {
+		return nil, nil, err
+	}
+	answers := json.NewDecoder(bytes.NewReader(out))
+	return list, facts, errors.Join(answers.Decode(&list), answers.Decode(&facts))
 }
 
 // postgres is the system's user of that name; nil when there is none, and then psql says so.
@@ -163,7 +180,12 @@ func (m *watcher) postgres() *syscall.Credential {
 
 // ask runs a program for a moment, as another user where who is not nil.
 func ask(ctx context.Context, who *syscall.Credential, input string, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, programTime)
+	return askFor(ctx, programTime, who, input, args...)
+}
+
+// askFor is ask of a program that may take longer.
+func askFor(ctx context.Context, most time.Duration, who *syscall.Credential, input string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Stdin = "/", strings.NewReader(input)

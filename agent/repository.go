@@ -68,10 +68,15 @@ type stanza struct {
 		Code    int    `json:"code"`
 		Message string `json:"message"`
 	} `json:"status"`
+	Archive []struct {
+		ID       string     `json:"id"`
+		Database pgDatabase `json:"database"`
+	} `json:"archive"`
 	Backup []struct {
-		Label     string `json:"label"`
-		Type      string `json:"type"`
-		Error     bool   `json:"error"`
+		Label     string     `json:"label"`
+		Database  pgDatabase `json:"database"`
+		Type      string     `json:"type"`
+		Error     bool       `json:"error"`
 		Timestamp struct {
 			Start int64 `json:"start"`
 			Stop  int64 `json:"stop"`
@@ -85,16 +90,22 @@ type stanza struct {
 	} `json:"backup"`
 }
 
+// pgDatabase is a database by pgBackRest's number.
+type pgDatabase struct {
+	ID int `json:"id"`
+}
+
 // noBackups is pgBackRest's status of a stanza that has none yet.
 const noBackups = 2
 
 // repositoryInfo asks the repository.
 func (w *work) repositoryInfo(ctx context.Context) (stanza, error) {
-	out, err := w.Runner.Output(ctx, w.pgbackrest("info", "--output=json"))
-	if err != nil {
-		return stanza{}, fmt.Errorf("the repository does not answer: %w", err)
-	}
-	return parseInfo(out)
+	return askRepository(ctx, w.askPgBackRest)
+}
+
+// askPgBackRest is what pgBackRest answers.
+func (w *work) askPgBackRest(ctx context.Context, args ...string) ([]byte, error) {
+	return w.Runner.Output(ctx, w.pgbackrest(args...))
 }
 
 func parseInfo(out []byte) (stanza, error) {

@@ -109,6 +109,9 @@ func (w *work) chooseBackup(ctx context.Context, f *backup.Facts, name string) e
 				return fmt.Errorf("restore: from a repository it is done on the primary, which archives its last WAL first\n      hint: run it on %s", m.Name)
 			}
 		}
+		if !f.To.IsZero() {
+			f.Hole = w.holeBehind(ctx, h.Name)
+		}
 		return nil
 	}
 	f.Size, err = sizeOf(filepath.Join(w.backupDir(), h.Name, "base"))

@@ -44,6 +44,8 @@ type watcher struct {
 	samples map[string][]monitor.Sample
 	run     int
 	page    page
+	// repository is what it holds of this primary's WAL.
+	repository repositoryWatch
 
 	mu        sync.Mutex // what deliveries change
 	state     monitor.State

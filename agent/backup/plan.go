@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/pgbake/pgbake/agent/archive"
 )
 
 // Step is one step of a restore. Each may be stopped at any point and done again.
@@ -40,6 +42,8 @@ type Facts struct {
 	// Data is the data directory; Size is what the restored one needs, Free what there is beside it.
 	Data       string
 	Size, Free int64
+	// Hole is WAL behind the backup that the archive lacks; nil when it lacks none, or nobody could look.
+	Hole *archive.Hole
 }
 
 // Plan is what a restore does. It is kept on the disk while it is carried out.
@@ -91,6 +95,14 @@ func Make(f Facts) (Plan, error) {
 		return p, fmt.Errorf("%s is in the future; it is %s now", f.To.Format(time.RFC3339), f.Now.Format(time.RFC3339))
 	case !f.To.IsZero() && f.To.Before(f.From.Ended):
 		return p, fmt.Errorf("%s is before the end of the oldest backup that could lead there, %s", f.To.Format(time.RFC3339), f.From.Ended.Format(time.RFC3339))
+	case !f.To.IsZero() && f.Hole != nil && f.To.After(f.Hole.Reach.Add(time.Second)): // the repository's times are whole seconds
+		reach := "before the end of " + f.From.Name
+		if !f.Hole.Reach.IsZero() {
+			reach = "up to " + f.Hole.Reach.Format(time.RFC3339)
+		}
+		return p, fmt.Errorf("%s lies behind a hole in the archive: %d segments of WAL, from %s on, are not there\n"+
+			"      hint: %s can be restored a moment %s; behind the hole one after the end of a backup that was taken there: pgha backup list",
+			f.To.Format(time.RFC3339), f.Hole.Segments, f.Hole.First, f.From.Name, reach)
 	case f.Free < f.Size:
 		return p, fmt.Errorf("the disk of %s has room for %d MB beside the database of today, which is kept, and the restored one needs %d MB\n      hint: give it more room",
 			f.Data, max(f.Free, 0)>>20, f.Size>>20)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pgbake/pgbake/agent/archive"
 )
 
 func TestMake(t *testing.T) {
@@ -25,6 +27,10 @@ func TestMake(t *testing.T) {
 		"a moment":           {func(f *Facts) { f.To = f.Now; f.Repository = true }, ""},
 		"the future":         {func(f *Facts) { f.To = f.Now.Add(time.Second); f.Repository = true }, "is in the future"},
 		"before the backup":  {func(f *Facts) { f.To = night; f.Repository = true }, "is before the end of the oldest backup"},
+		"behind a hole":      {hole(night.Add(30*time.Minute), night.Add(40*time.Minute)), "lies behind a hole in the archive: 5 segments of WAL, from 0000000300000001000000AB on, are not there\n      hint: 20261126T020000Z-db2 can be restored a moment up to 2026-11-26T02:30:00Z;"},
+		"before a hole":      {hole(night.Add(30*time.Minute), night.Add(20*time.Minute)), ""},
+		"a hole at once":     {hole(time.Time{}, night.Add(2*time.Minute)), "a moment before the end of 20261126T020000Z-db2;"},
+		"no moment, a hole":  {hole(night.Add(30*time.Minute), time.Time{}), ""},
 		"no room":            {func(f *Facts) { f.Free = 1 << 20 }, "has room for 1 MB beside the database of today"},
 		"a disk beyond full": {func(f *Facts) { f.Free = -1 }, "has room for 0 MB"},
 	} {
@@ -52,6 +58,14 @@ end the pause
 `
 	if text.String() != want {
 		t.Errorf("the plan is\n%s", text.String())
+	}
+}
+
+// hole is an archive that is whole up to a moment, and another one to restore to.
+func hole(reach, to time.Time) func(*Facts) {
+	return func(f *Facts) {
+		f.Repository, f.To = true, to
+		f.Hole = &archive.Hole{First: "0000000300000001000000AB", Last: "0000000300000001000000AF", Segments: 5, Reach: reach}
 	}
 }
 

@@ -31,6 +31,9 @@ func (l *Look) Add(part *Look) {
 	if part.Etcd != nil {
 		l.Etcd = part.Etcd
 	}
+	if part.Archive != nil {
+		l.Archive = part.Archive
+	}
 	if part.Database != nil {
 		l.Database = part.Database
 	}

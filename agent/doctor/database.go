@@ -117,13 +117,6 @@ func access(l *Look) (found []Finding) {
 	return found
 }
 
-func archive(l *Look) []Finding {
-	if l.Database == nil || l.Database.ArchiveFails == "" {
-		return nil
-	}
-	return []Finding{{What: "WAL is not archived: " + l.Database.ArchiveFails, Why: "archive_command fails; WAL stays on the disk until it does not, and fills it", Mend: []string{"journalctl -b -u patroni --grep archive -n 10", "pgha diff"}}}
-}
-
 func corruption(l *Look) (found []Finding) {
 	d := l.Database
 	if d == nil {

@@ -5,6 +5,7 @@ package doctor
 import (
 	"time"
 
+	"github.com/pgbake/pgbake/agent/archive"
 	"github.com/pgbake/pgbake/cluster"
 )
 
@@ -54,7 +55,7 @@ var Checks = []Check{
 	{"settings", "Patroni's dynamic configuration, against cluster.yaml", settings},
 	{"slots", "replication slots that keep WAL for nobody", slots},
 	{"access", "who gets in without a password", access},
-	{"archive", "whether WAL can be archived", archive},
+	{"archive", "whether WAL is archived, and the repository has all of it", archiving},
 	{"corruption", "checksums, and indexes that another collation sorted", corruption},
 	{"proxy", "whether HAProxy leads writers to the primary", proxy},
 	{"generation", "whether the machine takes newer specifications", generation},
@@ -118,6 +119,8 @@ type Look struct {
 	Parameters []Parameter
 	// Database is nil when PostgreSQL of this machine does not answer.
 	Database *Database
+	// Archive is how the WAL of this primary comes into its archive; nil on a replica, and when PostgreSQL does not answer.
+	Archive *archive.State
 	// Serves are the servers that HAProxy leads writers to; HAProxy is why it does not say.
 	Serves  []string
 	HAProxy string

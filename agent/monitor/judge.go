@@ -26,6 +26,7 @@ var checks = []check{
 	{"certificates", certificates},
 	{"clocks", clocks},
 	{"backups", backups},
+	{"archiving", archiving},
 	{"units", units},
 	{"maintenance", maintenance},
 }
@@ -46,6 +47,9 @@ func Judge(s *Seen) *Verdict {
 		}
 	}
 	v.blind[" "+string(fromLeader)] = !led
+	archived := s.archive()
+	v.blind[" "+string(fromArchive)] = archived == nil
+	v.blind[" "+string(fromRepository)] = s.Repository && (archived == nil || archived.Repository == nil)
 	if len(s.Machines) > 1 && others == 0 {
 		v.alone = true
 		v.say("alone/"+s.Self, s.Self, Critical, soon,

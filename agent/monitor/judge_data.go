@@ -3,6 +3,7 @@ package monitor
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -179,6 +180,43 @@ func backups(s *Seen, v *Verdict) {
 		v.all("proof", Critical, soon, look, "the backup %s cannot be restored: %s", p.Backup, p.Error)
 	case s.At.Sub(p.At) > ProofAge:
 		v.all("proof", Warning, soon, look, "the last restore that was proven is %s old", Span(s.At.Sub(p.At)))
+	}
+}
+
+// archiving looks at the way of the primary's WAL into its archive, and at what the repository lacks of it.
+func archiving(s *Seen, v *Verdict) {
+	a := s.archive()
+	if a == nil {
+		return
+	}
+	leader, _ := s.Leader()
+	waits := Span(time.Duration(a.WaitingSeconds * float64(time.Second)))
+	waiting := strconv.Itoa(a.Waiting) + " files, " + Bytes(a.WaitingBytes) + ", wait, the first of them for " + waits
+	const meanwhile = ". PostgreSQL keeps what waits; above archive-push-queue-max pgBackRest gives up the oldest, and the archive has a hole"
+	switch {
+	case a.Fails != "":
+		v.all("archive", Critical, patient, "is the repository there, does it answer, has it room? On "+leader.Name+": pgha backup list; journalctl -b -u patroni --grep archive -n 20"+meanwhile,
+			"WAL is not archived: archive_command fails on %s with %s; %s", leader.Name, a.Fails, waiting)
+	case a.IsLate() && a.Hangs:
+		v.all("archive", Critical, patient, "does the repository's file system or server answer? On "+leader.Name+": ps -C pgbackrest -o pid,etime,stat,args; when it does, end one that hangs, and PostgreSQL tries again. "+
+			"While it hangs nothing limits the WAL: it fills the disk",
+			"WAL is not archived: archive_command on %s neither ends nor fails; %s", leader.Name, waiting)
+	case a.IsLate():
+		v.all("archive", Warning, patient, "the network to the repository or its disk are slower than the primary writes, or it has just come back"+meanwhile,
+			"WAL is archived late on %s: %s", leader.Name, waiting)
+	}
+	switch r := a.Repository; {
+	case r == nil:
+	case r.Error != "":
+		v.all("archive-unread", Warning, patient, "on "+leader.Name+": pgha backup list", "the repository cannot be read on %s: %s", leader.Name, r.Error)
+	case r.Hole != nil:
+		text := "the archive has a hole: " + strconv.Itoa(r.Hole.Segments) + " segments of WAL are not in the repository, the first one " + r.Hole.First + ", the last one " + r.Hole.Last
+		if r.Hole.Reach.IsZero() {
+			text += "; from " + r.Backup + " no later moment can be restored"
+		} else {
+			text += "; no moment after " + r.Hole.Reach.UTC().Format("2006-01-02 15:04:05 UTC") + " can be restored"
+		}
+		v.all("archive-hole", Critical, patient, "at once, on "+leader.Name+": pgha backup; every moment after its end can be restored again. What is between is lost, unless the machine that led before brings it when it is back", "%s", text)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pgbake/pgbake/agent/archive"
 	"github.com/pgbake/pgbake/agent/backup"
 	"github.com/pgbake/pgbake/cluster"
 )
@@ -151,6 +152,32 @@ var cases = []struct {
 	{"the backup cannot be restored", func(s *Seen) { backedUp(s, time.Hour, "", time.Hour, "amcheck: corrupt index") }},
 	{"the proof is old", func(s *Seen) { backedUp(s, time.Hour, "", 10*24*time.Hour, "") }},
 	{"backup and proof are good", func(s *Seen) { backedUp(s, time.Hour, "", time.Hour, "") }},
+	{"WAL is archived, and the repository has it", func(s *Seen) { archives(s, archive.State{Repository: &archive.Repository{Backup: "20261126-020000F"}}) }},
+	{"archive_command fails", func(s *Seen) {
+		archives(s, archive.State{Fails: "0000000300000001000000AB", Waiting: 12, WaitingBytes: 192 << 20, WaitingSeconds: 700, Hangs: false})
+	}},
+	{"archive_command hangs", func(s *Seen) {
+		archives(s, archive.State{Waiting: 12, WaitingBytes: 192 << 20, WaitingSeconds: 700, Hangs: true})
+	}},
+	{"archive_command is at work", func(s *Seen) {
+		archives(s, archive.State{Waiting: 1, WaitingBytes: 16 << 20, WaitingSeconds: 20, Hangs: true})
+	}},
+	{"archiving is slower than writing", func(s *Seen) {
+		archives(s, archive.State{Waiting: 900, WaitingBytes: 900 << 24, WaitingSeconds: 3600})
+	}},
+	{"the archive has a hole", func(s *Seen) {
+		archives(s, archive.State{Repository: &archive.Repository{Backup: "20261126-020000F", Hole: &archive.Hole{First: "0000000300000001000000AB", Last: "0000000300000001000000AF", Segments: 5, Reach: noon.Add(-time.Hour)}}})
+	}},
+	{"the archive lacks the backup's own WAL", func(s *Seen) {
+		archives(s, archive.State{Repository: &archive.Repository{Backup: "20261126-020000F", Hole: &archive.Hole{First: "0000000300000001000000AB", Last: "0000000300000001000000AB", Segments: 1}}})
+	}},
+	{"the repository cannot be read", func(s *Seen) {
+		archives(s, archive.State{Repository: &archive.Repository{Error: "the repository does not answer: pgbackrest: exit status 47"}})
+	}},
+	{"a hole that a replica told of when it led", func(s *Seen) {
+		archives(s, archive.State{Fails: "0000000300000001000000AB"})
+		m(s, 2).Report.Archive, m(s, 1).Report.Archive = m(s, 1).Report.Archive, nil
+	}},
 	{"failed units", func(s *Seen) { m(s, 1).Report.Failed = []string{"pgha-backup.service", "man-db.service"} }},
 	{"HAProxy is down", func(s *Seen) { m(s, 4).Routes, m(s, 4).NoRoutes = nil, "connection refused" }},
 	{"HAProxy has no server", func(s *Seen) { m(s, 4).Routes = &Routes{} }},
@@ -172,6 +199,12 @@ var cases = []struct {
 		s.Follows = "10.9.9.9:5432"
 		m(s, 1).Patroni.Role = "replica"
 	}},
+}
+
+// archives is a cluster with a repository, and what its primary says of it.
+func archives(s *Seen, a archive.State) {
+	s.Repository = true
+	s.Machines[0].Report.Archive = &a
 }
 
 // TestJudge: each case spoils a sound cluster, and testdata/judge.golden has every word that is said of it.

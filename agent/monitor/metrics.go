@@ -68,6 +68,7 @@ func Metrics(s *Seen, v *Verdict, state State, self Self) []byte {
 	e.reports(s)
 	e.proxies(s)
 	e.backups(s)
+	e.archive(s)
 	e.alerts(s, v, state, self)
 	var b bytes.Buffer
 	for _, m := range e.families {
@@ -208,6 +209,32 @@ func (e *exposition) backups(s *Seen) {
 	if p := n.Proof; p != nil {
 		proof.add(seconds(p.At))
 		unproven.add(truth(p.Error != ""))
+	}
+}
+
+func (e *exposition) archive(s *Seen) {
+	failing := e.family("archive_failing", "Whether archive_command of the primary failed, and has archived nothing since.")
+	waiting, waits := e.family("archive_waiting_bytes", "WAL that waits to be archived on the primary."), e.family("archive_waiting_seconds", "How long the first of it has waited; 0 when none does.")
+	missing := e.family("archive_missing_segments", "Number of segments of WAL behind the newest backup that the repository lacks.")
+	unread := e.family("repository_unread", "Whether the repository could not be read.")
+	a := s.archive()
+	if a == nil {
+		return
+	}
+	leader, _ := s.Leader()
+	failing.add(truth(a.Fails != ""), "machine", leader.Name)
+	waiting.add(float64(a.WaitingBytes), "machine", leader.Name)
+	waits.add(a.WaitingSeconds, "machine", leader.Name)
+	r := a.Repository
+	if r == nil {
+		return
+	}
+	unread.add(truth(r.Error != ""), "machine", leader.Name)
+	switch {
+	case r.Hole != nil:
+		missing.add(float64(r.Hole.Segments), "machine", leader.Name)
+	case r.Backup != "":
+		missing.add(0, "machine", leader.Name)
 	}
 }
 

@@ -73,6 +73,9 @@ const (
 	fromPatroni  source = "patroni"
 	fromRoutes   source = "routes"
 	fromLeader   source = "leader" // and Patroni of the machine
+	// What the primary's monitor finds out, of PostgreSQL and of the repository.
+	fromArchive    source = "archive"
+	fromRepository source = "repository"
 )
 
 // Verdict is what is wrong, and what could not be judged.
@@ -106,6 +109,7 @@ type kind struct {
 var kinds = map[string]kind{
 	"backup": {whole: true}, "clock-source": {whole: true}, "etcd-quorum": {whole: true}, "leader": {whole: true}, "leaders": {whole: true},
 	"maintenance": {whole: true}, "paused": {whole: true}, "proof": {whole: true}, "sync": {fromLeader, true}, "virtual-address": {whole: true},
+	"archive": {fromArchive, true}, "archive-hole": {fromRepository, true}, "archive-unread": {fromRepository, true},
 	"agent": {}, "alone": {}, "certificate": {}, "clock-skew": {}, "etcd": {}, "haproxy": {}, "monitor": {}, "patroni": {}, "silent": {},
 	"clock-offset": {needs: fromReport}, "disk": {needs: fromReport}, "etcd-alarm": {needs: fromReport}, "etcd-size": {needs: fromReport}, "recopied": {needs: fromReport},
 	"roles": {needs: fromReport}, "slot": {needs: fromReport}, "unasked": {needs: fromReport}, "unit": {needs: fromReport},

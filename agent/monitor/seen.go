@@ -7,6 +7,7 @@ package monitor
 import (
 	"time"
 
+	"github.com/pgbake/pgbake/agent/archive"
 	"github.com/pgbake/pgbake/agent/backup"
 	"github.com/pgbake/pgbake/cluster"
 )
@@ -22,9 +23,11 @@ type Seen struct {
 	// Synchronous tells that commits are to wait for a replica, Confirm which ones may confirm them.
 	Synchronous bool
 	Confirm     []string
-	// Backups tells that the specification wants some; Since when there should be one at the latest.
-	Backups bool
-	Since   time.Time
+	// Backups tells that the specification wants some; Since when there should be one at the latest. Repository tells that they
+	// lie in one, and the WAL beside them.
+	Backups    bool
+	Repository bool
+	Since      time.Time
 	// Follows is the primary elsewhere, "host:port", that the cluster follows as a copy; empty when it leads itself.
 	Follows string
 	// Maintenance is when the one ends that was announced; zero when none was.
@@ -132,6 +135,8 @@ type Report struct {
 	Clock *Clock `json:"clock,omitempty"`
 	// Slots are PostgreSQL's replication slots there.
 	Slots []Slot `json:"slots,omitempty"`
+	// Archive is how the WAL of a primary comes into its archive; nil on others, and where PostgreSQL could not be asked.
+	Archive *archive.State `json:"archive,omitempty"`
 	// Recopied is a database that was set aside, and is still there; nil when none is.
 	Recopied *Recopied `json:"recopied,omitempty"`
 	// Roles is since when users, databases or passwords of its specification wait to be made; zero when none do.
@@ -204,6 +209,15 @@ func (s *Seen) Leader() (Machine, bool) {
 		}
 	}
 	return leader, s.Leaders() == 1
+}
+
+// archive is how the primary's WAL comes into its archive; nil where nobody says so.
+func (s *Seen) archive() *archive.State {
+	leader, led := s.Leader()
+	if !led || !leader.Watched() {
+		return nil
+	}
+	return leader.Report.Archive
 }
 
 // Leaders is how many machines say that they lead.

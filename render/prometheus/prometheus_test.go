@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgbake/pgbake/agent/archive"
 	"github.com/pgbake/pgbake/agent/monitor"
 	"github.com/pgbake/pgbake/cluster"
 )
@@ -137,7 +138,8 @@ func shown() []byte {
 	now := time.Now()
 	report := &monitor.Report{
 		Every: 30, Clock: &monitor.Clock{}, Failed: []string{"x.service"}, Slots: []monitor.Slot{{Name: "s"}},
-		Disks: []monitor.Disk{{Path: "/", Total: 2, Free: 1, Hours: 3}},
+		Disks:   []monitor.Disk{{Path: "/", Total: 2, Free: 1, Hours: 3}},
+		Archive: &archive.State{Repository: &archive.Repository{Backup: "b"}},
 	}
 	backup := &monitor.Backups{}
 	if err := json.Unmarshal([]byte(`{"backup":{"at":"2026-11-26T02:00:00Z","machine":"db1","bytes":7},"proof":{"at":"2026-11-26T03:00:00Z","backup":"b"}}`), backup); err != nil {
@@ -180,7 +182,7 @@ func TestNamesAreThoseOfTheMonitor(t *testing.T) {
 	for _, n := range there {
 		// These are for people who look for more.
 		if !slices.Contains(used, n) && !slices.Contains([]string{"pgha_agent_up", "pgha_monitor_up", "pgha_patroni_up", "pgha_etcd_leader", "pgha_slot_active",
-			"pgha_backup_size_bytes", "pgha_alert_firing", "pgha_sends_alerts", "pgha_look_duration_seconds", "pgha_proxy_holds_virtual_address"}, n) {
+			"pgha_backup_size_bytes", "pgha_alert_firing", "pgha_sends_alerts", "pgha_look_duration_seconds", "pgha_proxy_holds_virtual_address", "pgha_archive_waiting_bytes"}, n) {
 			t.Errorf("%s is shown, and neither a rule nor a panel uses it", n)
 		}
 	}
