@@ -238,6 +238,8 @@ postgres:
     - name: app
 backup:
   repository: {type: path, path: /srv/pgbackrest}
+alerts:
+  command: [/bin/sh, -c, "cat >>/run/pgha/heard.command"]
 `
 	l := up(t, spec)
 	l.healthy(time.Minute)
@@ -289,6 +291,7 @@ backup:
 	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "2 rows; every") {
 		t.Errorf("the proof on the new timeline: %s", out)
 	}
+	t.Run("archive", l.archiveWatched)
 	t.Run("sftp", l.sftpRepository)
 	// A repository that is gone: one message, and PostgreSQL serves.
 	l.must("db1", "systemctl", "stop", "ssh.service")
