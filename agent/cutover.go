@@ -117,6 +117,7 @@ func (c *Cutover) Go(ctx context.Context, stop []string, patience time.Duration)
 		return 0, err
 	}
 	defer unlock()
+	defer w.keepState()()
 	if len(stop) > 0 {
 		w.Say("%s", run.Line(stop))
 		if err := w.Runner.Run(ctx, run.Cmd{Args: stop}); err != nil {

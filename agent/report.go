@@ -178,15 +178,13 @@ func (m *watcher) postgres() *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-// ask runs a program for a moment, as another user where who is not nil.
+// ask runs a program for a moment, or for as long as ctx says, as another user where who is not nil.
 func ask(ctx context.Context, who *syscall.Credential, input string, args ...string) ([]byte, error) {
-	return askFor(ctx, programTime, who, input, args...)
-}
-
-// askFor is ask of a program that may take longer.
-func askFor(ctx context.Context, most time.Duration, who *syscall.Credential, input string, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, programTime)
+		defer cancel()
+	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Stdin = "/", strings.NewReader(input)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "PGCONNECT_TIMEOUT=3", "PGAPPNAME=pgha monitor", pgOptions())

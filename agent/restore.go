@@ -143,6 +143,7 @@ func (a *Agent) CarryOut(ctx context.Context, r *Restore) error {
 		return fmt.Errorf("restore: %s takes a backup, or restores one, at this moment\n      hint: wait for it, or stop it there", l.holder)
 	}
 	defer l.keep(ctx)()
+	defer w.keepState()()
 	if !r.Begun() {
 		r.Plan.Began = time.Now().UTC().Truncate(time.Second)
 	}

@@ -53,6 +53,17 @@ func (a *Agent) note(s State) {
 	_ = replace(path, append(body, '\n'), 0o644)
 }
 
+// keepState returns what puts "done" back after waits that are none of an apply's: with it ends what was waited for. An apply that
+// is at work notes its own.
+func (a *Agent) keepState() (putBack func()) {
+	s, ok := ReadState(a.Root)
+	return func() {
+		if ok && s.Step == "done" {
+			a.note(s)
+		}
+	}
+}
+
 // replace puts a file under its name at once, so that a reader or a power cut never sees half of it.
 func replace(path string, body []byte, mode fs.FileMode) error {
 	tmp := path + ".new"

@@ -47,7 +47,7 @@ func (r *repositoryWatch) of(ctx context.Context, m *watcher, f archive.Facts) *
 		ctx, cancel := context.WithTimeout(ctx, repositoryTime)
 		defer cancel()
 		found := readRepository(ctx, func(ctx context.Context, args ...string) ([]byte, error) {
-			return askFor(ctx, repositoryTime, who, "", append([]string{"pgbackrest", "--stanza=" + stanza}, args...)...)
+			return ask(ctx, who, "", append([]string{"pgbackrest", "--stanza=" + stanza}, args...)...)
 		}, stanza, f)
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -281,6 +281,9 @@ alerts:
 	}
 	t.Logf("%s", l.must("db1", "pgha", "restore", "--to", moment, "--yes"))
 	l.healthy(time.Minute)
+	if out, _ := l.exec("db1", "pgha", "doctor"); strings.Contains(out, "pgha apply waits") {
+		t.Errorf("after the restore:\n%s", out)
+	}
 	if got := psql("SELECT string_agg(i::text, ' ') FROM moments"); got != "1" {
 		t.Errorf("at %s there were the rows %s", moment, got)
 	}
