@@ -15,10 +15,11 @@ import (
 // ours are directories below which no snippet may have anything: what the agent, the seed and the image keep there.
 var ours = []string{cluster.SeedDir, "/var/lib/pgha", "/usr/lib/pgha", "/usr/local/lib/pgbake", "/var/lib/pgbake"}
 
-// ourFiles are paths that seeds and images have for themselves.
+// ourFiles are paths that seeds, images and packages have for themselves.
 var ourFiles = []string{
 	hostnamePath, networkPath, sudoersPath, sshPath, pgbakeSources, pgbakeKey, postgresSources, postgresKey,
 	"/etc/.ignition-result.json", "/etc/selinux/config", "/etc/machine-id",
+	"/etc/apt/apt.conf.d/52pgbake", "/etc/needrestart/conf.d/50-pgbake.conf",
 }
 
 // ourUnits are those that pgha starts and stops; a drop-in to them is the administrator's right.

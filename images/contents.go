@@ -12,8 +12,6 @@ import (
 func Everywhere() []rootfs.File {
 	return []rootfs.File{
 		text("/etc/ssh/sshd_config.d/50-pgbake.conf", sshdConfig),
-		text("/etc/apt/apt.conf.d/52pgbake", aptConfig),
-		text("/etc/needrestart/conf.d/50-pgbake.conf", needrestart),
 	}
 }
 
@@ -62,16 +60,6 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 `
 
-// aptConfig holds for an unattended-upgrades that the owner installs later: a restart of the database is a failover.
-const aptConfig = `// Written by pgbake into the image: the database stack is updated by hand, one machine after the other.
-Unattended-Upgrade::Package-Blacklist { "^postgresql"; "^patroni"; "^etcd"; "^haproxy"; "^keepalived"; "^pgha"; };
-Unattended-Upgrade::Automatic-Reboot "false";
-`
-
-const needrestart = by + `# A restart of these is a failover: by hand, one machine after the other.
-$nrconf{override_rc}{qr(^(patroni|postgresql|etcd|haproxy|keepalived|vip-manager|pgha)\b)} = 0;
-`
-
 // An initramfs of the modules that hypervisors need is a quarter of the size, and starts faster.
 const initramfs = by + `MODULES=list
 COMPRESS=zstd
@@ -95,10 +83,10 @@ var Networkd = [][]string{
 	{"disable", "systemd-networkd-wait-online.service"},
 }
 
-// Quiet is what systemctl is told on every machine. A database's restart is its owner's decision, and so is the load of
-// an unasked upgrade. e2scrub is for LVM only.
+// Quiet is what systemctl is told on every machine: e2scrub is for LVM only. What keeps apt from upgrading by itself is in
+// pgha-common, since it is for machines of every making.
 var Quiet = [][]string{
-	{"mask", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2scrub_reap.service"},
+	{"mask", "e2scrub_all.timer", "e2scrub_reap.service"},
 }
 
 // Units is what systemctl is told in the tree, in this order.

@@ -31,7 +31,7 @@ func addContents(info *nfpm.Info, stage, name string, o Options) error {
 			return err
 		}
 		info.Contents = append(info.Contents, &files.Content{
-			Source: src, Destination: dst,
+			Source: src, Destination: dst, Type: kind(dst),
 			FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: mode(dst), MTime: info.MTime},
 		})
 		return os.WriteFile(src, body, 0o600)
@@ -67,6 +67,14 @@ func addContents(info *nfpm.Info, stage, name string, o Options) error {
 		return err
 	}
 	return add("/usr/share/doc/"+name+"/changelog.gz", compress(changelog(info)))
+}
+
+// kind is that of a file by its place. Policy 10.7.3: what a package has in /etc are conffiles, whose changes dpkg keeps.
+func kind(dst string) string {
+	if strings.HasPrefix(dst, "/etc/") {
+		return files.TypeConfig
+	}
+	return files.TypeFile
 }
 
 // mode is that of a file by its place: programs may be run, the rest may be read.

@@ -53,9 +53,13 @@ func TestDebs(t *testing.T) {
 				{"patroni is killed", (*life).patroniKilled},
 				{"patroni is paused", (*life).patroniPaused},
 				{"patroni hangs in stop", (*life).patroniHangs},
+				{"apt by its timers", (*life).daily},
+				{"unattended-upgrades", (*life).upgrader},
+				{"needrestart", (*life).librariesChange},
 				{"upgrade", (*life).upgrade},
 				{"remove", (*life).remove},
 				{"purge", (*life).purge},
+				{"an older image", (*life).overImage},
 				{"stock cluster", (*life).stock},
 			} {
 				if !t.Run(step.name, func(t *testing.T) { l.T = t; step.run(l, t) }) {

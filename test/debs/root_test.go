@@ -33,7 +33,7 @@ func root(t *testing.T, release string, debs []string) string {
 		}
 		cache = filepath.Join(dir, "pgbake", "test")
 	}
-	depends, sources := debian.Dependencies(t, debs), debian.Archives(t, release)
+	depends, sources := append(debian.Dependencies(t, debs), upgraders...), debian.Archives(t, release)
 	sum := sha256.Sum256([]byte(strings.Join(slices.Concat([]string{"1", runtime.GOARCH}, basePackages, depends, sources), "\n")))
 	final := filepath.Join(cache, "debs", fmt.Sprintf("%s-%x", release, sum[:6]))
 	return debian.Made(t, final, func(dir string) {

@@ -52,7 +52,7 @@ func (l *life) purge(t *testing.T) {
 	if got := l.Sh(t, "systemctl is-active etcd patroni"); got != "active\nactive" {
 		t.Errorf("etcd and Patroni are %q", got)
 	}
-	left := l.Sh(t, `find /etc /usr /var /run -path /var/log -prune -o -path /var/lib/apt -prune -o -name '*pgha*' -print`)
+	left := l.Sh(t, `find /etc /usr /var /run -path /var/log -prune -o -path /var/lib/apt -prune -o -path '/etc/apt/sources.list.d/pgbake.list' -o '(' -name '*pgha*' -o -name '*pgbake*' ')' -print`)
 	if left != "" {
 		t.Errorf("left behind:\n%s", left)
 	}

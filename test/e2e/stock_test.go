@@ -89,6 +89,26 @@ packages:
 			}
 		}
 	})
+	t.Run("no upgrade by itself", func(t *testing.T) {
+		l := l.on(t)
+		for machine := range packages {
+			out := l.sh(machine, "apt-config dump; cat /etc/needrestart/conf.d/*.conf")
+			for _, want := range []string{
+				`Unattended-Upgrade::Package-Blacklist:: "^patroni";`, `Unattended-Upgrade::Package-Blacklist:: "^postgresql";`,
+				`Unattended-Upgrade::Package-Blacklist:: "^etcd";`, `Unattended-Upgrade::Package-Blacklist:: "^haproxy";`,
+				`Unattended-Upgrade::Automatic-Reboot "false";`, "$nrconf{override_rc}{qr(^(patroni|postgresql|etcd|haproxy|",
+			} {
+				if !strings.Contains(out, want) {
+					t.Errorf("%s: its configuration has no %s:\n%s", machine, want, out)
+				}
+			}
+			for _, unit := range []string{"apt-daily.service", "apt-daily-upgrade.service"} {
+				if got := l.sh(machine, "systemctl start "+unit+"; systemctl show --value -p ConditionResult "+unit); got != "no" {
+					t.Errorf("%s: %s runs (its condition: %s)", machine, unit, got)
+				}
+			}
+		}
+	})
 	t.Run("no secret leaks", l.noLeak)
 	t.Run("apply twice", l.applyTwice)
 	t.Run("second boot", func(t *testing.T) {

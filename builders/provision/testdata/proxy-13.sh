@@ -38,16 +38,6 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 END-OF-FILE
-	put /etc/apt/apt.conf.d/52pgbake 644 <<'END-OF-FILE'
-// Written by pgbake into the image: the database stack is updated by hand, one machine after the other.
-Unattended-Upgrade::Package-Blacklist { "^postgresql"; "^patroni"; "^etcd"; "^haproxy"; "^keepalived"; "^pgha"; };
-Unattended-Upgrade::Automatic-Reboot "false";
-END-OF-FILE
-	put /etc/needrestart/conf.d/50-pgbake.conf 644 <<'END-OF-FILE'
-# Written by pgbake into the image.
-# A restart of these is a failover: by hand, one machine after the other.
-$nrconf{override_rc}{qr(^(patroni|postgresql|etcd|haproxy|keepalived|vip-manager|pgha)\b)} = 0;
-END-OF-FILE
 }
 
 # the network where nothing else configures it
@@ -58,7 +48,7 @@ networkd() {
 
 # what runs by itself and should not
 quiet() {
-	systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_reap.service
+	systemctl --quiet mask e2scrub_all.timer e2scrub_reap.service
 }
 
 # what no image has

@@ -1,0 +1,141 @@
+package debs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// upgraders are the programs that upgrade and restart by themselves. Debian's cloud images bring the first one.
+var upgraders = []string{"unattended-upgrades", "needrestart"}
+
+// trap is an archive, made on the machine, with a newer version of packages that hold nothing, and innocent 1 installed.
+const trap = `
+	deb() { # name, version, directory
+		mkdir -p "/tmp/deb/DEBIAN" "$3"
+		printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: m <m@example.org>\nDescription: trap\n' "$1" "$2" >/tmp/deb/DEBIAN/control
+		dpkg-deb --build /tmp/deb "$3/$1.deb" >/dev/null
+		rm -r /tmp/deb
+	}
+	deb innocent 1 /tmp
+	dpkg --install /tmp/innocent.deb
+	for name in innocent $names; do
+		deb $name 999:1 /repo/trap
+		f=/repo/trap/$name.deb
+		dpkg-deb --field $f
+		printf 'Filename: ./%s.deb\nSize: %s\nSHA256: %s\n\n' $name $(stat -c %s $f) $(sha256sum $f | cut -d ' ' -f 1)
+	done >/tmp/Packages
+	mv /tmp/Packages /repo/trap/
+	echo 'deb [trusted=yes] file:/repo/trap ./' >/etc/apt/sources.list.d/trap.list
+	apt-get update --quiet=2 -o Dir::Etc::sourcelist=sources.list.d/trap.list -o Dir::Etc::sourceparts=/dev/null -o APT::Get::List-Cleanup=0
+`
+
+// upgrader: unattended-upgrades, set by its owner to take everything and to reboot, upgrades what is not the cluster's.
+func (l *life) upgrader(t *testing.T) {
+	l.apt(t, "old", "install "+strings.Join(upgraders, " "))
+	names := "patroni python3-etcd etcd-server etcd-client haproxy keepalived postgresql-common pgha-common pgha-node pgha-proxy postgresql-" + l.postgres
+	before := l.Sh(t, "systemctl show --value -p MainPID etcd patroni haproxy; dpkg-query -W "+names)
+	out := l.Sh(t, "names='"+names+"'\n"+trap+`
+		# Its owner's, which Debian's own file bids to change.
+		cat >/etc/apt/apt.conf.d/50unattended-upgrades <<-'EOF'
+			Unattended-Upgrade::Origins-Pattern { "origin=*"; };
+			Unattended-Upgrade::Automatic-Reboot "true";
+			Unattended-Upgrade::Automatic-Reboot-Time "+60";
+		EOF
+		apt-get --simulate dist-upgrade | grep '^Inst' >&2
+		touch /run/reboot-required
+		unattended-upgrade --verbose 2>&1
+		rm /run/reboot-required`)
+	if got := l.Sh(t, "dpkg-query -W -f '${Version}' innocent"); got != "999:1" {
+		t.Errorf("innocent is %s: this test proves nothing:\n%s", got, out)
+	}
+	if after := l.Sh(t, "systemctl show --value -p MainPID etcd patroni haproxy; dpkg-query -W "+names); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s\n%s", before, after, out)
+	}
+	if got := l.Sh(t, "ls /run/systemd/shutdown 2>/dev/null || :"); got != "" {
+		t.Errorf("a reboot is scheduled: %s", got)
+	}
+	l.Sh(t, "rm -r /etc/apt/sources.list.d/trap.list /repo/trap; apt-get --quiet --yes purge innocent")
+	l.sameDatabase(t)
+}
+
+// daily: no timer of apt's makes it do anything.
+func (l *life) daily(t *testing.T) {
+	for _, unit := range []string{"apt-daily", "apt-daily-upgrade"} {
+		got := l.Sh(t, "systemctl is-enabled "+unit+".timer; systemctl start "+unit+".service; systemctl show --value -p ConditionResult "+unit+".service")
+		if got != "enabled\nno" {
+			t.Errorf("%s: its timer is %q, want enabled, and its service not run", unit, got)
+		}
+	}
+}
+
+// librariesChange: needrestart, told to restart what runs with an old library, restarts what is not the cluster's.
+func (l *life) librariesChange(t *testing.T) {
+	l.Sh(t, `
+		cat >/etc/systemd/system/innocent.service <<-'EOF'
+			[Service]
+			ExecStart=/usr/bin/python3 -c 'import signal; signal.pause()'
+		EOF
+		systemctl daemon-reload
+		systemctl start innocent`)
+	const show = "systemctl show --value -p MainPID etcd patroni haproxy"
+	before, innocent := l.Sh(t, show), l.Sh(t, "systemctl show --value -p MainPID innocent")
+	out := l.Sh(t, `
+		for lib in /usr/lib/*-linux-gnu*/libc.so.6 /usr/lib/*-linux-gnu*/libz.so.1; do
+			f=$(readlink -f $lib)
+			cp -a $f $f.new
+			mv $f.new $f
+		done
+		needrestart -v -r a -u NeedRestart::UI::stdio 2>&1`)
+	if got := l.Sh(t, "systemctl show --value -p MainPID innocent"); got == innocent {
+		t.Errorf("innocent.service was not restarted: this test proves nothing:\n%s", out)
+	}
+	if after := l.Sh(t, show); after != before {
+		t.Errorf("services were restarted: processes %q before, %q after:\n%s", before, after, out)
+	}
+	for _, name := range []string{"patroni.service", "haproxy.service"} {
+		if !strings.Contains(out, name) {
+			t.Errorf("needrestart does not tell that %s has an old library:\n%s", name, out)
+		}
+	}
+	l.Sh(t, "systemctl stop innocent; rm /etc/systemd/system/innocent.service; systemctl daemon-reload")
+	l.sameDatabase(t)
+}
+
+// settingsOf are the two conffiles as dpkg and the owner see them.
+func settingsOf(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, name := range []string{"/etc/apt/apt.conf.d/52pgbake", "/etc/needrestart/conf.d/50-pgbake.conf"} {
+		body, err := os.ReadFile(filepath.Join("../../packages/pgha-common/root", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = string(body)
+	}
+	return all
+}
+
+// overImage: an image of before the package had them holds both files. What nobody changed is replaced without a question,
+// what somebody changed stays.
+func (l *life) overImage(t *testing.T) {
+	const ours, theirs = "/etc/apt/apt.conf.d/52pgbake", "/etc/needrestart/conf.d/50-pgbake.conf"
+	l.Sh(t, fmt.Sprintf(`
+		mkdir -p /etc/needrestart/conf.d
+		cat >%s <<-'EOF'
+			// Written by pgbake into the image: the database stack is updated by hand, one machine after the other.
+			Unattended-Upgrade::Package-Blacklist { "^postgresql"; "^patroni"; "^etcd"; "^haproxy"; "^keepalived"; "^pgha"; };
+			Unattended-Upgrade::Automatic-Reboot "false";
+		EOF
+		echo '# mine' >%s`, ours, theirs))
+	l.apt(t, "old", "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install pgha-common")
+	if got := l.Sh(t, "cat "+ours); got != strings.TrimSpace(settingsOf(t)[ours]) {
+		t.Errorf("%s is\n%s", ours, got)
+	}
+	if got := l.Sh(t, "cat "+theirs); got != "# mine" {
+		t.Errorf("%s is\n%s", theirs, got)
+	}
+	l.apt(t, "old", "purge pgha-common")
+}
