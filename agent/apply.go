@@ -52,6 +52,8 @@ type work struct {
 	generation cluster.Generation
 	// gateWasOpen tells that an earlier apply has let etcd start.
 	gateWasOpen bool
+	// notGrown is why a disk that was made larger has not become room.
+	notGrown error
 	Result
 }
 
@@ -68,6 +70,7 @@ var recipe = []step{
 	{"clock", "", (*work).awaitClock},
 	{"address", "", (*work).awaitAddress},
 	{"data disk", cluster.DB, (*work).dataDisk},
+	{"larger disks", "", (*work).growDisks},
 	{"stock clusters", cluster.DB, (*work).refuseStockClusters},
 	{"etcd data", cluster.DB, (*work).refuseForeignEtcd},
 	{"adoption", cluster.DB, (*work).checkAdoption},
@@ -91,6 +94,7 @@ var recipe = []step{
 	{"etcd's restart", cluster.DB, (*work).restartEtcd},
 	{"primary", cluster.Proxy, (*work).awaitPrimary},
 	{"certificates", "", (*work).noteTrust},
+	{"room", "", (*work).grown},
 }
 
 // Apply makes the machine what its seed says. Done twice it changes nothing.

@@ -172,7 +172,7 @@ type Ports struct {
 // Storage is where the data lies.
 type Storage struct {
 	// DataDisk is a block device of its own for PostgreSQL, such as /dev/vdb; the root disk when empty.
-	// It is formatted only when it is blank.
+	// It is formatted only when it is blank. Made larger, it becomes room at the next boot or `pgha apply`.
 	DataDisk string `yaml:"data_disk"`
 }
 

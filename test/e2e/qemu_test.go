@@ -65,6 +65,7 @@ func TestQEMULone(t *testing.T) {
 	t.Run("programs", l.virtualPrograms)
 	t.Run("forward", l.forward)
 	t.Run("watchdog", l.watchdog)
+	t.Run("larger disks", l.largerDisks)
 	t.Run("foreign disk", l.foreignDisk)
 	t.Run("shutdown", l.shutdown)
 }
