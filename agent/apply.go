@@ -67,6 +67,7 @@ type step struct {
 // The gate opens before the first unit that it holds back; the slow restarts run while etcd looks for its peers.
 // What etcd and PostgreSQL may do once it is open, join decides.
 var recipe = []step{
+	{"network card", "", (*work).oneCard},
 	{"clock", "", (*work).awaitClock},
 	{"address", "", (*work).awaitAddress},
 	{"data disk", cluster.DB, (*work).dataDisk},
@@ -184,7 +185,7 @@ func (w *work) awaitAddress(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("this machine does not have %s, the address of %s in %s\n      hint: see `ip address`; was this machine given another machine's seed?", want, w.seed.Machine.Name, specFile)
 	}
-	return nil
+	return w.oneCard(ctx) // in the beginning networkd may not have seen every card
 }
 
 // refuseStockClusters leaves a cluster that Debian's tools made alone, and says so, when it stands in the way.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,12 +43,23 @@ func disk(dir string) uint64 {
 func card(want netip.Addr) string {
 	cards, _ := net.Interfaces()
 	for _, c := range cards {
-		addrs, _ := c.Addrs()
-		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == want {
-				return c.Name
-			}
+		if hasAddress(c, want) {
+			return c.Name
 		}
 	}
 	return ""
+}
+
+// has tells whether the card of that name has the address.
+func has(name string, want netip.Addr) bool {
+	c, err := net.InterfaceByName(name)
+	return err == nil && hasAddress(*c, want)
+}
+
+func hasAddress(c net.Interface, want netip.Addr) bool {
+	addrs, _ := c.Addrs()
+	return slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr() == want
+	})
 }

@@ -105,8 +105,10 @@ func networkUnit(n network) string {
 		line("Name=%s", n.Interface)
 	case n.MAC != "":
 		line("MACAddress=%s", n.MAC)
-	default:
+	default: // as pgha-common's drop-ins have it, which say why
+		line("Name=en* eth* host0")
 		line("Type=ether")
+		line("Kind=![!v]* v[!e]*")
 	}
 	line("\n[Network]")
 	line("DHCP=no")

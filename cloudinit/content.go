@@ -26,7 +26,8 @@ type content struct {
 
 // network is how the machine reaches the others: a fixed address, nothing by DHCP or router advertisements.
 type network struct {
-	// Interface or else MAC tell the card; every Ethernet card is meant when both are empty.
+	// Interface or else MAC tell the card; the machine's one Ethernet card is meant when both are empty. The agent refuses
+	// a machine that has two.
 	Interface, MAC string
 	Address        netip.Prefix
 	Gateway        netip.Addr

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -74,7 +76,7 @@ func testMachine(t *testing.T, d debian, renderer string) {
 	const path = "testdata/machine.yaml"
 	c, spec, s := testCluster(t, path)
 	m, id, w := c.Machines()[0], testIdentity(c.Machines()[0]), testWord(t, c, spec)
-	l := d.layer(t, rootfs.File{Path: "/etc/machine-id", Mode: 0o444})
+	l := d.layer(t, append(dropIns(t), rootfs.File{Path: "/etc/machine-id", Mode: 0o444})...)
 	wants := l.upper("etc/systemd/system/multi-user.target.wants")
 	if err := os.MkdirAll(wants, 0o755); err != nil {
 		t.Fatal(err)
@@ -104,6 +106,7 @@ func testMachine(t *testing.T, d debian, renderer string) {
 		t.Errorf("authorized_keys:\n%s", got)
 	}
 	mac := strings.TrimSpace(first.read(t, "/sys/class/net/host0/address"))
+	first.othersGetNothing(t, m.Address)
 	first.Off()
 
 	s.REST, m.Address = "rest-Zq6-changed", m.Address.Next()
@@ -125,6 +128,80 @@ func testMachine(t *testing.T, d debian, renderer string) {
 		t.Error("a changed seed made a new host key")
 	}
 	second.Off()
+}
+
+// dropIns are pgha-common's for networkd, as an image has them.
+func dropIns(t *testing.T) (files []rootfs.File) {
+	t.Helper()
+	const root = "../packages/pgha-common/root"
+	found, _ := filepath.Glob(root + "/usr/lib/systemd/network/*/*")
+	if len(found) == 0 {
+		t.Fatal("pgha-common has no drop-ins for networkd")
+	}
+	for _, name := range found {
+		body, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, rootfs.File{Path: strings.TrimPrefix(name, root), Mode: 0o644, Body: body})
+	}
+	return files
+}
+
+// TestAnyCard: whoever makes networkd's file of a seed without `mac`, it means the same cards.
+func TestAnyCard(t *testing.T) {
+	_, match, _ := strings.Cut(networkUnit(network{}), "[Match]\n")
+	match, _, _ = strings.Cut(match, "\n\n")
+	var files []string
+	for _, f := range dropIns(t) {
+		if _, body, _ := strings.Cut(string(f.Body), "[Match]\n"); strings.TrimSpace(body) != match {
+			t.Errorf("%s matches\n%s\nIgnition's file matches\n%s", f.Path, body, match)
+		}
+		files = append(files, f.Path)
+	}
+	var want []string
+	for _, file := range []string{"10-cloud-init-" + anyCard, "10-netplan-" + anyCard, "10-netplan-" + strings.Replace(anyCard, "!", "%21", 1)} {
+		want = append(want, "/usr/lib/systemd/network/"+file+".network.d/50-pgha.conf")
+	}
+	slices.Sort(files)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, files); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// othersGetNothing: cards that somebody makes on the machine later do not get its address, whatever they are called.
+func (m machine) othersGetNothing(t *testing.T, address netip.Addr) {
+	t.Helper()
+	others := map[string]string{
+		"docker0": "type bridge", "ens9": "type bridge", "eth0.5": "link host0 type vlan id 5", "ens3": "type dummy",
+		"eth7": "link host0 type macvlan", "veth1a": "type veth peer name veth1b", "wg0": "type wireguard", "gre7": "type gretap local 192.0.2.1 remote 192.0.2.2",
+		"enbond": "type bond", "br-0a": "type bridge",
+	}
+	made := []string{"veth1b"}
+	for name, what := range others {
+		// A container may not be given every kind.
+		if out, err := m.Try("sh", "-c", "ip link add "+name+" "+what+" && ip link set "+name+" up"); err == nil {
+			made = append(made, name)
+		} else {
+			t.Logf("%s: %s", name, out)
+		}
+	}
+	if !slices.Contains(made, "docker0") || !slices.Contains(made, "veth1a") {
+		t.Fatalf("only %q could be made", made)
+	}
+	m.run(t, "ip", "link", "set", "veth1b", "up")
+	m.Until("networkd has looked at them", time.Minute, func() error {
+		for _, name := range made {
+			if state := m.run(t, "networkctl", "--no-pager", "--no-legend", "list", name); !strings.Contains(state, " unmanaged") {
+				return fmt.Errorf("%s", state)
+			}
+		}
+		return nil
+	})
+	if got := m.run(t, "ip", "-4", "-oneline", "address", "show", "to", address.String()); strings.Count(got, "\n") != 1 || !strings.Contains(got, " host0 ") {
+		t.Errorf("the address is on other cards:\n%s", got)
+	}
 }
 
 // hide makes a file of the root be absent: an overlay's whiteout.

@@ -79,6 +79,9 @@ func metaData(s content, documents ...[]byte) []byte {
 //	renderer                          reads                 so it says
 //	networkd (minimal Debian, ours)   the id, as Name=      every card but the loopback; match.name is ignored
 //	netplan (Debian's cloud images)   match.name            en*, et* and host0; an id with *, ? or [] is refused
+//
+// Neither can say that a bridge, a tunnel or a container's card is not meant. pgha-common does, by drop-ins for the files
+// that networkd gets of this id: 10-cloud-init-!lo.network, 10-netplan-!lo.network and, from Debian 13 on, 10-netplan-%21lo.network.
 const anyCard, anyEthernet = "!lo", "[eh][nto]*"
 
 // forgetAnyCard is for a machine whose seed named no card before. cloud-init writes networkd a file for each id, leaves

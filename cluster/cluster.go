@@ -61,7 +61,8 @@ type Node struct {
 	Name string `yaml:"name"`
 	// Address is the machine's only address in the cluster's network.
 	Address netip.Addr `yaml:"address"`
-	// MAC is the hardware address of the card that gets the address; the first card when absent.
+	// MAC is the hardware address of the card that gets the address. A machine with one Ethernet card needs none; one
+	// with several is refused without it.
 	MAC string `yaml:"mac"`
 }
 

@@ -127,6 +127,39 @@ packages:
 		}
 		l.applyTwice(t)
 	})
+	t.Run("two cards", l.twoCards)
+}
+
+// twoCards: a proxy whose seed names no card gets another one. Which is meant nobody knows: it is refused, with both of them,
+// and goes on when there is one again. What somebody makes on the machine gets nothing.
+func (l *lab) twoCards(t *testing.T) {
+	l = l.on(t)
+	const victim = "proxy1"
+	l.sh(victim, `cd /etc/systemd/network
+		sed 's/^Name=host0$/Name=!lo/' 10-cloud-init-host0.network >'10-cloud-init-!lo.network'
+		grep -qx 'Name=!lo' '10-cloud-init-!lo.network'
+		rm 10-cloud-init-host0.network
+		ip link add eth7 type veth peer name far7
+		ip link add docker0 type bridge
+		for card in eth7 far7 docker0; do ip link set $card up; done
+		networkctl reload`)
+	state := func(card string) string {
+		out, _ := l.exec(victim, "networkctl", "--no-pager", "--no-legend", "list", card) // seen when it is there
+		return out
+	}
+	l.eventually("networkd has looked at every card", time.Minute, func() bool {
+		return strings.Contains(state("eth7"), " configured") && strings.Contains(state("host0"), " configured") &&
+			strings.Contains(state("far7"), " unmanaged") && strings.Contains(state("docker0"), " unmanaged")
+	})
+	mac := func(card string) string {
+		return card + " (" + l.sh(victim, "cat /sys/class/net/"+card+"/address") + ")"
+	}
+	out, code := l.exec(victim, "sh", "-c", "pgha apply 2>&1")
+	if code != 2 || !strings.Contains(out, mac("eth7")+", "+mac("host0")) || !strings.Contains(out, "hint: in cluster.yaml give proxy1 `mac`") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	l.sh(victim, "ip link delete eth7; ip link delete docker0")
+	l.applyTwice(t)
 }
 
 // sh runs a script on a machine, which must succeed.
