@@ -268,6 +268,8 @@ func (l *lab) brokenAndMended() {
 	l.says("proxy1", 3, "pgha doctor", "haproxy.service does not run", "mend: systemctl start haproxy")
 	l.mend("proxy1")
 	l.mend(m)
+	l.healthy(time.Minute)
+	l.mend(m) // what PostgreSQL runs with is seen once it runs
 	l.nothingFound(append(slices.Clone(members), "proxy1")...)
 }
 
