@@ -158,7 +158,22 @@ func (l *lab) twoCards(t *testing.T) {
 	if code != 2 || !strings.Contains(out, mac("eth7")+", "+mac("host0")) || !strings.Contains(out, "hint: in cluster.yaml give proxy1 `mac`") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	l.sh(victim, "ip link delete eth7; ip link delete docker0")
+	holders := func() string { return l.sh(victim, "ip -4 -oneline address show to 10.20.1.21") }
+	if got := holders(); strings.Count(got, "10.20.1.21/24") != 2 {
+		t.Errorf("a member was given or has lost an address:\n%s", got)
+	}
+	// One that never was a member answers on neither.
+	l.sh(victim, "mv /var/lib/pgha/configured /root/")
+	if out, code := l.exec(victim, "sh", "-c", "pgha apply 2>&1"); code != 2 {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if got := holders(); got != "" {
+		t.Errorf("it has kept its address:\n%s", got)
+	}
+	l.sh(victim, `mv /root/configured /var/lib/pgha/
+		ip link delete eth7
+		ip link delete docker0
+		networkctl reconfigure host0`)
 	l.applyTwice(t)
 }
 
