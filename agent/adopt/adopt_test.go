@@ -123,14 +123,14 @@ func TestFindings(t *testing.T) {
 func TestWhatStays(t *testing.T) {
 	f := fresh()
 	for name, value := range map[string]string{
-		"work_mem": "7MB", "max_connections": "300", "hot_standby_feedback": "off", "wal_level": "logical", "pg_stat_statements.max": "9", "fsync": "off",
+		"work_mem": "7MB", "max_connections": "300", "hot_standby_feedback": "off", "wal_level": "logical", "pg_stat_statements.max": "9000", "fsync": "off",
 	} {
 		f.Settings[name] = Setting{Value: value}
 	}
 	f.Slots = []string{"one", "two"}
 	r := Judge(specification(t, ""), f, ours)
 	want := map[string]string{
-		"work_mem": "7MB", "max_connections": "300", "hot_standby_feedback": "off", "wal_level": "logical", "pg_stat_statements.max": "9",
+		"work_mem": "7MB", "max_connections": "300", "hot_standby_feedback": "off", "wal_level": "logical", "pg_stat_statements.max": "9000",
 		"datestyle": "iso, mdy", "lc_messages": "C.UTF-8",
 	}
 	if diff := cmp.Diff(want, r.Parameters); diff != "" {
