@@ -22,12 +22,12 @@ var once = []struct {
 	but  map[string]string
 }{
 	{whole(cluster.PatroniConfig), "cluster.PatroniConfig", map[string]string{
-		"cluster/places.go": "defined", "render/files.go": "the table of paths", "cmd/pgbake/lint.go": "an example of others' files", "agent/doctor/database.go": "being changed elsewhere",
+		"cluster/places.go": "defined", "render/files.go": "the table of paths", "cmd/pgbake/lint.go": "an example of others' files",
 	}},
 	{whole(cluster.PatroniTLS), "cluster.PatroniTLS", map[string]string{"cluster/places.go": "defined", "render/files.go": "the table of paths"}},
 	{whole(cluster.EtcdDataDir), "cluster.EtcdDataDir", map[string]string{"cluster/places.go": "defined", "agent/joining.go": "a file beside it"}},
 	{whole(cluster.DatabaseHome), "cluster.DatabaseHome", map[string]string{"cluster/places.go": "defined", "lint/": "what others have written"}},
-	{whole(cluster.SocketDir), "cluster.SocketDir", map[string]string{"cluster/places.go": "defined", "cluster/validate_parameters.go": "being changed elsewhere"}},
+	{whole(cluster.SocketDir), "cluster.SocketDir", map[string]string{"cluster/places.go": "defined", "cluster/validate_parameters.go": "a sentence about it"}},
 	{whole(cluster.HAProxySocket), "cluster.HAProxySocket", map[string]string{"cluster/places.go": "defined"}},
 	{whole(cluster.StatusFile), "cluster.StatusFile", map[string]string{"cluster/places.go": "defined"}},
 	{regexp.MustCompile(`etcdctl( -|$| (defrag|member|endpoint|alarm)\b)|--endpoints=`), "Ports.Etcdctl", map[string]string{

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/libpq"
 	"github.com/pgbake/pgbake/internal/run"
 )
@@ -21,7 +22,7 @@ func settings(l *Look) (found []Finding) {
 		found = append(found, Finding{
 			What: fmt.Sprintf("Patroni's %s is %s, and should be %s", s.Path, s.Is, s.Want),
 			Why:  "somebody changed it by patronictl or Patroni's API; what should stay belongs into cluster.yaml",
-			Mend: []string{l.onMember("runuser -u postgres -- patronictl -c /etc/patroni/config.yml edit-config --force --quiet " + option + " '" + set + "'")},
+			Mend: []string{l.onMember("runuser -u postgres -- " + cluster.Patronictl + " edit-config --force --quiet " + option + " '" + set + "'")},
 		})
 	}
 	return append(found, parameters(l)...)
@@ -46,7 +47,7 @@ func parameters(l *Look) (found []Finding) {
 			f.Why, f.Mend = p.Wrong, []string{"pgbake check    # where cluster.yaml is: it says what to write"}
 		case p.Wrong != "":
 			f.Why = p.Wrong + "; somebody set it by patronictl or Patroni's API"
-			f.Mend = []string{"runuser -u postgres -- patronictl -c /etc/patroni/config.yml edit-config --force --quiet --pg '" + p.Name + "=null'"}
+			f.Mend = []string{"runuser -u postgres -- " + cluster.Patronictl + " edit-config --force --quiet --pg '" + p.Name + "=null'"}
 		case strings.HasSuffix(p.File, "/postgresql.auto.conf"):
 			f.Why = "ALTER SYSTEM has set it, on this machine alone: in " + p.File
 			f.Mend = []string{fmt.Sprintf("sed -i '/^%s *=/d' %s", p.Name, p.File), "systemctl reload patroni"}

@@ -116,8 +116,8 @@ func parse(name, kind, unit, least, most, words string) setting {
 	return s
 }
 
-// of is what Patroni has for the parameter of this PostgreSQL.
-func of(patroni, name string, postgres int) (known, bool) {
+// knownTo is what Patroni has for the parameter of this PostgreSQL.
+func knownTo(patroni, name string, postgres int) (known, bool) {
 	all := byPatroni()[patroni][strings.ToLower(name)]
 	i := slices.IndexFunc(all, func(k known) bool {
 		return k.from <= postgres*10000 && (k.till == 0 || postgres*10000 < k.till)

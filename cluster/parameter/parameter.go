@@ -57,7 +57,7 @@ func (t Target) Judge(name, value string) *Fault {
 	if !found {
 		return t.unknown(name)
 	}
-	p, known := of(t.Patroni, name, t.Postgres)
+	p, known := knownTo(t.Patroni, name, t.Postgres)
 	// Later ones leave in what the server itself knows.
 	if !known && t.Patroni == "3.0.2" && !strings.Contains(name, ".") {
 		return &Fault{fmt.Sprintf("Patroni %s does not know it and leaves it out", t.Patroni), ""}
@@ -65,7 +65,10 @@ func (t Target) Judge(name, value string) *Fault {
 	switch s.kind {
 	case "bool":
 		is, ok := boolean(value)
-		if !ok && (known || !beginning(value)) {
+		if !known { // of a library: Patroni passes it on as it is
+			is, ok = truth(value)
+		}
+		if !ok {
 			return &Fault{brief(value) + " is neither on nor off", "on or off"}
 		}
 		if is && name == "bonjour" {
@@ -127,23 +130,23 @@ func (t Target) unknown(name string) *Fault {
 		}
 		return nil // an application's own, which PostgreSQL keeps as it is
 	}
-	f := &Fault{Wrong: fmt.Sprintf("PostgreSQL %d has no such parameter to set", t.Postgres)}
+	gone := Fault{Wrong: fmt.Sprintf("PostgreSQL %d no longer has it", t.Postgres)}
+	if now, old := renamed[name]; old {
+		if _, found := own.settings[now]; found {
+			gone.Instead = now + " took its place"
+		}
+		return &gone
+	}
 	for _, v := range versions {
-		if _, found := servers()[v].settings[name]; found && v > t.Postgres {
-			f.Wrong += fmt.Sprintf(" yet: it came with %d", v)
-			break
-		} else if _, still := servers()[t.Postgres].settings[name]; found && !still && v < t.Postgres {
-			f.Wrong = fmt.Sprintf("PostgreSQL %d no longer has it", t.Postgres)
+		switch _, found := servers()[v].settings[name]; {
+		case found && v < t.Postgres:
+			return &gone
+		case found:
+			return &Fault{fmt.Sprintf("PostgreSQL %d does not have it yet: it came with %d", t.Postgres, v), ""}
 		}
 	}
-	now, old := renamed[name]
-	near := suggest.Nearest(name, own.names())
-	switch {
-	case old && own.settings[now].name != "":
-		f.Instead = now + " took its place"
-	case old:
-		f.Wrong = fmt.Sprintf("PostgreSQL %d no longer has it", t.Postgres)
-	case near != "" && strings.HasSuffix(f.Wrong, "to set"):
+	f := &Fault{Wrong: fmt.Sprintf("PostgreSQL %d has no such parameter to set", t.Postgres)}
+	if near := suggest.Nearest(name, own.names()); near != "" {
 		f.Instead = fmt.Sprintf("did you mean %q?", near)
 	}
 	return f
@@ -154,8 +157,8 @@ func (t Target) Same(name, a, b string) bool {
 	s := servers()[t.Postgres].settings[strings.ToLower(name)]
 	switch s.kind {
 	case "bool":
-		x, okX := boolean(a)
-		y, okY := boolean(b)
+		x, okX := truth(a)
+		y, okY := truth(b)
 		return okX && okY && x == y
 	case "integer", "real":
 		x, okX := s.number(a)
@@ -164,6 +167,9 @@ func (t Target) Same(name, a, b string) bool {
 	case "enum":
 		x, okX := boolean(a)
 		y, okY := boolean(b)
+		if name == "wal_compression" && (strings.EqualFold(a, "pglz") && y || strings.EqualFold(b, "pglz") && x) {
+			return true // what on means there
+		}
 		return strings.EqualFold(a, b) || okX && okY && x == y
 	}
 	return a == b
@@ -178,14 +184,26 @@ func (s setting) word(value string) bool {
 	return ok && slices.Contains(s.words, "on") && slices.Contains(s.words, "off")
 }
 
-// beginning tells whether PostgreSQL takes a value for a boolean though it is only a word's beginning. Patroni does not, where it
-// knows the parameter: those of libraries it does not know.
-func beginning(value string) bool {
+// truth reads what PostgreSQL takes for a boolean: a word, or the beginning of one that leaves no doubt.
+func truth(value string) (is, ok bool) {
 	v := strings.ToLower(value)
-	return v != "" && v != "o" && slices.ContainsFunc([]string{"on", "true", "yes", "off", "false", "no"}, func(w string) bool { return strings.HasPrefix(w, v) })
+	if is, ok := boolean(v); ok || v == "" || v == "o" {
+		return is, ok
+	}
+	for _, w := range []string{"true", "yes"} {
+		if strings.HasPrefix(w, v) {
+			return true, true
+		}
+	}
+	for _, w := range []string{"false", "no", "off"} {
+		if strings.HasPrefix(w, v) {
+			return false, true
+		}
+	}
+	return false, false
 }
 
-// boolean reads what both PostgreSQL and Patroni take for one.
+// boolean reads what both PostgreSQL and Patroni take for one: whole words.
 func boolean(value string) (is, ok bool) {
 	switch strings.ToLower(value) {
 	case "on", "true", "yes", "1":

@@ -200,7 +200,7 @@ func (l *lab) foreignDisk(t *testing.T) {
 		return strings.Contains(out, "/dev/vdc is not blank (ext4) and is left alone")
 	})
 	l.pgbake("lab", "fault", "power-cut", victim)
-	host("qemu-img", "compare", foreign, own)
+	host("qemu-img", "compare", "--force-share", foreign, own) // the killed QEMU may still hold its lock
 }
 
 func (l *lab) shutdown(t *testing.T) {

@@ -85,7 +85,7 @@ func (s *sandbox) copied(t *testing.T, name string) {
 }
 
 // sample is a parameter with a value.
-type sample struct{ name, value string }
+type sample struct{ name, value, kind string }
 
 // samples are values at every edge of a parameter's type, right and wrong.
 func samples(f []string) (all []sample) {
@@ -110,7 +110,7 @@ func samples(f []string) (all []sample) {
 		values = append(values, texts[name]...)
 	}
 	for _, v := range values {
-		all = append(all, sample{name, v})
+		all = append(all, sample{name, v, kind})
 	}
 	return all
 }
@@ -162,19 +162,20 @@ func judgedAlike(t *testing.T, s *sandbox, target parameter.Target, bin string) 
 	}
 	s.run("postgres", bin+"/pg_ctl", "-D", "/tmp/taken/data", "-w", "-l", "/tmp/taken/server.log", "-o",
 		"-c listen_addresses= -c unix_socket_directories=/tmp/taken -c fsync=off -c shared_preload_libraries="+strings.Join(libraries, ","), "start")
-	var script strings.Builder
-	for i, x := range all {
-		fmt.Fprintf(&script, "\\echo # %d\nALTER SYSTEM SET %s = '%s';\n", i, quote(x.name), strings.ReplaceAll(x.value, "'", "''"))
-	}
-	if err := os.WriteFile(filepath.Join(s.dir, "tmp/script.sql"), []byte(script.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	out := s.run("postgres", "sh", "-c", "psql -h /tmp/taken -d postgres -XAtq -f /tmp/script.sql 2>&1")
 	refused := map[int]string{}
-	for _, part := range strings.Split(out, "# ")[1:] {
-		var i int
-		if _, err := fmt.Sscanf(part, "%d", &i); err == nil && strings.Contains(part, "ERROR:") {
-			_, refused[i], _ = strings.Cut(strings.TrimSpace(part), "ERROR:")
+	for i, said := range s.psqlSays(t, all, "ALTER SYSTEM SET %[1]s = %[2]s;") {
+		if _, why, is := strings.Cut(said, "ERROR:"); is {
+			refused[i] = why
+		}
+	}
+	// What a session can set it shows in the parameter's own unit and words. Some would end the session, and by the
+	// socket there is no TCP.
+	shown := slices.DeleteFunc(slices.Clone(all), func(x sample) bool {
+		return x.kind == "string" || strings.HasSuffix(x.name, "_timeout") || strings.HasPrefix(x.name, "tcp_") || target.Judge(strings.ToLower(x.name), x.value) != nil
+	})
+	for i, said := range s.psqlSays(t, shown, "BEGIN; SELECT pg_catalog.set_config(%[3]s, %[2]s, true) \\g /dev/null\nSELECT setting FROM pg_catalog.pg_settings WHERE name = %[3]s; ROLLBACK;") {
+		if x := shown[i]; !strings.Contains(said, "ERROR:") && !target.Same(x.name, x.value, said) {
+			t.Errorf("%s = %q is not the same as %q, which PostgreSQL makes of it", x.name, x.value, said)
 		}
 	}
 	if target.Postgres >= 16 { // 15 does not look, and sorts as if there were none
@@ -208,6 +209,28 @@ func judgedAlike(t *testing.T, s *sandbox, target parameter.Target, bin string) 
 		}
 	}
 	t.Logf("%d of %d values accepted, by PostgreSQL %d, Patroni %s and here", accepted, len(all), target.Postgres, target.Patroni)
+}
+
+// psqlSays runs a statement for each sample, and returns what came of it. In the statement the first is the name, the second the
+// value, the third the name as a value.
+func (s *sandbox) psqlSays(t *testing.T, all []sample, statement string) []string {
+	t.Helper()
+	text := func(v string) string { return "'" + strings.ReplaceAll(v, "'", "''") + "'" }
+	var script strings.Builder
+	for _, x := range all {
+		fmt.Fprintf(&script, "\\echo #\n"+statement+"\n", `"`+strings.ReplaceAll(x.name, ".", `"."`)+`"`, text(x.value), text(x.name))
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "tmp/script.sql"), []byte(script.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	said := strings.Split(s.run("postgres", "sh", "-c", "psql -h /tmp/taken -d postgres -XAtq -f /tmp/script.sql 2>&1"), "#\n")[1:]
+	if len(said) != len(all) {
+		t.Fatalf("%d answers to %d samples", len(said), len(all))
+	}
+	for i := range said {
+		said[i] = strings.TrimSpace(said[i])
+	}
+	return said
 }
 
 // patroniJudges is what Patroni makes of each value; "None" when it leaves it out.
@@ -246,6 +269,3 @@ print(json.dumps(made))`)
 	}
 	return made
 }
-
-// quote is a name as ALTER SYSTEM takes it: with a library's prefix apart.
-func quote(name string) string { return `"` + strings.ReplaceAll(name, ".", `"."`) + `"` }
