@@ -21,7 +21,7 @@ const (
 	recopyUnit = "pgha-recopy.service"
 	// recopiedFile holds what was set aside last, and when.
 	recopiedFile = "/var/lib/pgha/recopied.json"
-	// recopyAfter is how long PostgreSQL must have failed to start, recopySteady how long it must run to count as started.
+	// recopyAfter is how long PostgreSQL must have failed to start, or to follow, recopySteady how long it must run to count as started.
 	recopyAfter  = 2 * time.Minute
 	recopySteady = time.Minute
 	// recopyPause is until the next try, recopyOnce how long one that is copied anew must last: what breaks again at once is no
@@ -30,24 +30,25 @@ const (
 	recopyOnce  = 24 * time.Hour
 )
 
-// startFailures is for how long PostgreSQL of this machine has failed to start, while another member leads. It counts no
+// startFailures is for how long PostgreSQL of this machine has failed to start, or has been off the cluster's history, while another
+// member leads. It counts no
 // failures: Patroni tries every few seconds, and a look between two tries is too late to tell them apart.
 type startFailures struct{ since, runs, asked time.Time }
 
 // next takes what Patroni says of this machine, and tells whether its data is to be looked at.
-func (f *startFailures) next(m member, now time.Time) bool {
+func (f *startFailures) next(m member, diverged bool, now time.Time) bool {
 	switch {
 	case m.Paused || m.leads() || m.leadsStandby() || m.State == "creating replica":
 		*f = startFailures{asked: f.asked}
 		return false
-	case !m.runs():
+	case !m.runs(), diverged:
 		f.runs = time.Time{}
 	case f.runs.IsZero():
 		f.runs = now
 	case now.Sub(f.runs) > recopySteady:
 		f.since = time.Time{}
 	}
-	if m.State != "start failed" {
+	if m.State != "start failed" && !diverged {
 		return false
 	}
 	if f.since.IsZero() {
@@ -60,22 +61,34 @@ func (f *startFailures) next(m member, now time.Time) bool {
 	return true
 }
 
-// recopies has a replica looked at that fails to start. Not here: it needs more rights than this service has.
+// recopies has a replica looked at that fails to start, or that cannot follow any more. Not here: it needs more rights than this service has.
 func (f *follower) recopies(ctx context.Context) {
 	if f.seed.Machine.Role != cluster.DB {
 		return
 	}
 	m, err := f.api.member(ctx, f.seed.Machine.Address)
-	if err != nil || !f.failing.next(m, time.Now()) {
+	if err != nil {
 		return
 	}
-	f.Say("PostgreSQL has not started since %s: %s looks at its data", f.failing.since.UTC().Format("15:04:05 UTC"), recopyUnit)
+	left := ""
+	if forks, err := f.api.history(ctx, f.seed.Machine.Address); err == nil {
+		left = m.diverged(forks)
+	}
+	if !f.failing.next(m, left != "", time.Now()) {
+		return
+	}
+	since := f.failing.since.UTC().Format("15:04:05 UTC")
+	if left == "" {
+		f.Say("PostgreSQL has not started since %s: %s looks at its data", since, recopyUnit)
+	} else {
+		f.Say("PostgreSQL has not followed since %s: %s; %s looks at its data", since, left, recopyUnit)
+	}
 	if err := f.Runner.Run(ctx, run.Command("systemctl", "start", "--no-block", recopyUnit)); err != nil && ctx.Err() == nil {
 		f.Say("%v", err)
 	}
 }
 
-// Recopy sets the data of this replica aside when PostgreSQL cannot start with it though a healthy primary leads, and has
+// Recopy sets the data of this replica aside when PostgreSQL cannot start with it, or cannot follow, though a healthy primary leads, and has
 // Patroni copy the primary's. It waits while something else is done to the cluster. Where it does not copy, the error says why;
 // it stops Patroni, which its unit starts again.
 func (a *Agent) Recopy(ctx context.Context) error {
@@ -112,8 +125,13 @@ func (w *work) recopy(ctx context.Context) error {
 	byHand := "\n      hint: pgha reinit " + name
 	s := w.survey(ctx)
 	p, none := s.primary()
+	left := ""
+	if forks, err := w.api.history(ctx, p.at); none == "" && err == nil {
+		m, _ := s.member(name)
+		left = m.diverged(forks)
+	}
 	switch m, _ := s.member(name); {
-	case none != "" || s.paused() || m.err != nil || m.runs() || m.name == p.name:
+	case none != "" || s.paused() || m.err != nil || m.runs() && left == "" || m.name == p.name:
 		w.Say("not now: what was to be mended is not so any more, or not to be mended at this moment")
 		return nil
 	case systemID(dir) != "" && p.System != systemID(dir):
@@ -124,7 +142,7 @@ func (w *work) recopy(ctx context.Context) error {
 		return err
 	}
 	if time.Since(last.At) < recopyOnce {
-		return fmt.Errorf("PostgreSQL cannot start again, %s after its data was copied anew\n      hint: journalctl -u patroni; when its disk is in order: pgha reinit %s", time.Since(last.At).Round(time.Minute), name)
+		return fmt.Errorf("PostgreSQL cannot start or follow again, %s after its data was copied anew\n      hint: journalctl -u patroni; when its disk is in order: pgha reinit %s", time.Since(last.At).Round(time.Minute), name)
 	}
 	// A rewind may take long, and one that is cut short has to be begun anew.
 	if w.Runner.Run(ctx, run.Command("pgrep", "--uid=postgres", "--full", `/pg_rewind |/postgres --single `)) == nil {
@@ -140,14 +158,16 @@ func (w *work) recopy(ctx context.Context) error {
 		return err
 	}
 	if free < need {
-		return fmt.Errorf("PostgreSQL cannot start, and the disk has no room for its data and a new copy: %d MiB are needed, %d are free; its data is left alone%s, which removes it first", need>>20, free>>20, byHand)
+		return fmt.Errorf("PostgreSQL cannot start or follow, and the disk has no room for its data and a new copy: %d MiB are needed, %d are free; its data is left alone%s, which removes it first", need>>20, free>>20, byHand)
 	}
 	if err := w.Runner.Run(ctx, run.Command("systemctl", "stop", "patroni.service")); err != nil {
 		return err
 	}
-	why, err := w.cannotStart(ctx, dir)
-	if err != nil {
-		return err
+	why := left
+	if why == "" {
+		if why, err = w.cannotStart(ctx, dir); err != nil {
+			return err
+		}
 	}
 	if why == "" {
 		return errors.New("PostgreSQL fails to start, and not for its data, which is left alone\n      hint: journalctl -u patroni")
@@ -169,7 +189,7 @@ func (w *work) copyAnew(ctx context.Context, dir, why string) error {
 	if err := errors.Join(os.Rename(dir, filepath.Join(w.Root, note.Aside)), syncDir(filepath.Dir(dir))); err != nil {
 		return fmt.Errorf("set data aside: %w", err)
 	}
-	w.Say("PostgreSQL could not start with this machine's data, which is now %s: %s", note.Aside, why)
+	w.Say("PostgreSQL could not go on with this machine's data, which is now %s: %s", note.Aside, why)
 	d, _, err := w.observeDatabase(ctx, false)
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ func TestStartFailures(t *testing.T) {
 	states := map[rune]member{
 		'f': {State: "start failed", Role: "replica"}, 's': {State: "starting", Role: "replica"}, 'r': {State: "running", Role: "replica"},
 		'p': {State: "start failed", Role: "replica", Paused: true}, 'l': {State: "start failed", Role: "primary"}, 'c': {State: "creating replica", Role: "replica"},
+		'd': {State: "running", Role: "replica"},
 	}
 	long := func(s string) (text string) {
 		for range 60 {
@@ -55,6 +56,9 @@ func TestStartFailures(t *testing.T) {
 		"f" + long("s") + "f":           1, // it fails again, after a long recovery
 		"f" + long("c") + "f":           0, // of another copy
 		long("c"):                       0,
+		long("d"):                       1, // it runs, and cannot follow
+		"dddd" + long("r"):              0, // it was rewound
+		"dd" + long("s") + "r":          0, // a long rewind
 		long("r"):                       0,
 		long("ps"):                      0,
 		long("ls"):                      0,
@@ -66,7 +70,7 @@ func TestStartFailures(t *testing.T) {
 		var f startFailures
 		now, got := time.Unix(1e9, 0), 0
 		for _, c := range seen {
-			if f.next(states[c], now) {
+			if f.next(states[c], c == 'd', now) {
 				got++
 			}
 			now = now.Add(followPause)

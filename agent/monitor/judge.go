@@ -204,7 +204,7 @@ func members(s *Seen, v *Verdict) {
 		if m.Watched() && m.Report.Recopied != nil {
 			r := m.Report.Recopied
 			v.of("recopied", m, Warning, 1, "is its disk in order? When nothing of that data is needed, on "+m.Name+": rm -r "+r.Aside,
-				"PostgreSQL of %s could not start with its data (%s), which was set aside at %s; the primary's was copied in its place", m.Name, r.Why, r.At.UTC().Format("2006-01-02 15:04 UTC"))
+				"PostgreSQL of %s could not go on with its data (%s), which was set aside at %s; the primary's was copied in its place", m.Name, r.Why, r.At.UTC().Format("2006-01-02 15:04 UTC"))
 		}
 		if m.Watched() && !m.Report.Roles.IsZero() && led && m.Name != leader.Name {
 			v.of("roles", m, Warning, slow, "give "+leader.Name+" the seed that "+m.Name+" has, and there: pgha apply",

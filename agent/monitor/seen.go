@@ -152,7 +152,7 @@ type Report struct {
 	CPU float64 `json:"cpu_seconds"`
 }
 
-// Recopied is a replica's data with which PostgreSQL could not start, and in whose place the primary's was copied.
+// Recopied is a replica's data with which PostgreSQL could not start, or not follow the primary, and in whose place the primary's was copied.
 type Recopied struct {
 	At time.Time `json:"at"`
 	// Aside is the directory that it is in now, Why what PostgreSQL said.

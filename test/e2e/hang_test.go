@@ -46,7 +46,7 @@ func TestHang(t *testing.T) {
 	beside(t)
 	l := up(t, quickstart(t, "hang13", 13)+"failover: fast\n")
 	l.hangs(frozen.ledByEtcd(), bothStopped.ledByEtcd(), patroniStopped)
-	t.Run("behind", l.behind)
+	t.Run("behind, and not to be rewound", l.behindForGood)
 }
 
 // TestHangDebian12 is the same with what Debian 12 has itself: Patroni 3.0.2, etcd 3.4.

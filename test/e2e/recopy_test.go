@@ -27,7 +27,7 @@ func (l *lab) cannotStart(t *testing.T) {
 	})
 	l.eventually("who looks at the state to be told", 2*time.Minute, func() bool {
 		out, _ := l.exec(s.primary(), "pgha", "status")
-		return strings.Contains(out, "PostgreSQL of "+data+" could not start with its data (incorrect checksum in control file), which was set aside at ") &&
+		return strings.Contains(out, "PostgreSQL of "+data+" could not go on with its data (incorrect checksum in control file), which was set aside at ") &&
 			strings.Contains(out, "on "+data+": rm -r /var/lib/postgresql/")
 	})
 	l.sh(data, "rm -r /var/lib/postgresql/*/main.aside-*")

@@ -320,6 +320,37 @@ func (l *lab) powerCut(t *testing.T) {
 // What was acknowledged is on them, and one of them leads.
 func (l *lab) behind(t *testing.T) {
 	l = l.on(t)
+	victim := l.leftBehind("")
+	if after := l.healthy(3 * time.Minute); after.primary() == victim {
+		t.Errorf("%s leads again", victim)
+	}
+}
+
+// behindForGood is behind, and pg_rewind does not find the WAL that it reads: the data is set aside and copied anew without a
+// command. Until then readers at the old primary would see what no other member has.
+func (l *lab) behindForGood(t *testing.T) {
+	l = l.on(t)
+	victim := l.leftBehind("cd /var/lib/postgresql/*/main/pg_wal; redo=$(runuser -u postgres -- psql -XAtqc 'SELECT redo_wal_file FROM pg_control_checkpoint()'); " +
+		"for f in 0???????????????????????; do if [ $f '<' $redo ]; then rm $f; fi; done; test -e $redo")
+	l.eventually("the data to be set aside", 6*time.Minute, func() bool {
+		_, code := l.exec(victim, "sh", "-c", "ls -d /var/lib/postgresql/*/main.aside-*")
+		return code == 0
+	})
+	after := l.healthy(3 * time.Minute)
+	if after.primary() == victim {
+		t.Errorf("%s leads again", victim)
+	}
+	l.eventually("who looks at the state to be told", 2*time.Minute, func() bool {
+		out, _ := l.exec(after.primary(), "pgha", "status")
+		return strings.Contains(out, "PostgreSQL of "+victim+" could not go on with its data (it has ") && strings.Contains(out, " that no other member has, since ")
+	})
+	l.sh(victim, "rm -r /var/lib/postgresql/*/main.aside-*")
+}
+
+// leftBehind loads a primary whose replicas receive nothing, runs a script on it, and cuts its power. When another one leads it
+// comes back. It returns its name.
+func (l *lab) leftBehind(script string) string {
+	l.Helper()
 	before := l.healthy(2 * time.Minute)
 	stop, file := l.write()
 	victim, others := before.primary(), before.replicas()
@@ -335,6 +366,9 @@ func (l *lab) behind(t *testing.T) {
 		}
 		return code == 0 && json.Unmarshal([]byte(said), &status) == nil && status.Optime > 250e6
 	})
+	if script != "" {
+		l.sh(victim, script)
+	}
 	cut := time.Now()
 	l.pgbake("lab", "fault", "power-cut", victim)
 	for _, m := range others {
@@ -344,7 +378,5 @@ func (l *lab) behind(t *testing.T) {
 	stop()
 	l.keptAll(l.account(file))
 	l.pgbake("lab", "fault", "power-on", victim)
-	if after := l.healthy(3 * time.Minute); after.primary() == victim {
-		t.Errorf("%s leads again", victim)
-	}
+	return victim
 }
