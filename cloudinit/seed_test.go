@@ -57,7 +57,7 @@ func testCluster(t testing.TB, path string) (*cluster.Cluster, []byte, cluster.S
 	for _, u := range c.Postgres.Users {
 		s.Users[u.Name] = u.Name + `-"Zq9": #`
 	}
-	return c, spec, cluster.Sealed{Secrets: s}
+	return c, cluster.Bare(spec), cluster.Sealed{Secrets: s}
 }
 
 func testIdentity(m cluster.Machine) cluster.Identity {

@@ -84,6 +84,22 @@ func TestGenerationTooLarge(t *testing.T) {
 	}
 }
 
+// An older pgbake signed the comments: what is new then is said, and it is new once.
+func TestGenerationWithoutComments(t *testing.T) {
+	o := newOperator(t)
+	o.spec += "# a note\n"
+	o.seed()
+	o.spec = string(Bare([]byte(o.spec)))
+	second, news, _ := o.seed()
+	if diff := cmp.Diff([]string{"the specification without its comments, and else the same"}, news); diff != "" || second.Generation.Number != 2 || second.Generation.Grown {
+		t.Errorf("generation %d (-want +got):\n%s", second.Generation.Number, diff)
+	}
+	o.spec = string(Bare([]byte("# another note\n" + o.spec)))
+	if third, news, _ := o.seed(); news != nil || third.Generation.Number != 2 {
+		t.Errorf("generation %d, with news %q", third.Generation.Number, news)
+	}
+}
+
 func TestNewGeneration(t *testing.T) {
 	o := newOperator(t)
 	first, news, _ := o.seed()

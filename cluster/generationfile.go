@@ -30,7 +30,7 @@ type Word struct {
 	Operator []byte
 }
 
-// NewGeneration signs what the machines of c are to know, with the operator's key in dir. Where that is what they were told
+// NewGeneration signs what the machines of c are to know, with the operator's key in dir; spec is the text that they get, Bare's. Where that is what they were told
 // last, it returns the same generation again: the number changes only when something else does. news says what, in words;
 // nothing for the first. The number is not counted before CountGeneration has done so.
 func NewGeneration(dir string, c *Cluster, spec []byte, identities map[string]Identity, now time.Time) (w Word, news []string, err error) {
@@ -73,7 +73,7 @@ func NewGeneration(dir string, c *Cluster, spec []byte, identities map[string]Id
 	}
 	if n := len(g.Encode()); n > MaxGeneration {
 		return w, nil, fmt.Errorf("with its certificates the specification has %d KiB, %d at most travel from machine to machine\n"+
-			"      hint: move long comments elsewhere", (n+1023)>>10, MaxGeneration>>10)
+			"      hint: shorten what is longest in cluster.yaml, without its comments: keys, parameters", (n+1023)>>10, MaxGeneration>>10)
 	}
 	w.Generation = g
 	return w, news, nil
@@ -124,7 +124,11 @@ func (g Generation) news(last Generation) (news []string) {
 	if g.authorities != last.authorities {
 		news = append(news, "the authorities")
 	}
-	if g.specification != last.specification {
+	switch {
+	case g.specification == last.specification:
+	case g.specification == digest(Bare(last.Specification)):
+		news = append(news, "the specification without its comments, and else the same") // an older pgbake signed the last one
+	default:
 		news = append(news, "the specification")
 	}
 	return news

@@ -31,6 +31,7 @@ func (a *app) seeds(c *cluster.Cluster, dir string, o cloudinit.Options) (*seeds
 	if err != nil {
 		return nil, err
 	}
+	spec = cluster.Bare(spec)
 	secrets, err := cluster.LoadSecretsFor(dir, c)
 	if err != nil {
 		return nil, specError{err}
