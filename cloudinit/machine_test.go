@@ -62,7 +62,7 @@ func (m machine) run(t *testing.T, args ...string) string {
 	return out
 }
 
-// TestMachine boots the seed, and boots it again changed.
+// TestMachine boots the seed, and boots it again changed: so large that it is compressed.
 func TestMachine(t *testing.T) {
 	eachDebian(t, func(t *testing.T, d debian) {
 		// Minimal Debian has no netplan, Debian's cloud images have.
@@ -115,13 +115,18 @@ func testMachine(t *testing.T, d debian, renderer string) {
 		// permanent one, which only real cards and virtual machines' have.
 		m.MAC = mac
 	}
-	if seed, err = New(c, m, spec, s, id, w, Options{}); err != nil {
-		t.Fatal(err)
+	more, _ := withKeys(t, 200)
+	c.SSHKeys = append(c.SSHKeys, more.SSHKeys...)
+	if seed, err = New(c, m, spec, s, id, w, Options{}); err != nil || !seed.Compressed() {
+		t.Fatalf("no compressed seed: %v", err)
 	}
 	if err := seed.WriteFolder(l.upper(seedFolder)); err != nil {
 		t.Fatal(err)
 	}
 	second := l.boot(t)
+	if got := second.read(t, "/home/debian/.ssh/authorized_keys"); !strings.Contains(got, c.SSHKeys[len(c.SSHKeys)-1]) {
+		t.Errorf("authorized_keys:\n%s", got)
+	}
 	second.check(t, c, m, Files(c, m, spec, s, id, w))
 	second.checkLeaks(t, s.For(m.Role), id)
 	if got := second.read(t, "/etc/ssh/ssh_host_ed25519_key.pub"); got != hostKey {

@@ -21,7 +21,8 @@ import (
 
 // Seed is the three documents of a machine. UserData holds its secrets: a Seed prints as nothing.
 type Seed struct {
-	Machine       string
+	Machine string
+	// UserData is text, or gzip of it where the text is larger than some cloud takes.
 	UserData      []byte
 	MetaData      []byte
 	NetworkConfig []byte
@@ -43,7 +44,7 @@ type Options struct {
 	Interface string
 }
 
-// New makes the seed of m. spec is the operator's cluster.yaml, byte for byte; s may hold more than m's own share.
+// New makes the seed of m. spec is what was signed in w, byte for byte; s may hold more than m's own share.
 func New(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Sealed, id cluster.Identity, w cluster.Word, o Options) (Seed, error) {
 	if err := s.Check(c, m.Role); err != nil {
 		return Seed{}, fmt.Errorf("make seed of %s: %w", m.Name, err)
@@ -52,8 +53,14 @@ func New(c *cluster.Cluster, m cluster.Machine, spec []byte, s cluster.Sealed, i
 		return Seed{}, fmt.Errorf("make seed of %s: no certificates", m.Name)
 	}
 	all := newContent(c, m, Files(c, m, spec, s, id, w), o)
-	seed := Seed{Machine: m.Name, UserData: userData(all), NetworkConfig: networkConfig(all), content: all}
-	seed.MetaData = metaData(all, seed.UserData, seed.NetworkConfig)
+	text := userData(all)
+	seed := Seed{Machine: m.Name, NetworkConfig: networkConfig(all), content: all}
+	// Of the text: another compressor makes no other instance.
+	seed.MetaData = metaData(all, text, seed.NetworkConfig)
+	var err error
+	if seed.UserData, err = fit(text); err != nil {
+		return Seed{}, fmt.Errorf("make seed of %s: %w", m.Name, err)
+	}
 	return seed, nil
 }
 

@@ -77,7 +77,7 @@ func (a *app) seed() *cobra.Command {
 		Short: "Write what every machine is told at its first boot: for cloud-init, or for Ignition",
 		Long: `Write the seed of every machine. It holds its machine's secrets and keys: handle it like a password.
 
-  --format cloud-init   NAME/, a NoCloud folder, and NAME.iso, the same to attach as a disk
+  --format cloud-init   NAME/, a NoCloud folder, and NAME.iso, the same to attach as a disk; a cloud takes NAME/user-data alone
   --format ignition     NAME.bu, Butane source to read; NAME.ign, Ignition 3.3.0 for QEMU's fw_cfg; NAME.ign.iso, the same
                         as a config drive to attach as a disk. For images that were baked with --init ignition
 
@@ -109,6 +109,9 @@ signed with secrets/operator.key. It holds no secret. A new machine brings it al
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), strings.Join(paths, "\n"))
+			if slices.Contains(forms, "cloud-init") {
+				a.saySizes(made.all)
+			}
 			if len(made.news) == 0 {
 				a.ui.Next(seedNext(forms))
 				return nil
@@ -197,6 +200,35 @@ func seedNext(forms []string) string {
 		return "attach each ISO to its machine as a disk, or paste its user-data into the cloud's form"
 	}
 	return "give each NAME.ign to its machine by fw_cfg, or attach NAME.ign.iso as a disk: BOOT.txt beside the image says how"
+}
+
+// saySizes says whose user-data is compressed, and whose is too large for some cloud.
+func (a *app) saySizes(all []cloudinit.Seed) {
+	var compressed []string
+	for _, s := range all {
+		if s.Compressed() {
+			compressed = append(compressed, fmt.Sprintf("%s (%d bytes)", s.Machine, len(s.UserData)))
+		}
+	}
+	if len(compressed) > 0 {
+		a.ui.Say("user-data compressed by gzip, since %s takes %d bytes: %s; `zcat` shows it, a form that takes text gets the output of `base64 -w0`",
+			cloudinit.EC2.Cloud, cloudinit.EC2.Bytes, strings.Join(compressed, ", "))
+	}
+	for _, s := range all {
+		var clouds []string
+		for _, l := range s.TooLarge() {
+			in := ""
+			if l.Base64 {
+				in = " in base64"
+			}
+			clouds = append(clouds, fmt.Sprintf("%s (%d%s)", l.Cloud, l.Bytes, in))
+		}
+		if len(clouds) > 0 {
+			a.ui.Say("warning: user-data of %s has %d bytes, compressed: too many for %s\n"+
+				"      hint: attach %[1]s.iso, which has no limit; or let cluster.yaml have fewer or shorter ssh_keys, packages.key and postgres.mirror.key",
+				s.Machine, len(s.UserData), strings.Join(clouds, ", "))
+		}
+	}
 }
 
 // snippets reads the operator's Butane for every machine. What pgha writes there is not theirs.

@@ -19,6 +19,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/pgbake/pgbake/builders/packer-plugin-pgbake/option"
+	"github.com/pgbake/pgbake/cloudinit"
 	"github.com/pgbake/pgbake/images"
 )
 
@@ -39,7 +40,7 @@ type Config struct {
 
 // Output is what templates get. What is not of the format is empty.
 type Output struct {
-	// cloud-init's user-data: it holds the machine's secrets.
+	// cloud-init's user-data, as text: it holds the machine's secrets.
 	UserData string `mapstructure:"user_data"`
 	// NoCloud's meta-data.
 	MetaData string `mapstructure:"meta_data"`
@@ -109,6 +110,9 @@ func (d *Datasource) Execute() (cty.Value, error) {
 	} else {
 		o.ISO = at + ".iso"
 		read(&o.UserData, filepath.Join(at, "user-data"))
+		// A value of Packer's is text.
+		text, textErr := cloudinit.Text([]byte(o.UserData))
+		o.UserData, err = string(text), errors.Join(err, textErr)
 		read(&o.MetaData, filepath.Join(at, "meta-data"))
 		read(&o.NetworkConfig, filepath.Join(at, "network-config"))
 	}
