@@ -31,7 +31,7 @@ func (w *work) dataDisk(ctx context.Context) error {
 	if state, err := w.state(ctx, dataMount); err != nil || running(state) {
 		return err
 	}
-	if err := w.format(ctx, dev); err != nil {
+	if err := w.prepare(ctx, dev); err != nil {
 		return err
 	}
 	unit := slices.DeleteFunc(slices.Clone(w.files), func(f rootfs.File) bool { return filepath.Base(f.Path) != dataMount })
@@ -44,14 +44,38 @@ func (w *work) dataDisk(ctx context.Context) error {
 	return w.systemctl(ctx, "start", dataMount)
 }
 
+// prepare sees to it that there is one disk of ours. Where there is one, whatever it is called today, no other is made one.
+func (w *work) prepare(ctx context.Context, dev string) error {
+	all, err := w.drives(ctx)
+	if err != nil {
+		return err
+	}
+	switch devs := w.labelled(all); {
+	case len(devs) > 1:
+		return fmt.Errorf("mount the data disk: more than one has the label %s: %s\n      hint: detach the one that is not this machine's", dataLabel, w.named(devs))
+	case len(devs) == 1:
+		return nil
+	}
+	if dev == cluster.AnyDisk {
+		if dev, err = w.findDisk(all); err != nil {
+			return err
+		}
+	}
+	return w.format(ctx, dev, all)
+}
+
 // format makes a file system on a blank disk, and refuses any other that is not ours.
-func (w *work) format(ctx context.Context, dev string) error {
+func (w *work) format(ctx context.Context, dev string, all []drive) error {
 	label, kind, err := signature(ctx, w.Runner, dev)
 	switch {
 	case err != nil:
 		return err
 	case label == dataLabel:
 		return nil
+	case isSeed(label, kind):
+		return fmt.Errorf("%s is the seed (%s, %s) and is left alone\n      hint: %s", dev, kind, label, w.another(all))
+	case kind != "" && inUse(dev):
+		return fmt.Errorf("%s is in use (%s) and is left alone\n      hint: %s", dev, kind, w.another(all))
 	case kind != "" && w.adopting():
 		return fmt.Errorf("%s is not blank (%s) and is left alone\n      hint: when the database to adopt lies on it, in %d/main: e2label %[1]s %[4]s", dev, kind, w.seed.Cluster.Postgres.Version, dataLabel)
 	case kind != "":
@@ -66,6 +90,14 @@ func (w *work) format(ctx context.Context, dev string) error {
 	}
 	w.Say("make a file system on the blank disk %s", dev)
 	return w.Runner.Run(ctx, run.Command("mkfs.ext4", "-q", "-L", dataLabel, "-E", fmt.Sprintf("root_owner=%d:%d", uid, gid), dev))
+}
+
+// another says what to write in place of a disk that cannot be meant.
+func (w *work) another(all []drive) string {
+	if devs := blank(all); len(devs) == 1 {
+		return fmt.Sprintf("%s is blank: storage.data_disk: %[1]s, or %s, which takes the one that is", w.named(devs), cluster.AnyDisk)
+	}
+	return "attach an empty disk to this machine, and name it in storage.data_disk: /dev/disk/by-id/…"
 }
 
 // noDataBelow refuses to hide a database that already lies on the root disk.

@@ -172,10 +172,14 @@ type Ports struct {
 
 // Storage is where the data lies.
 type Storage struct {
-	// DataDisk is a block device of its own for PostgreSQL, such as /dev/vdb; the root disk when empty.
-	// It is formatted only when it is blank. Made larger, it becomes room at the next boot or `pgha apply`.
+	// DataDisk is a disk of its own for PostgreSQL: auto, the machine's one blank disk, or a block device such as
+	// /dev/disk/by-id/…; the root disk when empty. It is formatted only when it is blank. Made larger, it becomes room at the next boot or `pgha apply`.
 	DataDisk string `yaml:"data_disk"`
 }
+
+// AnyDisk is the word for the one blank disk of a machine, in place of a device's name: what /dev/vdb is depends on the order in
+// which disks and the seed are attached.
+const AnyDisk = "auto"
 
 // Backup is when base backups are taken, where to and how many are kept.
 type Backup struct {

@@ -61,8 +61,8 @@ func portClash(k *checker) {
 var diskSyntax = regexp.MustCompile(`^/dev(/[A-Za-z0-9][A-Za-z0-9._:+-]*)+$`)
 
 func dataDisk(k *checker) {
-	if d := k.Storage.DataDisk; k.given("storage.data_disk") && !diskSyntax.MatchString(d) {
-		k.say("storage.data_disk", "such as /dev/vdb or /dev/disk/by-id/…", "%s is no block device below /dev", brief(d))
+	if d := k.Storage.DataDisk; k.given("storage.data_disk") && d != AnyDisk && !diskSyntax.MatchString(d) {
+		k.say("storage.data_disk", "auto, the machine's one blank disk; or such as /dev/vdb or /dev/disk/by-id/…", "%s is no block device below /dev", brief(d))
 	}
 }
 

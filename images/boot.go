@@ -25,6 +25,9 @@ The machine becomes what its seed says (pgbake seed): give each its own, before 
 There is no password and no key in the image: the seed brings the ssh keys.
 The serial console is ttyS0, 115200; the screen shows the same.
 `, i.Name())
+	if i.Role != Proxy {
+		b.WriteString(dataBoot)
+	}
 	section := func(title, file, text string) {
 		if file != "" {
 			fmt.Fprintf(&b, "\n## %s\n%s", title, strings.NewReplacer("$FILE", file, "$SEED", seed, "$ARCH", qemuArch[i.Arch]).Replace(text))
@@ -43,8 +46,9 @@ virt-install --import --name node1 --memory 2048 --vcpus 2 --osinfo debian12 --n
   --disk /var/lib/libvirt/images/node1.qcow2,bus=virtio --disk $SEED,bus=virtio,readonly=on
 `)
 	section("Proxmox", any("qcow2", "qcow2-zstd", "raw"), `qm create 101 --name node1 --memory 2048 --cores 2 --net0 virtio,bridge=vmbr0 --serial0 socket --agent 1 --scsihw virtio-scsi-single
-qm set 101 --virtio0 local-lvm:0,import-from=$PWD/$FILE --virtio1 local-lvm:0,import-from=$PWD/$SEED --boot order=virtio0
+qm set 101 --virtio0 local-lvm:0,import-from=$PWD/$FILE --virtio2 local-lvm:0,import-from=$PWD/$SEED --boot order=virtio0
 qm disk resize 101 virtio0 20G && qm start 101
+virtio1 is free for the database's disk: qm set 101 --virtio1 local-lvm:32
 The seed is a disk, not the CD drive: Debian's cloud kernel has no driver for AHCI.
 `)
 	section("VMware ESXi and vCenter", any("ova"), `ovftool --name=node1 --datastore=DATASTORE --network=NETWORK $FILE vi://USER@HOST/
@@ -65,6 +69,14 @@ systemd-nspawn -b -D /var/lib/machines/node1 --network-bridge=br0 --capability=C
 `)
 	return []byte(b.String())
 }
+
+// dataBoot: a seed is a disk as well, and takes its turn among the names.
+const dataBoot = `
+## A disk for the database
+It is attached blank, before the first boot, when cluster.yaml has storage.data_disk. "auto" means the machine's one blank disk, in
+whatever order the disks are attached. A name such as /dev/vdb goes by that order: root, the database's disk, seed. Without a disk between
+them /dev/vdb is the seed. /dev/disk/by-id/… names a disk that has a serial number.
+`
 
 // ignitionBoot: a seed can be read by root on the host either way, and on the machine.
 const ignitionBoot = `

@@ -106,7 +106,9 @@ func TestSums(t *testing.T) {
 
 func TestInstructionsNameOnlyWhatIsThere(t *testing.T) {
 	got := string(Instructions(image(DB), []Output{{File: "x.qcow2", Format: "qcow2"}}, "node1.iso"))
-	for want, there := range map[string]bool{"x.qcow2": true, "## Proxmox": true, "qemu-system-x86_64": true, "Hyper-V": false, "$FILE": false, "$SEED": false} {
+	for want, there := range map[string]bool{"x.qcow2": true, "## Proxmox": true, "qemu-system-x86_64": true, "Hyper-V": false, "$FILE": false, "$SEED": false,
+		// /dev/vdb, where a data disk is looked for, stays free for it.
+		"--virtio1 local-lvm:32": true, "--virtio1 local-lvm:0,import-from": false, "storage.data_disk": true} {
 		if strings.Contains(got, want) != there {
 			t.Errorf("%q is there: %v\n%s", want, !there, got)
 		}

@@ -152,11 +152,11 @@ func dataDevices(path, seed string) ([]string, error) {
 	switch {
 	case path == "/dev/vdb":
 		return []string{"-device", disk, "-device", seed}, nil
-	case path == "/dev/vdc":
+	case path == "/dev/vdc", path == cluster.AnyDisk:
 		return []string{"-device", seed, "-device", disk}, nil
 	case byID && len(serial) <= 20 && !strings.ContainsAny(serial, ", /"):
 		return []string{"-device", seed, "-device", disk + ",serial=" + serial}, nil
 	}
 	return nil, fmt.Errorf("storage.data_disk: the lab has no %s\n"+
-		"      hint: it can make /dev/vdb, /dev/vdc and /dev/disk/by-id/virtio-… with up to 20 characters", path)
+		"      hint: it can make auto, /dev/vdb, /dev/vdc and /dev/disk/by-id/virtio-… with up to 20 characters", path)
 }

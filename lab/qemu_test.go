@@ -163,6 +163,7 @@ func TestDataDevices(t *testing.T) {
 	for path, want := range map[string][]string{
 		"/dev/vdb":                      {"-device", disk, "-device", seed},
 		"/dev/vdc":                      {"-device", seed, "-device", disk},
+		"auto":                          {"-device", seed, "-device", disk},
 		"/dev/disk/by-id/virtio-pgdata": {"-device", seed, "-device", disk + ",serial=pgdata"},
 		"/dev/vda":                      nil, "/dev/sdb": nil, "/dev/disk/by-id/virtio-a,b": nil,
 	} {

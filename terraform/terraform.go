@@ -96,10 +96,10 @@ func (d data) disks() ([]string, error) {
 		return []string{"seed"}, nil
 	case "/dev/vdb":
 		return []string{"data", "seed"}, nil
-	case "/dev/vdc":
+	case "/dev/vdc", cluster.AnyDisk:
 		return []string{"seed", "data"}, nil
 	}
-	return nil, fmt.Errorf("write machines for %s: storage.data_disk is %s\n      hint: with virtio disks it can be /dev/vdb or /dev/vdc: behind the root, or behind the seed",
+	return nil, fmt.Errorf("write machines for %s: storage.data_disk is %s\n      hint: auto; with virtio disks also /dev/vdb or /dev/vdc: behind the root, or behind the seed",
 		d.Target.Name, d.Storage.DataDisk)
 }
 

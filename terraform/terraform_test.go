@@ -207,6 +207,27 @@ func TestTargetNamed(t *testing.T) {
 	}
 }
 
+// TestAnyDisk: the machine finds it by what it is; where it stands decides nothing.
+func TestAnyDisk(t *testing.T) {
+	c, err := cluster.Parse("cluster.yaml", []byte("scope: s\nnetwork: 10.0.0.0/24\nnodes:\n  - {name: n1, address: 10.0.0.1}\nstorage: {data_disk: auto}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range Targets {
+		files, err := Files(c, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := ""
+		for _, f := range files {
+			all += string(f.Body)
+		}
+		if !strings.Contains(all, "GiB of a database's own disk") {
+			t.Errorf("%s makes no data disk:\n%s", target.Name, all)
+		}
+	}
+}
+
 // TestDataDisk: a device that no virtio disk is called is refused.
 func TestDataDisk(t *testing.T) {
 	c, err := cluster.Parse("cluster.yaml", []byte("scope: s\nnetwork: 10.0.0.0/24\nnodes:\n  - {name: n1, address: 10.0.0.1}\nstorage: {data_disk: /dev/sdb}\n"))
