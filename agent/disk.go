@@ -31,7 +31,7 @@ func (w *work) dataDisk(ctx context.Context) error {
 	if state, err := w.state(ctx, dataMount); err != nil || running(state) {
 		return err
 	}
-	if err := w.prepare(ctx, dev); err != nil {
+	if err := w.prepareDisk(ctx, dev); err != nil {
 		return err
 	}
 	unit := slices.DeleteFunc(slices.Clone(w.files), func(f rootfs.File) bool { return filepath.Base(f.Path) != dataMount })
@@ -44,8 +44,8 @@ func (w *work) dataDisk(ctx context.Context) error {
 	return w.systemctl(ctx, "start", dataMount)
 }
 
-// prepare sees to it that there is one disk of ours. Where there is one, whatever it is called today, no other is made one.
-func (w *work) prepare(ctx context.Context, dev string) error {
+// prepareDisk sees to it that there is one disk of ours. Where there is one, whatever it is called today, no other is made one.
+func (w *work) prepareDisk(ctx context.Context, dev string) error {
 	all, err := w.drives(ctx)
 	if err != nil {
 		return err

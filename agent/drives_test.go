@@ -112,7 +112,7 @@ func TestDataDiskIsFoundByWhatItIs(t *testing.T) {
 			}
 			put(t, w.Root, "etc/passwd", "postgres:x:0:0::/:/bin/sh\n")
 			put(t, w.Root, "etc/group", "postgres:x:0:\n")
-			err := w.prepare(t.Context(), dev)
+			err := w.prepareDisk(t.Context(), dev)
 			said := ""
 			if err != nil {
 				said = strings.ReplaceAll(err.Error(), w.Root, "")
@@ -146,7 +146,7 @@ func TestLostDataDiskIsNotReplacedOnAGuess(t *testing.T) {
 	w := testWork(t)
 	machineDisks(t, w.Root, map[string]string{"vdb": "blank"})
 	put(t, w.Root, "etc/systemd/system/"+dataMount, "")
-	if err := w.prepare(t.Context(), cluster.AnyDisk); err == nil || !strings.Contains(err.Error(), "this machine had one, and no disk has its label, pgha-data") {
+	if err := w.prepareDisk(t.Context(), cluster.AnyDisk); err == nil || !strings.Contains(err.Error(), "this machine had one, and no disk has its label, pgha-data") {
 		t.Errorf("got %v", err)
 	}
 }
