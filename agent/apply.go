@@ -73,6 +73,7 @@ var recipe = []step{
 	{"data disk", cluster.DB, (*work).dataDisk},
 	{"larger disks", "", (*work).growDisks},
 	{"stock clusters", cluster.DB, (*work).refuseStockClusters},
+	{"database version", cluster.DB, (*work).refuseOtherVersion},
 	{"etcd data", cluster.DB, (*work).refuseForeignEtcd},
 	{"adoption", cluster.DB, (*work).checkAdoption},
 	{"repository", cluster.DB, (*work).needRepository},

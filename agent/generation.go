@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pgbake/pgbake/cluster"
@@ -141,6 +142,14 @@ func (s *Seed) canTake(g cluster.Generation, root string) error {
 	case m.Role != s.Machine.Role || m.Address != s.Machine.Address:
 		return fmt.Errorf("it makes a %s at %s of the %s at %s%s", m.Role, m.Address, s.Machine.Role, s.Machine.Address, newSeedHint)
 	}
+	// Another member may have left and come again at another address, by generations that this machine has missed.
+	wrong := slices.DeleteFunc(c.Refused(fmt.Sprintf("generation %d", g.Number), s.Cluster), func(p cluster.Problem) bool { return strings.HasPrefix(p.Path, "nodes[") })
+	if len(wrong) > 0 {
+		return wrong
+	}
+	if err := s.staysOnItsDisk(c, root); err != nil {
+		return err
+	}
 	if err := s.Secrets.Check(c, m.Role); err != nil {
 		what, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "check secrets: "), " (")
 		return fmt.Errorf("%s here, and secrets do not travel%s", what, newSeedHint)
@@ -151,6 +160,16 @@ func (s *Seed) canTake(g cluster.Generation, root string) error {
 	}
 	_, err = next.Files(root)
 	return err
+}
+
+// staysOnItsDisk refuses to look for a database on another disk than the one that it is on.
+func (s *Seed) staysOnItsDisk(c *cluster.Cluster, root string) error {
+	had, has := s.Cluster.Storage.DataDisk, c.Storage.DataDisk
+	if s.Machine.Role != cluster.DB || (had == "") == (has == "") || !hasDatabase(filepath.Join(root, s.Cluster.DataDir())) {
+		return nil
+	}
+	return fmt.Errorf("its storage.data_disk is %q, this machine's is %q, and its database stays on the disk that it is on\n"+
+		"      hint: leave storage.data_disk as it was", has, had)
 }
 
 // with is the seed as the generation changes it.

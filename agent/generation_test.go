@@ -219,6 +219,27 @@ func TestGenerationIsRefused(t *testing.T) {
 			w.edit("10.20.0.11", "10.20.0.99")
 			return w.generation()
 		}, "it makes a db at 10.20.0.99 of the db at 10.20.0.11"},
+		"another major version": {func(w *town, _ *Agent) []byte {
+			w.edit("postgres: {users", "postgres: {version: 18, source: pgdg, users")
+			return w.generation()
+		}, "postgres.version: the cluster is PostgreSQL 17, and cannot become PostgreSQL 18"},
+		"another major version, by default": {func(w *town, _ *Agent) []byte {
+			w.edit("scope: t\n", "scope: t\ndebian: 12\n")
+			return w.generation()
+		}, "postgres.version: the cluster is PostgreSQL 17, and cannot become PostgreSQL 15"},
+		"another path in etcd": {func(w *town, _ *Agent) []byte {
+			w.edit("scope: t\n", "scope: t\nnamespace: /other/\n")
+			return w.generation()
+		}, "namespace: it cannot change in a cluster that runs"},
+		"another port of etcd": {func(w *town, _ *Agent) []byte {
+			w.edit("scope: t\n", "scope: t\nports: {etcd_peer: 3380}\n")
+			return w.generation()
+		}, "ports.etcd_peer: it cannot change in a cluster that runs"},
+		"another disk for a database that is there": {func(w *town, a *Agent) []byte {
+			put(w.T, a.Root, "/var/lib/postgresql/17/main/PG_VERSION", "17\n")
+			w.edit("scope: t\n", "scope: t\nstorage: {data_disk: /dev/vdb}\n")
+			return w.generation()
+		}, "its database stays on the disk that it is on"},
 		"a key that is not here": {func(w *town, _ *Agent) []byte {
 			w.grow()
 			if err := os.RemoveAll(filepath.Join(w.dir, "machines", "db1")); err != nil {
@@ -268,6 +289,16 @@ func TestGenerationIsRefused(t *testing.T) {
 				t.Errorf("generation %d became %d: %v", before.Number, after.Number, err)
 			}
 		})
+	}
+}
+
+// Another member was removed, and came again at another address, while this machine was away.
+func TestGenerationOfAReturnedMember(t *testing.T) {
+	w := newTown(t)
+	a := w.boot(t.TempDir(), "db1")
+	w.edit("10.20.0.13", "10.20.0.99")
+	if g, news, err := a.take(w.generation()); err != nil || !news || g.Number != 2 {
+		t.Errorf("generation %d, news: %t, %v", g.Number, news, err)
 	}
 }
 

@@ -142,6 +142,23 @@ func (a *app) load() (*cluster.Cluster, error) {
 	return c, nil
 }
 
+// judgeChanges refuses what cannot change in a cluster whose machines were seeded already.
+func (a *app) judgeChanges(c *cluster.Cluster) error {
+	before, err := cluster.LastSeeded(a.secretsDir())
+	if err != nil {
+		return specError{err}
+	}
+	if before == nil {
+		return nil
+	}
+	wrong := c.Refused(a.spec, before)
+	if wrong == nil {
+		return nil
+	}
+	wrong[len(wrong)-1].Hint += "; " + cluster.NeverBooted(a.secretsDir())
+	return specError{wrong}
+}
+
 // loadSecrets reads the operator's secrets. Its error is a specError: they are written by a person, as the specification is.
 func (a *app) loadSecrets() (cluster.Secrets, error) {
 	s, err := cluster.LoadSecrets(a.secretsDir())

@@ -32,6 +32,9 @@ func (a *app) seeds(c *cluster.Cluster, dir string, o cloudinit.Options) (*seeds
 		return nil, err
 	}
 	spec = cluster.Bare(spec)
+	if err := a.judgeChanges(c); err != nil {
+		return nil, err
+	}
 	secrets, err := cluster.LoadSecretsFor(dir, c)
 	if err != nil {
 		return nil, specError{err}

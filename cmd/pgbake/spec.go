@@ -79,6 +79,9 @@ func (a *app) check() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.load()
+			if err == nil {
+				err = a.judgeChanges(c)
+			}
 			secrets, wrong := a.judgeSecrets(c)
 			if err = both(err, wrong, a.secretsDir()); err != nil {
 				err = specError{err}
