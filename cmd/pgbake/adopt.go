@@ -13,7 +13,8 @@ func (a *app) adoptCmd() *cobra.Command {
 		Use:   "adopt",
 		Short: "Print what the primary elsewhere needs that the cluster begins as a copy of: SQL, with a password in it",
 		Long: `Print what the primary elsewhere (adopt.remote) needs before the machines boot: SQL for its superuser, with the password of
-the role that streams in it, and in comments the lines of its pg_hba.conf. For example:
+the role that streams in it, and in comments the lines of its pg_hba.conf. Where that server has a role of this name already
+that pgbake has not made, the SQL changes nothing and says so: postgres.replication_user names another one. For example:
 
   pgbake adopt | ssh old-db sudo -u postgres psql -X`,
 		Args: cobra.NoArgs,

@@ -42,6 +42,7 @@ echo 'hostssl app app all scram-sha-256' >>data/pg_hba.conf
 timeout 30 sh -c 'until pg_isready -q -h ` + theirsData + `; do sleep 0.1; done'
 as psql -Xqh ` + theirsData + ` -v ON_ERROR_STOP=1 <<-'EOF'
 	CREATE ROLE app LOGIN PASSWORD 'from before: it''s \ ours';
+	CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'somebody streams by it';
 	CREATE DATABASE app OWNER app;
 	\c app
 	SET ROLE app;
@@ -55,7 +56,8 @@ EOF
 func TestAdoptRemote(t *testing.T) {
 	beside(t)
 	certificate, key := selfSigned(t, theirs)
-	spec := quickstart(t, "elsewhere", 13) + "adopt:\n  remote:\n    host: " + theirs + "\n    ca: |\n      " +
+	// The other one has a role replicator, whose password is not the cluster's to change.
+	spec := replaceOnce(t, quickstart(t, "elsewhere", 13), "\npostgres:\n", "\npostgres:\n  replication_user: streams\n") + "adopt:\n  remote:\n    host: " + theirs + "\n    ca: |\n      " +
 		strings.ReplaceAll(strings.TrimSpace(certificate), "\n", "\n      ") + "\n"
 	l := open(t, spec)
 	l.atOnce()
@@ -77,7 +79,17 @@ func TestAdoptRemote(t *testing.T) {
 	l.put("db3", "/root/adopt.sql", l.pgbake("adopt"))
 	hba, own := theirsData+"/data/pg_hba.conf", l.addresses()["db3"]+"/32"
 	l.sh("db3", "cp "+hba+" /root/hba; sed -n 's/^--   //p' /root/adopt.sql >/root/lines; grep -q -F "+own+" /root/lines; grep -v -F "+own+" /root/lines | cat - /root/hba >"+hba)
-	l.sh("db3", "(cat /root/adopt.sql; echo 'SELECT pg_reload_conf();') | "+theirPsql+"; rm /root/adopt.sql")
+	l.sh("db3", "(cat /root/adopt.sql; echo 'SELECT pg_reload_conf();') | "+theirPsql)
+	const replicator = "echo \"SELECT rolpassword FROM pg_authid WHERE rolname = 'replicator'\" | " + theirPsql + " -At"
+	somebodys := l.sh("db3", replicator)
+	// Twice does no harm; and for a role that somebody else has made, it changes nothing and says what to do.
+	l.sh("db3", theirPsql+" </root/adopt.sql")
+	if out := l.sh("db3", "sed s/streams/replicator/g /root/adopt.sql | "+theirPsql+" 2>&1 && echo accepted || :; rm /root/adopt.sql"); !strings.Contains(out, "the role replicator is there already") || strings.Contains(out, "accepted") {
+		t.Errorf("a role that somebody has made: %s", out)
+	}
+	if out := l.sh("db3", replicator); out != somebodys || !strings.HasPrefix(out, "SCRAM-SHA-256$") {
+		t.Errorf("the password of somebody's role is %s, and was %s", out, somebodys)
+	}
 	stop, file := l.writeTo(url.URL{
 		Scheme: "postgres", User: url.UserPassword("app", oldSecret), Host: theirs, Path: "app", RawQuery: "sslmode=require&connect_timeout=3",
 	})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/render"
 )
 
@@ -127,6 +128,62 @@ func (l *live) again(t *testing.T) {
 	})
 	if after := l.sql("SELECT rolname, rolconnlimit, oid FROM pg_roles ORDER BY 1"); after != before {
 		t.Errorf("roles changed:\n%s\n%s", before, after)
+	}
+}
+
+// remote runs what `pgbake adopt` prints: this server has a role replicator whose password somebody streams by.
+func (l *live) remote(t *testing.T) {
+	const all = "SELECT oid, rolname, rolpassword, rolcanlogin, rolreplication FROM pg_authid WHERE rolname <> 'streams' ORDER BY 1"
+	c, secrets := *l.site.Cluster, l.site.secrets
+	c.Adopt = cluster.Adopt{Remote: cluster.Remote{Host: "old-db", Port: 5432, SSLMode: cluster.SSLRequire}}
+	before := l.sql(all)
+	prepare := func(user, password string) (string, error) {
+		c.Postgres.ReplicationUser, secrets.Replicator = user, password
+		path := filepath.Join(l.dir, "tmp/adopt.sql")
+		if err := os.WriteFile(path, []byte(render.RemoteSQL(&c, secrets)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return l.try("postgres", "psql", "-X", "-d", "postgres", "-f", "/tmp/adopt.sql")
+	}
+	out, err := prepare("replicator", "pa'ss of another")
+	for _, want := range []string{"the role replicator is there already", "postgres.replication_user"} {
+		if err == nil || !strings.Contains(out, want) {
+			t.Errorf("%v, %s, want %q", err, out, want)
+		}
+	}
+	if strings.Contains(out, "of another") {
+		t.Errorf("it says the password: %s", out)
+	}
+	node := "host=" + l.member.Address.String() + " replication=1 sslmode=require user="
+	if got, err := l.connect(node+"replicator", l.site.secrets.Replicator, "SHOW wal_level"); err != nil || got != "replica" {
+		t.Errorf("whoever streams as replicator: %s, %v", got, err)
+	}
+	streams := "SELECT rolcanlogin, rolreplication, pg_has_role(oid, 'pg_monitor', 'MEMBER'), rolpassword FROM pg_authid WHERE rolname = 'streams'"
+	var passwords []string
+	// Its own role: made, made again, and given a changed password.
+	for _, password := range []string{"pa'ss 1", "pa'ss 1", "pa'ss 2"} {
+		if out, err := prepare("streams", password); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		got := l.sql(streams)
+		if !strings.HasPrefix(got, "t|t|t|SCRAM-SHA-256$") {
+			t.Errorf("the role: %s", got)
+		}
+		passwords = append(passwords, got)
+	}
+	if passwords[1] == passwords[2] {
+		t.Error("a changed password is not brought in")
+	}
+	// One of another cluster is none of this one's.
+	c.Scope = "another"
+	if out, err := prepare("streams", "pa'ss 3"); err == nil || !strings.Contains(out, "pgbake has not made it for the cluster another") {
+		t.Errorf("%v, %s", err, out)
+	}
+	if after := l.sql(streams); after != passwords[2] {
+		t.Errorf("the role of another cluster has changed: %s", after)
+	}
+	if after := l.sql(all); after != before {
+		t.Error("other roles have changed")
 	}
 }
 

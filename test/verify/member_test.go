@@ -52,6 +52,7 @@ func TestMemberAndProxyRun(t *testing.T) {
 			{"the proxy leads to the primary", (*live).throughProxy},
 			{"statistics need the password", (*live).stats},
 			{"post_bootstrap again changes and tells nothing", (*live).again},
+			{"the SQL for a primary elsewhere changes nobody's password", (*live).remote},
 			{"no password in any log", (*live).silence},
 		} {
 			if !t.Run(step.name, func(t *testing.T) { l.t = t; step.test(l, t) }) {
