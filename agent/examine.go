@@ -43,6 +43,7 @@ func (a *Agent) Examine(ctx context.Context) *doctor.Look {
 		l.DB, l.Proxy = exists(filepath.Join(a.Root, "/usr/bin/patroni")), exists(filepath.Join(a.Root, "/usr/sbin/haproxy"))
 		w = &work{Agent: a}
 	default:
+		l.NoBackup = w.seed.Cluster.Backup.Missing()
 		l.Name, l.Ports = w.seed.Machine.Name, w.seed.Cluster.Ports
 		l.DB, l.Proxy = w.seed.Machine.Role == cluster.DB, w.seed.Machine.Role == cluster.Proxy
 	}

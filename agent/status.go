@@ -45,6 +45,8 @@ type Status struct {
 	// Backups tells that the specification wants some, Backup what is noted of the last one and of the last proof anywhere.
 	Backups bool             `json:"backups_wanted"`
 	Backup  *monitor.Backups `json:"backup,omitempty"`
+	// Warnings are what nothing is wrong with and hardly anybody wants, as cluster.yaml has it.
+	Warnings []string `json:"warnings,omitempty"`
 	// Problems are what is wrong at this moment, as the monitor judges it.
 	Problems []monitor.Problem `json:"problems"`
 }
@@ -115,6 +117,9 @@ func (a *Agent) Status(ctx context.Context) *Status {
 	v.Since = a.watchedSince(v.At)
 	s.Problems = append(s.Problems, monitor.Judge(v.Seen).Problems...)
 	s.fill(v)
+	if seed.Cluster.Backup.Missing() {
+		s.Warnings = append(s.Warnings, "backup: "+cluster.NoBackup+" ("+cluster.NoBackupHint+", in cluster.yaml)")
+	}
 	s.judge(seed)
 	a.addJoining(ctx, api, seed, s)
 	s.addUpkeep(ctx, api, seed, v)

@@ -33,8 +33,8 @@ func (c *Cluster) Advice(name string) (all []Problem) {
 	if len(c.SSHKeys) == 0 {
 		say("ssh_keys", "add a public key", "nobody can log in to the machines, but on their consoles")
 	}
-	if !c.Backup.Taken() {
-		say("backup", "directory: /var/backups/pgbake, or repository", "there is none: replicas follow a DROP TABLE within milliseconds")
+	if c.Backup.Missing() {
+		say("backup", NoBackupHint, NoBackup)
 	}
 	for _, l := range c.lookedUp() {
 		if hint, why, ok := c.reachable(l.host); !ok {

@@ -13,7 +13,8 @@ func TestAdvice(t *testing.T) {
 	for _, c := range []struct{ old, by, want string }{
 		{"", "", ""},
 		{"ssh_keys: [", "# [", "c.yaml: ssh_keys: nobody can log in to the machines, but on their consoles (add a public key)"},
-		{"backup: {directory: /var/backups/pg}\n", "", "c.yaml: backup: there is none: replicas follow a DROP TABLE within milliseconds (directory: /var/backups/pgbake, or repository)"},
+		{"backup: {directory: /var/backups/pg}\n", "", "c.yaml: backup: there is none: replicas follow a DROP TABLE within milliseconds (directory: /var/backups/pgbake, or repository; where that is meant, or others take them: wanted: false)"},
+		{"backup: {directory: /var/backups/pg}", "backup: {wanted: false}", ""},
 		{"create_role: false", "create_role: true", "c.yaml: postgres.users[0].create_role: in PostgreSQL 15, app can give itself the right to run programs on the servers (PostgreSQL 16 or later, or leave it out)"},
 		{"version: 15,", "version: 15, parameters: {pg_stat_statements.max: 9000, zero_damaged_pages: on},", "c.yaml: postgres.parameters.pg_stat_statements.max: it has no effect: nothing loads the library pg_stat_statements (shared_preload_libraries: pg_stat_statements)\n" +
 			"c.yaml: postgres.parameters.zero_damaged_pages: it passes over damaged data, and loses it without a word (SET it for the session that repairs)"},

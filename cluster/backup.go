@@ -20,6 +20,15 @@ func (r Repository) URIStyle() string {
 // Taken tells whether backups are taken at all.
 func (b Backup) Taken() bool { return b.Directory != "" || b.Repository.Named() }
 
+// NoBackup is what to say of a cluster without backups; nobody says it where cluster.yaml has backup.wanted: false.
+const NoBackup = "there is none: replicas follow a DROP TABLE within milliseconds"
+
+// NoBackupHint is what to do about it.
+const NoBackupHint = "directory: /var/backups/pgbake, or repository; where that is meant, or others take them: wanted: false"
+
+// Missing tells whether backups are wanted and none is taken.
+func (b Backup) Missing() bool { return b.Wanted && !b.Taken() }
+
 // Proven tells whether the newest backup is restored on trial from time to time.
 func (b Backup) Proven() bool { return b.Taken() && b.Prove != Never }
 

@@ -183,6 +183,8 @@ const AnyDisk = "auto"
 
 // Backup is when base backups are taken, where to and how many are kept.
 type Backup struct {
+	// Wanted is false where there are to be no backups, or others take them: then nobody warns that there are none.
+	Wanted bool `yaml:"wanted"`
 	// Directory holds the backups on the database machines; no backups when neither it nor a repository is named.
 	Directory string `yaml:"directory"`
 	// Repository is pgBackRest's, in the place of Directory: with it the WAL is archived, and any moment can be restored.

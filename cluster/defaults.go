@@ -16,7 +16,7 @@ func defaults() *Cluster {
 		Replication: Replication{Mode: Quorum},
 		Failover:    Normal,
 		Ports:       DefaultPorts(),
-		Backup:      Backup{At: "02:00", Keep: 7, Prove: Weekly},
+		Backup:      Backup{Wanted: true, At: "02:00", Keep: 7, Prove: Weekly},
 		Alerts:      Alerts{Format: JSON, Repeat: "4h"},
 		// No time servers: chrony asks Debian's pool.
 	}

@@ -73,6 +73,9 @@ var (
 
 func backup(k *checker) {
 	b := k.Backup
+	if !b.Wanted && b.Taken() && k.sound("backup.wanted") {
+		k.say("backup.wanted", "take it out, or the directory or repository", "backups are not wanted, and it is said where they go")
+	}
 	if !timeOfDay.MatchString(b.At) {
 		hint := "\"HH:MM\", 00:00 to 23:59"
 		if timeOfDay.MatchString("0" + b.At) {

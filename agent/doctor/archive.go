@@ -5,7 +5,19 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/agent/archive"
+	"github.com/pgbake/pgbake/cluster"
 )
+
+// noBackup is the check of cluster.yaml: how old the newest backup is, `pgha status` says.
+func noBackup(l *Look) []Finding {
+	if !l.NoBackup {
+		return nil
+	}
+	return []Finding{{
+		What: "no backup is configured", Why: "replicas follow a DROP TABLE within milliseconds, and only a backup brings the table back", Warning: true,
+		Mend: []string{"on the operator's machine: backup in cluster.yaml (" + cluster.NoBackupHint + "); pgbake seed"},
+	}}
+}
 
 // archiving is the check of the primary's WAL on its way into the archive, and of what the repository lacks.
 func archiving(l *Look) (found []Finding) {

@@ -18,6 +18,8 @@ type Finding struct {
 	Why  string `json:"why,omitempty"`
 	// Mend are the commands, in their order; one that is for another machine begins with "on NAME: ".
 	Mend []string `json:"mend"`
+	// Warning tells that nothing is wrong: it is what hardly anybody wants, and the exit code does not count it.
+	Warning bool `json:"warning,omitempty"`
 }
 
 // Check is one row of the table.
@@ -58,6 +60,7 @@ var Checks = []Check{
 	{"archive", "whether WAL is archived, and the repository has all of it", archiving},
 	{"corruption", "checksums, and indexes that another collation sorted", corruption},
 	{"proxy", "whether HAProxy leads writers to the primary", proxy},
+	{"backup", "whether there are any", noBackup},
 	{"generation", "whether the machine takes newer specifications", generation},
 }
 
@@ -124,6 +127,8 @@ type Look struct {
 	// Serves are the servers that HAProxy leads writers to; HAProxy is why it does not say.
 	Serves  []string
 	HAProxy string
+	// NoBackup tells that no backup is taken, and that cluster.yaml does not say that none is wanted.
+	NoBackup bool
 	// Refused is why a newer specification is not taken.
 	Refused string
 }

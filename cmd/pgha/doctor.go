@@ -25,16 +25,19 @@ mend. It only reads, may run at any time, and asks nobody for longer than some s
 			if err := needRoot(o, "doctor"); err != nil {
 				return err
 			}
-			found := doctor.Judge(o.agent().Examine(cmd.Context()))
-			if asJSON {
+			found, warnings := split(doctor.Judge(o.agent().Examine(cmd.Context())))
+			if asJSON { // of what is wrong alone: whoever reads it counts
 				enc := json.NewEncoder(cmd.OutOrStdout())
 				enc.SetIndent("", "  ")
 				enc.SetEscapeHTML(false)
 				if err := enc.Encode(found); err != nil {
 					return err
 				}
+				for _, f := range warnings {
+					fmt.Fprintf(cmd.ErrOrStderr(), "pgha: warning: %s: %s\n", f.What, f.Why)
+				}
 			} else {
-				findings(cmd.OutOrStdout(), found)
+				findings(cmd.OutOrStdout(), found, warnings)
 			}
 			if len(found) > 0 {
 				return errUnhealthy
@@ -55,14 +58,29 @@ func looks() string {
 	return b.String()
 }
 
-func findings(w io.Writer, found []doctor.Finding) {
+// split tells what is wrong from what is only warned of.
+func split(all []doctor.Finding) (found, warnings []doctor.Finding) {
+	found = []doctor.Finding{}
+	for _, f := range all {
+		if f.Warning {
+			warnings = append(warnings, f)
+		} else {
+			found = append(found, f)
+		}
+	}
+	return found, warnings
+}
+
+func findings(w io.Writer, found, warnings []doctor.Finding) {
 	if len(found) == 0 {
 		fmt.Fprintf(w, "nothing found: %d checks\n", len(doctor.Checks))
-		return
 	}
-	for i, f := range found {
-		if i > 0 {
+	for i, f := range append(found, warnings...) {
+		if i > 0 || len(found) == 0 {
 			fmt.Fprintln(w)
+		}
+		if f.Warning {
+			fmt.Fprint(w, "warning: ")
 		}
 		fmt.Fprintf(w, "%s\n", f.What)
 		if f.Why != "" {

@@ -41,7 +41,16 @@ func table(w io.Writer, s *agent.Status) error {
 	if err := applied(w, s); err != nil {
 		return err
 	}
-	return problems(w, s)
+	if err := problems(w, s); err != nil {
+		return err
+	}
+	for i, text := range s.Warnings {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "warning: %s\n", text)
+	}
+	return nil
 }
 
 func verdict(s *agent.Status) string {
@@ -171,6 +180,8 @@ func etcd(w io.Writer, s *agent.Status) {
 func taken(w io.Writer, s *agent.Status) {
 	b := s.Backup
 	switch {
+	case !s.Backups && b == nil && len(s.Warnings) > 0: // they say so
+		return
 	case !s.Backups && b == nil:
 		fmt.Fprintln(w, "backup: none is wanted (backup in cluster.yaml)")
 		return

@@ -17,6 +17,9 @@ func TestUpkeep(t *testing.T) {
 	l := up(t, quickstart(t, "upkeep", 13))
 	l.healthy(time.Minute)
 	l.nothingFound("db1", "proxy1")
+	// Nobody has said that no backup is wanted: that is warned of, and nothing is wrong.
+	l.says("db1", 0, "pgha doctor || :", "warning: no backup is configured")
+	l.says("proxy1", 0, "pgha status || :", "warning: backup: there is none", "wanted: false")
 	stop, file := l.write()
 	for _, part := range []struct {
 		name string
