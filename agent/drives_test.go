@@ -2,10 +2,13 @@ package agent
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/pgbake/pgbake/cluster"
@@ -158,4 +161,39 @@ func readAll(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	return string(body)
+}
+
+// What is mounted is in use, to the kernel's own word: nothing proposes to wipe it, and nothing takes it for the database.
+func TestDiskInUse(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for a loop device")
+	}
+	w := testWork(t)
+	put(t, w.Root, "image", string(make([]byte, 16<<20)))
+	out, err := exec.CommandContext(t.Context(), "losetup", "--find", "--show", filepath.Join(w.Root, "image")).Output()
+	if err != nil {
+		t.Skipf("needs a loop device: %v", err)
+	}
+	dev, dir := strings.TrimSpace(string(out)), filepath.Join(w.Root, "mounted")
+	do := func(args ...string) {
+		t.Helper()
+		if err := w.Runner.Run(context.WithoutCancel(t.Context()), run.Command(args...)); err != nil {
+			t.Error(err)
+		}
+	}
+	defer do("losetup", "--detach", dev)
+	if zero, err := blankEnds(dev); !zero || err != nil || inUse(dev) {
+		t.Errorf("a blank disk: %t, %v, in use %t", zero, err, inUse(dev))
+	}
+	put(t, w.Root, "mounted/empty", "")
+	do("mkfs.ext4", "-q", dev)
+	do("mount", dev, dir)
+	defer do("umount", dir)
+	if _, err := blankEnds(dev); !errors.Is(err, syscall.EBUSY) || !inUse(dev) {
+		t.Errorf("a mounted disk: %v, in use %t", err, inUse(dev))
+	}
+	err = w.format(t.Context(), dev, []drive{{dev: filepath.Join(w.Root, "dev/vdc")}})
+	if err == nil || !strings.Contains(err.Error(), dev+" is in use (ext4) and is left alone\n      hint: /dev/vdc is blank") || strings.Contains(err.Error(), "wipefs") {
+		t.Errorf("got %v", err)
+	}
 }

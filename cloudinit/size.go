@@ -19,10 +19,10 @@ type Limit struct {
 // limits are the clouds' own, the tightest first:
 //
 //	https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html ("16 KB, in raw form")
-//	https://docs.openstack.org/nova/latest/user/metadata.html ("must be base64 encoded and is restricted to 65535 bytes")
+//	https://docs.openstack.org/nova/stein/user/user-data.html ("must be base64 encoded and is restricted to 65535 bytes")
 //	https://github.com/vmware-tanzu/vm-operator/issues/138 (GUESTMSG_MAX_IN_SIZE; what is binary goes in base64)
-//	https://learn.microsoft.com/rest/api/compute/virtual-machines/create-or-update (customData: "the binary array is 65535 bytes")
-//	https://cloud.google.com/compute/docs/reference/rest/v1/Metadata (a value: "262144 bytes"; what is binary goes in base64)
+//	https://learn.microsoft.com/en-us/javascript/api/@azure/arm-compute/osprofileprovisioningdata (customData: "the binary array is 65535 bytes")
+//	https://cloud.google.com/dotnet/docs/reference/Google.Cloud.Compute.V1/latest/Google.Cloud.Compute.V1.Items (a value: "262144 bytes"; what is binary goes in base64)
 var limits = []Limit{
 	{Cloud: "Amazon EC2", Bytes: 16384},
 	{Cloud: "OpenStack", Bytes: 65535, Base64: true},
