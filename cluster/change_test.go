@@ -137,3 +137,83 @@ func TestLastSeeded(t *testing.T) {
 		t.Errorf("a changed file: %v, %v", last, err)
 	}
 }
+
+// The table in the documentation is the one that pgbake goes by.
+func TestChangesAreDocumented(t *testing.T) {
+	const path, mark = "../docs/changes.md", "<!-- written by go test ./cluster -update -->\n"
+	body, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, ok := strings.Cut(string(body), mark)
+	if !ok {
+		t.Fatalf("%s: no line %s", path, mark)
+	}
+	var b strings.Builder
+	b.WriteString(text + mark + "| key | it takes | because, or what remains to be done |\n|---|---|---|\n")
+	for _, e := range effects {
+		why := e.why
+		if e.hint != "" {
+			why += ". Instead: " + e.hint
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", e.path, e.effect, why)
+		if !strings.Contains(text, "| "+string(e.effect)+" |") {
+			t.Errorf("%s does not say what %q is", path, e.effect)
+		}
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if b.String() != string(body) {
+		t.Errorf("%s is not the table of change.go: run with -update and read the difference", path)
+	}
+}
+
+// Which secrets the machines do not have yet is said by their names; the file says nothing of what they are.
+func TestNewSecrets(t *testing.T) {
+	dir := t.TempDir()
+	s := Sealed{Secrets{Replicator: "one", REST: "two", Stats: "three", Users: map[string]string{"app": "four"}}}
+	names := func(s Sealed, r Role) string {
+		t.Helper()
+		got, err := s.NewSecrets(dir, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(got, " ")
+	}
+	if got := names(s, ""); got != "" {
+		t.Errorf("where nothing was seeded: %s", got)
+	}
+	if err := s.CountSecrets(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(s, ""); got != "" {
+		t.Errorf("of what was seeded: %s", got)
+	}
+	next := Sealed{Secrets{Replicator: "one", REST: "new", Stats: "also new", Users: map[string]string{"app": "four", "second": "five"}}}
+	for role, want := range map[Role]string{"": "rest stats users.second", DB: "rest users.second", Proxy: "stats"} {
+		if got := names(next, role); got != want {
+			t.Errorf("%q: %s, want %s", role, got, want)
+		}
+	}
+	if got := names(Sealed{Secrets{Replicator: "one"}}, ""); got != "" {
+		t.Errorf("what is gone: %s", got)
+	}
+	path := filepath.Join(dir, seededFile)
+	body, err := os.ReadFile(path)
+	if err != nil || strings.Contains(string(body), "two") || strings.Contains(string(body), "four") {
+		t.Errorf("%s, %v", body, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.NewSecrets(dir, ""); err == nil || !strings.Contains(err.Error(), "remove it") {
+		t.Errorf("a damaged file: %v", err)
+	}
+}

@@ -106,6 +106,13 @@ func CountGeneration(dir string, g Generation, place func() error) error {
 	return errors.Join(err, replace(path, before, true))
 }
 
+// NewSpecification is the word of news for a changed cluster.yaml, BareSpecification for one that an older pgbake signed with its
+// comments.
+const (
+	NewSpecification  = "the specification"
+	BareSpecification = "the specification without its comments, and else the same"
+)
+
 // news says in words what g says and last does not; nothing when they say the same.
 func (g Generation) news(last Generation) (news []string) {
 	for _, machine := range slices.Sorted(maps.Keys(g.certificates)) {
@@ -127,9 +134,9 @@ func (g Generation) news(last Generation) (news []string) {
 	switch {
 	case g.specification == last.specification:
 	case g.specification == digest(Bare(last.Specification)):
-		news = append(news, "the specification without its comments, and else the same") // an older pgbake signed the last one
+		news = append(news, BareSpecification) // an older pgbake signed the last one
 	default:
-		news = append(news, "the specification")
+		news = append(news, NewSpecification)
 	}
 	return news
 }

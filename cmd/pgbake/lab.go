@@ -210,7 +210,7 @@ func (a *app) labSeeds(c *cluster.Cluster, kind, init, dir string) (map[string]s
 			at[s.Machine] = paths[0]
 		}
 	}
-	return at, cluster.CountGeneration(a.secretsDir(), made.generation, func() error { return nil })
+	return at, made.count(a.secretsDir(), func() error { return nil })
 }
 
 // labImages are the images of the cluster's roles, raw, in the cache: baked when they are missing or not of today's

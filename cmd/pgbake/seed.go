@@ -23,6 +23,9 @@ type seeds struct {
 	all        []cloudinit.Seed
 	generation cluster.Generation
 	news       []string
+	sealed     cluster.Sealed
+	// takes is what the news take until they are in effect on machines that run.
+	takes seedNews
 }
 
 // seeds makes the seed of every machine, with the secrets and certificates from dir. Its generation is not counted yet.
@@ -58,7 +61,10 @@ func (a *app) seeds(c *cluster.Cluster, dir string, o cloudinit.Options) (*seeds
 	if err != nil {
 		return nil, err
 	}
-	made := &seeds{generation: word.Generation, news: news}
+	made := &seeds{generation: word.Generation, news: news, sealed: sealed}
+	if made.takes, err = newsFor(dir, c, sealed, news); err != nil {
+		return nil, err
+	}
 	for _, m := range c.Machines() {
 		s, err := cloudinit.New(c, m, spec, sealed, identities[m.Name], word, o)
 		if err != nil {
@@ -67,6 +73,31 @@ func (a *app) seeds(c *cluster.Cluster, dir string, o cloudinit.Options) (*seeds
 		made.all = append(made.all, s)
 	}
 	return made, nil
+}
+
+// newsFor compares with what was seeded last. news is what the generation says.
+func newsFor(dir string, c *cluster.Cluster, sealed cluster.Sealed, news []string) (n seedNews, err error) {
+	before, err := cluster.LastSeeded(dir)
+	if err != nil || before == nil {
+		return n, err
+	}
+	n.changes = c.Changes(before)
+	n.certificates = slices.ContainsFunc(news, func(s string) bool { return s != cluster.NewSpecification && s != cluster.BareSpecification })
+	if n.members, err = sealed.NewSecrets(dir, cluster.DB); err != nil {
+		return n, err
+	}
+	if len(c.Proxies) > 0 {
+		n.proxies, err = sealed.NewSecrets(dir, cluster.Proxy)
+	}
+	return n, err
+}
+
+// count keeps the generation and the secrets as those that were seeded last, once place has put the seeds in their place.
+func (s *seeds) count(dir string, place func() error) error {
+	if err := cluster.CountGeneration(dir, s.generation, place); err != nil {
+		return err
+	}
+	return s.sealed.CountSecrets(dir)
 }
 
 // seedForms are the values of --format.
@@ -87,7 +118,8 @@ func (a *app) seed() *cobra.Command {
 Both say the same. --butane merges files of your own into what Ignition gets; they may not claim what pgbake writes.
 
 Beside them lies generation.json: what the machines of a running cluster take when it is newer than what they have,
-signed with secrets/operator.key. It holds no secret. A new machine brings it along.`,
+signed with secrets/operator.key. It holds no secret. A new machine brings it along. Not everything travels that way: of each
+key and secret that has changed, seed says what it takes until machines that run have it.`,
 		Example: `  pgbake seed
   pgbake seed --format ignition --butane site.bu`,
 		Args: cobra.NoArgs,
@@ -115,12 +147,17 @@ signed with secrets/operator.key. It holds no secret. A new machine brings it al
 			if slices.Contains(forms, "cloud-init") {
 				a.saySizes(made.all)
 			}
-			if len(made.news) == 0 {
+			if len(made.news) == 0 && len(made.takes.secrets()) == 0 {
 				a.ui.Next(seedNext(forms))
 				return nil
 			}
-			a.ui.Say("generation %d: %s", made.generation.Number, strings.Join(made.news, ", "))
-			a.ui.Next("boot machines that are new from their seeds; or, on any one machine that runs: pgha spec accept generation.json")
+			if len(made.news) > 0 {
+				a.ui.Say("generation %d: %s", made.generation.Number, strings.Join(made.news, ", "))
+			}
+			made.takes.say(a.ui.Say, forms)
+			for _, step := range made.takes.next(forms) {
+				a.ui.Next(step)
+			}
 			return nil
 		},
 	}
@@ -168,7 +205,7 @@ func (a *app) placeSeeds(dir string, made *seeds, forms []string, snippets cloud
 	for i := range paths {
 		paths[i] = filepath.Join(dir, strings.TrimPrefix(paths[i], s.files()))
 	}
-	return paths, cluster.CountGeneration(a.secretsDir(), made.generation, s.place)
+	return paths, made.count(a.secretsDir(), s.place)
 }
 
 func writeSeed(dir string, s cloudinit.Seed, forms []string, snippets cloudinit.Snippets) ([]string, error) {
