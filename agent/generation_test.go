@@ -302,6 +302,16 @@ func TestGenerationOfAReturnedMember(t *testing.T) {
 	}
 }
 
+// Before there is a database, its disk may still be chosen.
+func TestGenerationWithADataDisk(t *testing.T) {
+	w := newTown(t)
+	a := w.boot(t.TempDir(), "db1")
+	w.edit("scope: t\n", "scope: t\nstorage: {data_disk: /dev/vdb}\n")
+	if g, news, err := a.take(w.generation()); err != nil || !news || g.Number != 2 {
+		t.Errorf("generation %d, news: %t, %v", g.Number, news, err)
+	}
+}
+
 // A machine that the newest generation does not list goes on until it is removed, and then starts nothing.
 func TestLeftOut(t *testing.T) {
 	w := newTown(t)

@@ -212,5 +212,5 @@ func LastSeeded(dir string) (*Cluster, error) {
 
 // NeverBooted is what to do when a specification that was seeded is to be changed in what cannot change.
 func NeverBooted(dir string) string {
-	return fmt.Sprintf("where no machine was ever booted from this cluster's seeds, or only a lab that is taken down: remove %s, and it counts anew", filepath.Join(dir, generationFile))
+	return fmt.Sprintf("where no machine was ever booted from this cluster's seeds, or only a lab that is taken down: remove %s, and seed begins again with generation 1", filepath.Join(dir, generationFile))
 }
