@@ -114,6 +114,7 @@ func TestPatroniAcceptsItsConfiguration(t *testing.T) {
 			addresses = append(addresses, n.Address.String())
 		}
 		s := r.sandbox(t, addresses...)
+		site.Backup.Repository = cluster.Repository{Type: cluster.RepositoryPath, Path: "/srv/pgbackrest"}
 		s.write(site.files(t, m))
 		// The daemon honours quorum; the validator of 4.0.7 does not know the word.
 		s.run("root", "sed", "-i", "s/synchronous_mode: quorum/synchronous_mode: true/", "/etc/patroni/config.yml")

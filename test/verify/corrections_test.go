@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -18,8 +19,15 @@ func TestCorrectedPatroni(t *testing.T) {
 			t.Errorf("what is not known of it: %s", out)
 		}
 
+		// pg_rewind finds the archive also where no replica ever was.
+		out := s.run("postgres", "python3", "-B", "/rewind.py", fmt.Sprintf("/usr/lib/postgresql/%d/bin", r.postgres))
+		const command = `/usr/bin/pgha archive-get shop %f "%p" || exit 1`
+		if !strings.Contains(out, "before: []\n") || !strings.Contains(out, "after: ["+command+"]\n") || !strings.Contains(out, "127.0.0.1") {
+			t.Errorf("restore_command for pg_rewind:\n%s", out)
+		}
+
 		// It holds the lead while the members of etcd end and come back.
-		out := s.run("root", "python3", "/lead.py")
+		out = s.run("root", "python3", "/lead.py")
 		for _, want := range []string{"lead kept in ", "a lease that there is not is not found", "without a quorum nobody says that the lead is lost"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("not a word of %q", want)
@@ -31,8 +39,8 @@ func TestCorrectedPatroni(t *testing.T) {
 			}
 		}
 		// It was asked to correct twice, and what there was the second time it did not know.
-		if n := strings.Count(out, "and leaves it as it is"); n != 5 {
-			t.Errorf("%d times left as it is, want 5", n)
+		if n := strings.Count(out, "and leaves it as it is"); n != 6 {
+			t.Errorf("%d times left as it is, want 6", n)
 		}
 		if t.Failed() {
 			t.Log(out)

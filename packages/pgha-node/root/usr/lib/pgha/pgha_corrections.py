@@ -17,6 +17,7 @@ import time
 
 from patroni.dcs import catch_return_false_exception, etcd3
 from patroni.ha import Ha, logger
+from patroni.postgresql.rewind import Rewind
 from patroni.version import __version__ as version
 
 # The codes by which etcd has judged a request: https://grpc.io/docs/guides/status-codes. All others, as "unknown",
@@ -198,6 +199,24 @@ def says_whether_it_leads(acquire_lock):
     return acquire
 
 
+def rewinds_with_the_archive(pg_rewind):
+    """pg_rewind reads restore_command in postgresql.conf, where Patroni writes it for a replica alone.
+
+    A member that has only ever been the primary is therefore rewound without the archive, and for good not at all when its
+    own pg_wal has no longer all that pg_rewind needs.
+    """
+
+    def rewind(self, *args, **kwargs):
+        config = self._postgresql.config
+        command = (config.get("recovery_conf") or {}).get("restore_command")
+        if command and not config._recovery_params.get("restore_command"):
+            config._recovery_params["restore_command"] = command  # until Patroni starts a replica with what is its own
+            config.write_postgresql_conf()
+        return pg_rewind(self, *args, **kwargs)
+
+    return rewind
+
+
 # Where, which, the correction, the SHA-256 of the texts that it is for (Patroni 3.0.2 and 4.0.7), and from which Patroni on
 # none is needed. One goes with the last supported Patroni whose text is listed.
 CORRECTIONS = [
@@ -220,6 +239,10 @@ CORRECTIONS = [
     (Ha, "acquire_lock", says_whether_it_leads, [
         "6c3096b2fa00a18ac0cb61881af8d69c1369f23073219ffb6ccc975e005b8749",
         "3552faf7126aca1cec89ae855c1fa292d4ff55bc9b4d30333ed15e8ce8f0d403",
+    ], None),
+    (Rewind, "pg_rewind", rewinds_with_the_archive, [
+        "5fd33a5b8c50e4125a8d6ae59c762d812c337ed9411b52b4ca826efac3543091",
+        "62ddf918c86da60e469384d61ffc07a7dbeb7acc7d4ae573952e8db5e9c14a20",
     ], None),
 ]
 
