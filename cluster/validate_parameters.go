@@ -36,7 +36,7 @@ var managed = map[string]struct{ why, instead string }{
 	"recovery_end_command":      {"Patroni sets it", ""},
 	"recovery_min_apply_delay":  {"a replica that lags on purpose cannot take over", ""},
 	"restart_after_crash":       {"Patroni decides who restarts", ""},
-	"restore_command":           {"pgbake sets it", "see backup"},
+	"restore_command":           {"pgbake sets it where there is a repository", "backup.repository"},
 	"ssl":                       {"TLS is always on", ""},
 	"ssl_ca_file":               {"pgbake issues the certificates", ""},
 	"ssl_cert_file":             {"pgbake issues the certificates", ""},
