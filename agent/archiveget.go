@@ -40,8 +40,8 @@ const (
 	// archivePause is how long the archive is not asked again after it could not be read.
 	archivePause = 30 * time.Second
 	// absentTime is how long a file that was not there is not asked for again. While its primary is gone a replica asks every
-	// second, and when it is promoted for the same files once more. Patroni looks whether it is after some hundredths of a
-	// second, and then a second later: measured, 0.2 s for four times pgBackRest made a switchover 2 s longer.
+	// second, and when it is promoted once more for the same files. Patroni looks at once whether it is, and then every second:
+	// measured, four calls of pgBackRest took 0.2 s, and made the pause of a switchover 2 s longer.
 	absentTime = 2 * time.Second
 	// rewindSilence is archiveSilence for pg_rewind, which gives up at the first file that it does not get.
 	rewindSilence = time.Minute
