@@ -147,7 +147,7 @@ func (f ArchivedFile) fetch(ctx context.Context, lock *os.File, silence time.Dur
 	defer os.Remove(part) //nolint:errcheck // the next call does it, too
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), "pgbackrest", "--stanza="+f.Scope, "archive-get", f.Name, part)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr // into PostgreSQL's log
-	cmd.Env = append(os.Environ(), pgOptions()) // as every client; this one opens no session
+	cmd.Env = append(os.Environ(), pgOptions())   // as all that may open a session; this one opens none
 	cmd.ExtraFiles = []*os.File{lock}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("get %s from the archive: %w", f.Name, err)
