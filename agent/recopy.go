@@ -113,7 +113,7 @@ func (a *Agent) Recopy(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = w.alone(ctx, "copy of "+w.seed.Machine.Name+", which cannot start", w.recopy)
+		err = w.alone(ctx, "copy of "+w.seed.Machine.Name+", which cannot go on", w.recopy)
 		if !errors.As(err, new(taken)) {
 			return err
 		}
@@ -126,9 +126,8 @@ func (w *work) recopy(ctx context.Context) error {
 	s := w.survey(ctx)
 	p, none := s.primary()
 	left := ""
-	if forks, err := w.api.history(ctx, p.at); none == "" && err == nil {
-		m, _ := s.member(name)
-		left = m.diverged(forks)
+	if none == "" {
+		left = w.diverged(ctx, p)
 	}
 	switch m, _ := s.member(name); {
 	case none != "" || s.paused() || m.err != nil || m.runs() && left == "" || m.name == p.name:
@@ -173,6 +172,19 @@ func (w *work) recopy(ctx context.Context) error {
 		return errors.New("PostgreSQL fails to start, and not for its data, which is left alone\n      hint: journalctl -u patroni")
 	}
 	return w.copyAnew(ctx, dir, why)
+}
+
+// diverged says how this machine's database has left the history of the primary, p; empty when it has not, or nobody says.
+func (w *work) diverged(ctx context.Context, p surveyed) string {
+	m, err := w.api.member(ctx, w.seed.Machine.Address)
+	if err != nil {
+		return ""
+	}
+	forks, err := w.api.history(ctx, p.at)
+	if err != nil {
+		return ""
+	}
+	return m.diverged(forks)
 }
 
 // copyAnew gives the data another name, and lets Patroni begin with an empty directory.
