@@ -150,7 +150,7 @@ func (l *lab) statusEverywhere(primary string) {
 		}
 		l.eventually("the same in words on "+machine, 30*time.Second, func() bool {
 			text, code := l.exec(machine, "pgha", "status")
-			for _, want := range []string{"etcd: 3 of 3 healthy, led by db", "writes: confirmed by ", "certificates: the first to end is ", "backup: none is wanted"} {
+			for _, want := range []string{"etcd: 3 of 3 healthy, led by db", "writes: confirmed by ", "certificates: the first to end is ", "warning: backup: there is none"} {
 				if code != 0 || !strings.Contains(text, want) {
 					l.Logf("pgha status on %s: exit code %d, no %q in\n%s", machine, code, want, text)
 					return false
