@@ -166,13 +166,13 @@ func readAll(t *testing.T, file string) string {
 // What is mounted is in use, to the kernel's own word: nothing proposes to wipe it, and nothing takes it for the database.
 func TestDiskInUse(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root, for a loop device")
+		need(t, "root, for a loop device")
 	}
 	w := testWork(t)
 	put(t, w.Root, "image", string(make([]byte, 16<<20)))
 	out, err := exec.CommandContext(t.Context(), "losetup", "--find", "--show", filepath.Join(w.Root, "image")).Output()
 	if err != nil {
-		t.Skipf("needs a loop device: %v", err)
+		need(t, "a loop device: "+err.Error())
 	}
 	dev, dir := strings.TrimSpace(string(out)), filepath.Join(w.Root, "mounted")
 	do := func(args ...string) {

@@ -300,7 +300,7 @@ func TestGrowLeaves(t *testing.T) {
 // file system is grown. dmsetup makes the same kind of device.
 func TestGrowMapped(t *testing.T) {
 	if _, err := exec.LookPath("dmsetup"); err != nil {
-		t.Skip("no dmsetup here")
+		need(t, "dmsetup")
 	}
 	l := newLoop(t)
 	l.fdisk("label: gpt\n1: start=2048, size=600000\n")
@@ -308,7 +308,7 @@ func TestGrowMapped(t *testing.T) {
 	part, name := l.partition(1), "pgbake-test-"+filepath.Base(l.dev)
 	table := func(sectors int) string { return fmt.Sprintf("0 %d linear %s 0", sectors, part) }
 	if out, err := exec.Command("dmsetup", "create", name, "--table", table(500000)).CombinedOutput(); err != nil {
-		t.Skipf("no mapped devices here: %s", out)
+		t.Skipf("this kernel has no mapped devices: %s", out)
 	}
 	t.Cleanup(func() { l.sh("dmsetup", "remove", "--retry", name) })
 	dir := l.mount("/dev/mapper/"+name, strings.Fields(ext4)...)

@@ -199,13 +199,8 @@ func didYouMean(word string, known []string, all string) string {
 	return all
 }
 
-// brief quotes a value for a message: short, on one line, printable.
-func brief(s string) string {
-	if runes := []rune(s); len(runes) > 60 {
-		s = string(runes[:60]) + "…"
-	}
-	return strconv.Quote(s)
-}
+// brief quotes a value for a complaint, the beginning of a long one.
+func brief(s string) string { return suggest.Quote(s) }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 

@@ -8,7 +8,7 @@ want=${1:-lab}
 build='make git ca-certificates'
 lab='mmdebstrap systemd-container iproute2 nftables postgresql-client debian-archive-keyring e2fsprogs'
 images='qemu-system-x86 ovmf qemu-utils'
-test='gcc libc6-dev shellcheck lintian apt-utils xorriso genisoimage jq patch gpgv openssl dosfstools fdisk gdisk mtools uidmap xfsprogs zstd
+test='dmsetup gcc libc6-dev shellcheck lintian apt-utils xorriso genisoimage jq patch gpgv openssl dosfstools fdisk gdisk mtools openssh-client uidmap xfsprogs zstd
 grub-pc-bin grub-efi-amd64-signed shim-signed default-jre-headless libpostgresql-jdbc-java sqlline'
 
 case $want in

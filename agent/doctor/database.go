@@ -47,7 +47,8 @@ func parameters(l *Look) (found []Finding) {
 			f.Why, f.Mend = p.Wrong, []string{"pgbake check    # where cluster.yaml is: it says what to write"}
 		case p.Wrong != "":
 			f.Why = p.Wrong + "; somebody set it by patronictl or Patroni's API"
-			f.Mend = []string{"runuser -u postgres -- " + cluster.Patronictl + " edit-config --force --quiet --pg '" + p.Name + "=null'"}
+			// Whoever set it has chosen the name.
+			f.Mend = []string{"runuser -u postgres -- " + cluster.Patronictl + " edit-config --force --quiet " + run.Line([]string{"--pg", p.Name + "=null"})}
 		case strings.HasSuffix(p.File, "/postgresql.auto.conf"):
 			f.Why = "ALTER SYSTEM has set it, on this machine alone: in " + p.File
 			f.Mend = []string{fmt.Sprintf("sed -i '/^%s *=/d' %s", p.Name, p.File), "systemctl reload patroni"}

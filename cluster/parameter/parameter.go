@@ -69,7 +69,7 @@ func (t Target) Judge(name, value string) *Fault {
 			is, ok = truth(value)
 		}
 		if !ok {
-			return &Fault{brief(value) + " is neither on nor off", "on or off"}
+			return &Fault{suggest.Quote(value) + " is neither on nor off", "on or off"}
 		}
 		if is && name == "bonjour" {
 			return &Fault{"Debian's PostgreSQL is built without it, and would not start", "off"}
@@ -77,13 +77,13 @@ func (t Target) Judge(name, value string) *Fault {
 		return nil
 	case "enum":
 		if !s.word(value) {
-			return &Fault{brief(value) + " is none of its values", suggest.Hint(value, s.words)}
+			return &Fault{suggest.Quote(value) + " is none of its values", suggest.Hint(value, s.words)}
 		}
 		if is, _ := boolean(value); is && name == "huge_pages" {
 			return &Fault{"nothing reserves huge pages on the machines: PostgreSQL would not start", "try"}
 		}
 		if known && p.kind == "enum" && !slices.Contains(p.words, strings.ToLower(value)) {
-			return &Fault{fmt.Sprintf("Patroni %s does not know %s and leaves the parameter out", t.Patroni, brief(value)), "one of " + strings.Join(p.words, ", ")}
+			return &Fault{fmt.Sprintf("Patroni %s does not know %s and leaves the parameter out", t.Patroni, suggest.Quote(value)), "one of " + strings.Join(p.words, ", ")}
 		}
 		return nil
 	case "integer", "real":
@@ -94,13 +94,13 @@ func (t Target) Judge(name, value string) *Fault {
 		}
 		switch {
 		case !ok && s.unit == "":
-			return &Fault{brief(value) + " is not a number", s.meant(value)}
+			return &Fault{suggest.Quote(value) + " is not a number", s.meant(value)}
 		case !ok:
-			return &Fault{brief(value) + " is not a number with a unit that PostgreSQL knows", s.meant(value)}
+			return &Fault{suggest.Quote(value) + " is not a number with a unit that PostgreSQL knows", s.meant(value)}
 		case s.outside(n) != "":
-			return &Fault{brief(value) + " is " + s.outside(n), ""}
+			return &Fault{suggest.Quote(value) + " is " + s.outside(n), ""}
 		case forced != "":
-			return &Fault{fmt.Sprintf("%s is %s, which Patroni %s makes of it", brief(value), forced, t.Patroni), ""}
+			return &Fault{fmt.Sprintf("%s is %s, which Patroni %s makes of it", suggest.Quote(value), forced, t.Patroni), ""}
 		}
 		return s.special(n, value)
 	}
@@ -212,12 +212,4 @@ func boolean(value string) (is, ok bool) {
 		return false, true
 	}
 	return false, false
-}
-
-// brief quotes a value, the beginning of a long one.
-func brief(value string) string {
-	if runes := []rune(value); len(runes) > 60 {
-		value = string(runes[:60]) + "…"
-	}
-	return strconv.Quote(value)
 }

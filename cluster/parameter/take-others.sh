@@ -4,7 +4,10 @@
 set -eu
 
 cd "$(dirname "$0")"
-id postgres >/dev/null # who runs the servers: a server does not run as root
+for tool in npm python3 psql runuser; do
+	command -v "$tool" >/dev/null || { echo "take-others: this machine lacks $tool" >&2; exit 1; }
+done
+id postgres >/dev/null || { echo 'take-others: there is no user postgres, as whom the servers run: install postgresql-common' >&2; exit 1; }
 for version in 16.14.0-beta.17 18.4.0-beta.17; do
 	major=${version%%.*}
 	dir=$(mktemp -d)

@@ -17,20 +17,20 @@ func (s setting) special(n float64, value string) *Fault {
 	case "commit_timestamp_buffers", "multixact_member_buffers", "multixact_offset_buffers", "notify_buffers",
 		"serializable_buffers", "subtransaction_buffers", "transaction_buffers":
 		if int64(n)%16 != 0 {
-			return &Fault{brief(value) + " is not a multiple of 16 blocks", "a multiple of 128kB"}
+			return &Fault{suggest.Quote(value) + " is not a multiple of 16 blocks", "a multiple of 128kB"}
 		}
 	case "max_stack_depth":
 		// A service's process has 8 MB, of which PostgreSQL wants 512 kB left.
 		if n > 7680 {
-			return &Fault{brief(value) + " is more than a process's stack of 8 MB has room for", "at most 7680kB"}
+			return &Fault{suggest.Quote(value) + " is more than a process's stack of 8 MB has room for", "at most 7680kB"}
 		}
 	case "vacuum_buffer_usage_limit":
 		if n > 0 && n < 128 {
-			return &Fault{brief(value) + " is less than 128 kB", "0, or at least 128kB"}
+			return &Fault{suggest.Quote(value) + " is less than 128 kB", "0, or at least 128kB"}
 		}
 	case "max_wal_size", "min_wal_size":
 		if n < 32 {
-			return &Fault{brief(value) + " is less than two segments of WAL", "at least 32MB"}
+			return &Fault{suggest.Quote(value) + " is less than two segments of WAL", "at least 32MB"}
 		}
 	}
 	return nil
@@ -70,15 +70,15 @@ func (t Target) text(s setting, value string) *Fault {
 	case limited && !slices.Contains(one, value):
 		hint := "one of " + strings.Join(slices.DeleteFunc(slices.Clone(one), func(w string) bool { return w == "" }), ", ")
 		if strings.HasPrefix(s.name, "lc_") {
-			return &Fault{"the machines have no locale " + brief(value), hint}
+			return &Fault{"the machines have no locale " + suggest.Quote(value), hint}
 		}
-		return &Fault{brief(value) + " is none of its values", hint}
+		return &Fault{suggest.Quote(value) + " is none of its values", hint}
 	case listed:
 		return list(value, func(word string) *Fault {
 			if slices.Contains(several, strings.ToLower(word)) {
 				return nil
 			}
-			return &Fault{brief(word) + " is none of its words", suggest.Hint(word, several)}
+			return &Fault{suggest.Quote(word) + " is none of its words", suggest.Hint(word, several)}
 		})
 	}
 	switch s.name {
@@ -94,18 +94,18 @@ func (t Target) text(s setting, value string) *Fault {
 		return list(value, func(name string) *Fault { return t.library(name, "PostgreSQL would refuse every connection") })
 	case "local_preload_libraries", "oauth_validator_libraries":
 		return list(value, func(name string) *Fault {
-			return &Fault{"no package that pgbake installs has the library " + brief(name), ""}
+			return &Fault{"no package that pgbake installs has the library " + suggest.Quote(name), ""}
 		})
 	case "search_path", "temp_tablespaces", "synchronized_standby_slots":
 		return list(value, func(string) *Fault { return nil })
 	case "ssl_ciphers":
 		// OpenSSL passes over what it does not know; with nothing left PostgreSQL does not start.
 		if !slices.ContainsFunc(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(":, ", r) }), cipher.MatchString) {
-			return &Fault{brief(value) + " has no cipher that OpenSSL knows", "such as HIGH:!aNULL"}
+			return &Fault{suggest.Quote(value) + " has no cipher that OpenSSL knows", "such as HIGH:!aNULL"}
 		}
 	case "backtrace_functions":
 		if strings.Trim(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_, \t") != "" {
-			return &Fault{brief(value) + " is no list of a C program's functions", ""}
+			return &Fault{suggest.Quote(value) + " is no list of a C program's functions", ""}
 		}
 	}
 	return nil
@@ -119,7 +119,7 @@ func list(value string, judge func(word string) *Fault) *Fault {
 	for rest := value; strings.TrimSpace(rest) != ""; {
 		m := listWord.FindStringSubmatch(rest)
 		if m == nil || m[1] == "" && m[2] == "" {
-			return &Fault{brief(value) + " is no list", "names between commas, those with special characters in double quotes"}
+			return &Fault{suggest.Quote(value) + " is no list", "names between commas, those with special characters in double quotes"}
 		}
 		word := m[2]
 		if word == "" {
@@ -130,7 +130,7 @@ func list(value string, judge func(word string) *Fault) *Fault {
 		}
 		rest = rest[len(m[0]):]
 		if strings.HasSuffix(strings.TrimSpace(m[0]), ",") && strings.TrimSpace(rest) == "" {
-			return &Fault{brief(value) + " ends with a comma", "take it out"}
+			return &Fault{suggest.Quote(value) + " ends with a comma", "take it out"}
 		}
 	}
 	return nil
@@ -147,7 +147,7 @@ func (t Target) zone(value string) *Fault {
 	if zoneByRule.MatchString(value) || slices.ContainsFunc(all, func(z string) bool { return strings.EqualFold(z, value) }) {
 		return nil
 	}
-	f := &Fault{fmt.Sprintf("Debian %d has no time zone %s: PostgreSQL would not start", t.Debian, brief(value)), "such as Europe/Berlin"}
+	f := &Fault{fmt.Sprintf("Debian %d has no time zone %s: PostgreSQL would not start", t.Debian, suggest.Quote(value)), "such as Europe/Berlin"}
 	for debian, has := range debians() {
 		if debian != t.Debian && slices.Contains(has["zone"], value) {
 			f.Wrong += fmt.Sprintf(" (Debian %d has it)", debian)
@@ -167,11 +167,11 @@ func dateStyle(word string) *Fault {
 	}) {
 		return nil
 	}
-	return &Fault{brief(word) + " is no style of a date", "such as ISO, DMY"}
+	return &Fault{suggest.Quote(word) + " is no style of a date", "such as ISO, DMY"}
 }
 
 // aliases are other names of encodings (pg_encname_tbl in src/common/encnames.c).
-var aliases = []string{"unicode", "win", "alt", "koi8", "abc", "tcvn", "tcvn5712", "vscii", "mskanji", "shiftjis", "uhc", "windows"}
+var aliases = []string{"unicode", "win", "alt", "koi8", "abc", "tcvn", "tcvn5712", "vscii", "mskanji", "shiftjis", "uhc"}
 
 func (t Target) encoding(value string) *Fault {
 	plain := func(s string) string {
@@ -191,7 +191,7 @@ func (t Target) encoding(value string) *Fault {
 	if strings.HasPrefix(v, "iso8859") { // another name of latin1 and so on
 		return nil
 	}
-	return &Fault{brief(value) + " is no encoding", suggest.Hint(value, all)}
+	return &Fault{suggest.Quote(value) + " is no encoding", suggest.Hint(value, all)}
 }
 
 func (t Target) library(name, consequence string) *Fault {
@@ -200,7 +200,7 @@ func (t Target) library(name, consequence string) *Fault {
 	if slices.Contains(all, plain) {
 		return nil
 	}
-	f := &Fault{fmt.Sprintf("no package that pgbake installs has the library %s: %s", brief(name), consequence), ""}
+	f := &Fault{fmt.Sprintf("no package that pgbake installs has the library %s: %s", suggest.Quote(name), consequence), ""}
 	if near := suggest.Nearest(plain, all); near != "" {
 		f.Instead = fmt.Sprintf("did you mean %q?", near)
 	}

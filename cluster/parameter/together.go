@@ -39,7 +39,7 @@ func (t Target) Together(values map[string]string) (all []Conflict) {
 	connections := number("max_connections", 100)
 	if reserved := number("superuser_reserved_connections", 3) + number("reserved_connections", 0); reserved >= connections {
 		say([]string{"max_connections", "superuser_reserved_connections", "reserved_connections"}, "",
-			"of %s connections %s would be reserved, and none left", text(connections), text(reserved))
+			"of %s connections %s would be reserved, and none left", whole(connections), whole(reserved))
 	}
 	// MAX_BACKENDS in src/include/postmaster/postmaster.h; 2 are the launchers' own.
 	const most = 1<<18 - 1
@@ -51,7 +51,7 @@ func (t Target) Together(values map[string]string) (all []Conflict) {
 		all := []string{"max_connections", "autovacuum_max_workers", "autovacuum_worker_slots", "max_worker_processes", "max_wal_senders"}
 		slices.SortFunc(all, func(a, b string) int { return cmp.Compare(number(a, 0), number(b, 0)) })
 		say(all, "",
-			"together with the other processes it makes %s, and PostgreSQL can have %d", text(processes), most)
+			"together with the other processes it makes %s, and PostgreSQL can have %d", whole(processes), most)
 	}
 	if values["ssl_max_protocol_version"] != "" {
 		versions := servers()[t.Postgres].settings["ssl_min_protocol_version"].words
@@ -73,4 +73,5 @@ func (t Target) Together(values map[string]string) (all []Conflict) {
 	return all
 }
 
-func text(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }
+// whole is a number without an exponent.
+func whole(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }

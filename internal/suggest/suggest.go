@@ -6,6 +6,7 @@ package suggest
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -30,6 +31,14 @@ func Hint(word string, known []string) string {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return "one of " + strings.Join(known, ", ")
+}
+
+// Quote is a word as a complaint shows it: in quotes, and of a long one the beginning.
+func Quote(word string) string {
+	if runes := []rune(word); len(runes) > 60 {
+		word = string(runes[:60]) + "…"
+	}
+	return strconv.Quote(word)
 }
 
 func plain(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }

@@ -249,7 +249,7 @@ func (l *lab) brokenAndMended() {
 		{"nft delete table inet pgha", "firewall", "packet filter is not loaded", "systemctl restart pgha-firewall"},
 		{"echo 'local all all trust' >>/var/lib/postgresql/17/main/pg_hba.conf; runuser -u postgres -- psql -qc 'SELECT pg_reload_conf()'", "access", "lets people in without a password", "sed -i"},
 		{"runuser -u postgres -- patronictl -c /etc/patroni/config.yml edit-config --force --quiet --pg wal_keep_size=2GB --set loop_wait=7", "settings", "loop_wait is 7, and should be 5", "--set 'loop_wait=5'"},
-		{"runuser -u postgres -- patronictl -c /etc/patroni/config.yml edit-config --force --quiet --pg work_mem=64mb", "settings", "work_mem is 4096 kB, and should be 64mb", "--pg 'work_mem=null'"},
+		{"runuser -u postgres -- patronictl -c /etc/patroni/config.yml edit-config --force --quiet --pg work_mem=64mb", "settings", "work_mem is 4096 kB, and should be 64mb", "--pg work_mem=null"},
 		{"echo \"statement_timeout = '1h'\" >>/var/lib/postgresql/17/main/postgresql.auto.conf; runuser -u postgres -- patronictl -c /etc/patroni/config.yml edit-config --force --quiet --pg statement_timeout=2h; runuser -u postgres -- psql -qc 'SELECT pg_reload_conf()'", "settings", "statement_timeout is 1h, and should be 2h", "sed -i '/^statement_timeout *=/d'"},
 		// The last: PostgreSQL is away for a moment.
 		{"touch /usr/lib/pgha/pgha_corrections.py", "patroni", "was started before the corrections", "systemctl restart patroni"},
