@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -96,16 +97,12 @@ func run(ctx context.Context, l line, output string, r *report) error {
 		return err
 	}
 	defer log.Close() //nolint:errcheck // only read by people
-	args := l.Args
-	if l.Background {
-		args = append([]string{"nice", "-n", "10"}, args...)
-	}
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd := exec.CommandContext(ctx, l.Args[0], l.Args[1:]...)
 	cmd.Dir = l.Dir
 	// Debian 13's /tmp is memory.
 	cmd.Env = append(os.Environ(), "CI=true", "TMPDIR=/var/tmp")
 	cmd.Env = append(cmd.Env, l.Env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = time.Minute
 	w := r.line(l, log)
@@ -113,6 +110,20 @@ func run(ctx context.Context, l line, output string, r *report) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("%s: %w", l.Name, err)
 	}
+	if l.Background {
+		makeWay(cmd.Process.Pid)
+	}
 	w.end(cmd.Wait())
 	return nil
+}
+
+// backgroundNice is how much a line in the background makes way, as nice(1) counts: a tenth of what another gets.
+const backgroundNice = 10
+
+// makeWay lowers the share of a session's first process and of all that it starts. Where the kernel groups by session
+// (sched(7), autogroup) a process's own nice counts within its session only, and the session's among all others: a lint of
+// many threads would be one of dozens, as each service of a machine is. What cannot be lowered is only slower for the others.
+func makeWay(pid int) {
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(backgroundNice)), 0)
+	_ = syscall.Setpriority(syscall.PRIO_PGRP, pid, backgroundNice)
 }
