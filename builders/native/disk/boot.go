@@ -47,6 +47,14 @@ func stub(root images.UUID) string {
 	return fmt.Sprintf("search.fs_uuid %s root\nset prefix=($root)/boot/grub\n", root)
 }
 
+// consolePatience keeps the login at the serial console. systemd gives up on a device after 90 seconds, and then never starts
+// what wanted it; udev may need longer to name the port while a slow or busy host boots many machines at once. It is no longer
+// than that: a unit that is waited for keeps a boot from being called done.
+const consolePatience = `# Written by pgbake into the image: a slow boot still ends in a login at the serial console.
+[Unit]
+JobRunningTimeoutSec=15min
+`
+
 // bootFiles are the root's files that know the root's own identity, and the time of everything else.
 func bootFiles(root images.UUID, at time.Time) []rootfs.File {
 	line := fmt.Sprintf(commandLine, root)
@@ -56,6 +64,7 @@ func bootFiles(root images.UUID, at time.Time) []rootfs.File {
 	return []rootfs.File{
 		{Path: "/boot/grub/grub.cfg", Mode: 0o644, Body: fmt.Appendf(nil, grubConfig, line)},
 		{Path: "/etc/fstab", Mode: 0o644, Body: []byte(fstab)},
+		{Path: "/etc/systemd/system/dev-ttyS0.device.d/pgbake.conf", Mode: 0o644, Body: []byte(consolePatience)},
 		{Path: "/etc/.updated", Mode: 0o644, Body: []byte(done)},
 		{Path: "/var/.updated", Mode: 0o644, Body: []byte(done)},
 	}
