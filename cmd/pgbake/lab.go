@@ -79,7 +79,7 @@ specification are booted, and nothing is done to the others.`,
 				return specError{errors.New("boot the lab: --stock is for containers: an image has pgbake's packages")}
 			case kind == kindContainer && init != string(images.CloudInit):
 				return specError{errors.New("boot the lab: --init is for --kind qemu: a container has nothing that Ignition reads")}
-			case kind == kindVirtual && timeout == 0:
+			case timeout == 0 && (kind == kindVirtual || stock): // translated, or installing its packages first
 				timeout = 15 * time.Minute
 			case timeout == 0:
 				timeout = 5 * time.Minute
@@ -151,7 +151,7 @@ specification are booted, and nothing is done to the others.`,
 	cmd.Flags().BoolVar(&stock, "stock", false, "machines without pgbake's packages, which they install themselves from packages.url, served inside the lab's network")
 	cmd.Flags().StringVar(&kind, "kind", kindContainer, "what the machines are: "+kindContainer+" or "+kindVirtual)
 	cmd.Flags().StringVar(&init, "init", string(images.CloudInit), "what applies the seed of virtual machines: cloud-init or ignition")
-	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait for a healthy cluster (default 5m, with qemu 15m)")
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait for a healthy cluster (default 5m; 15m with --kind qemu or --stock)")
 	return cmd
 }
 
