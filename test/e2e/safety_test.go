@@ -332,6 +332,17 @@ func (l *lab) behindForGood(t *testing.T) {
 	l = l.on(t)
 	victim := l.leftBehind("cd /var/lib/postgresql/*/main/pg_wal; redo=$(runuser -u postgres -- psql -XAtqc 'SELECT redo_wal_file FROM pg_control_checkpoint()'); " +
 		"for f in 0???????????????????????; do if [ $f '<' $redo ]; then rm $f; fi; done; test -e $redo")
+	// It serves what no other member has, and until that is mended Patroni keeps the proxies from it.
+	const ask = `import ssl, sys, urllib.error, urllib.request as u
+for path in "/health", "/replica":
+    try:
+        print(u.urlopen(sys.argv[1] + path, context=ssl._create_unverified_context(), timeout=5).status)
+    except urllib.error.HTTPError as e:
+        print(e.code)`
+	l.eventually("Patroni to keep readers from the old primary, which runs", 3*time.Minute, func() bool {
+		out, code := l.exec(victim, "python3", "-c", ask, "https://"+l.addresses()[victim]+":8008")
+		return code == 0 && strings.Join(strings.Fields(out), " ") == "200 503"
+	})
 	l.eventually("the data to be set aside", 6*time.Minute, func() bool {
 		_, code := l.exec(victim, "sh", "-c", "ls -d /var/lib/postgresql/*/main.aside-*")
 		return code == 0

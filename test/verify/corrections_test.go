@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // Patroni's own client of a real etcd, with the corrections that patroni.service starts it with.
@@ -26,6 +28,22 @@ func TestCorrectedPatroni(t *testing.T) {
 			t.Errorf("restore_command for pg_rewind:\n%s", out)
 		}
 
+		// Readers are kept from what no other member has.
+		out = s.run("root", "python3", "-B", "/left.py")
+		if diff := cmp.Diff(`ahead of where the cluster left its timeline: /replica 503
+the same, by another name: /read-only 503
+the same, whether it runs: /health 200
+the same, of a later one: /replica 503
+just there, and about to follow: /replica 200
+behind: /replica 200
+on the cluster's timeline: /replica 200
+a cluster that never had another primary: /replica 200
+the primary: /read-only 200
+no answer of PostgreSQL: /replica 503
+`, out); diff != "" {
+			t.Error(diff)
+		}
+
 		// It holds the lead while the members of etcd end and come back.
 		out = s.run("root", "python3", "/lead.py")
 		for _, want := range []string{"lead kept in ", "a lease that there is not is not found", "without a quorum nobody says that the lead is lost"} {
@@ -39,8 +57,8 @@ func TestCorrectedPatroni(t *testing.T) {
 			}
 		}
 		// It was asked to correct twice, and what there was the second time it did not know.
-		if n := strings.Count(out, "and leaves it as it is"); n != 6 {
-			t.Errorf("%d times left as it is, want 6", n)
+		if n := strings.Count(out, "and leaves it as it is"); n != 7 {
+			t.Errorf("%d times left as it is, want 7", n)
 		}
 		if t.Failed() {
 			t.Log(out)

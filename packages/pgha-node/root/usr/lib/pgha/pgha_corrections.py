@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 
+from patroni.api import RestApiHandler
 from patroni.dcs import catch_return_false_exception, etcd3
 from patroni.ha import Ha, logger
 from patroni.postgresql.rewind import Rewind
@@ -217,6 +218,39 @@ def rewinds_with_the_archive(pg_rewind):
     return rewind
 
 
+# What the paths hold at which Patroni says who is good for readers.
+READERS = ("replica", "read-only", "sync", "quorum")
+
+
+def has_left(status, history):
+    """Whether a replica has replayed WAL that the cluster's history does not have.
+
+    The status is as Patroni's get_postgresql_status has it; each line of the history begins with a timeline and the place,
+    in bytes, where the next one begins.
+    """
+    replayed = (status.get("xlog") or {}).get("replayed_location") or 0
+    return status.get("role") == "replica" and any(line[0] == status.get("timeline") and replayed > line[1] for line in history)
+
+
+def keeps_readers_from_what_was_left(do_get):
+    """A replica that has left the cluster's history is none for readers.
+
+    It was the primary, or followed one, when another was promoted. Until pg_rewind has taken back what it has, and for good
+    where that fails, Patroni says 200 at /replica, and readers are led to rows that no other member has.
+    """
+
+    def get(self, write_status_code_only=False):
+        cluster = self.server.patroni.dcs.cluster
+        history = cluster and cluster.history and cluster.history.lines
+        if history and any(word in self.path for word in READERS):
+            status = self.get_postgresql_status()
+            if has_left(status, history):
+                return self._write_status_code_only(503) if write_status_code_only else self._write_status_response(503, status)
+        return do_get(self, write_status_code_only)
+
+    return get
+
+
 # Where, which, the correction, the SHA-256 of the texts that it is for (Patroni 3.0.2 and 4.0.7), and from which Patroni on
 # none is needed. One goes with the last supported Patroni whose text is listed.
 CORRECTIONS = [
@@ -243,6 +277,11 @@ CORRECTIONS = [
     (Rewind, "pg_rewind", rewinds_with_the_archive, [
         "5fd33a5b8c50e4125a8d6ae59c762d812c337ed9411b52b4ca826efac3543091",
         "62ddf918c86da60e469384d61ffc07a7dbeb7acc7d4ae573952e8db5e9c14a20",
+    ], None),
+    (RestApiHandler, "do_GET", keeps_readers_from_what_was_left, [
+        "e69e2946db70972ae8a5290a8a694ff43ea80bae41416c018821ff788e0a82e7",
+        "33bbc836c3fa34d3ff1a54c7c9659872b948aa0dcf0c2b9f4aaab25f2e0862e1",
+        "3024aa32bae9eda214454036919135a52100d674004078a2c72776490819eab3",  # 4.1
     ], None),
 ]
 
