@@ -47,6 +47,8 @@ func TestHang(t *testing.T) {
 	l := up(t, quickstart(t, "hang13", 13)+"failover: fast\n")
 	l.hangs(frozen.ledByEtcd(), bothStopped.ledByEtcd(), patroniStopped)
 	t.Run("behind, and not to be rewound", l.behindForGood)
+	t.Run("full disk of etcd", l.fullEtcd)
+	t.Run("full disk", l.fullDisk)
 }
 
 // TestHangDebian12 is the same with what Debian 12 has itself: Patroni 3.0.2, etcd 3.4.
@@ -55,6 +57,7 @@ func TestHangDebian12(t *testing.T) {
 	l := up(t, quickstart(t, "hang12", 12)+"failover: fast\n")
 	l.hangs(frozen, patroniStopped.ledByEtcd(), etcdStopped.ledByEtcd())
 	t.Run("behind", l.behind)
+	t.Run("full disk", l.fullDisk)
 }
 
 // TestHangPGDG is the same with PGDG's Patroni, 4.0.7, beside the etcd 3.4 of Debian 12.

@@ -251,6 +251,48 @@ def keeps_readers_from_what_was_left(do_get):
     return get
 
 
+def remembers_who_has_it_all(enforce_primary_role):
+    """Keeps what /sync said before a promotion: Patroni then writes there that this member alone has all acknowledged rows.
+
+    For a promotion that fails, that is not so: nobody has written since, and those who had them have them. What is kept is for
+    the very next promotion alone.
+    """
+
+    def enforce(self, *args, **kwargs):
+        if self.state_handler.role not in ("primary", "master", "promoted"):
+            self.pgha_before = self.cluster.sync
+        return enforce_primary_role(self, *args, **kwargs)
+
+    return enforce
+
+
+def fails_over_when_it_cannot_be_promoted(recover):
+    """A leader whose PostgreSQL ends whenever it is promoted keeps the lead for ever, and nobody takes writes.
+
+    That is what a full disk does (patroni #1732, #2997): a new timeline needs a new file. Patroni starts PostgreSQL read-only,
+    promotes it, and starts it again. primary_start_timeout counts only a start that does not end.
+    """
+
+    def again(self):
+        if not (self.has_lock() and self.state_handler.role == "promoted" and self.update_lock()):
+            return recover(self)
+        if self.state_handler.controldata().get("Database cluster state") != "in archive recovery":
+            return recover(self)  # it was a primary, and may have acknowledged rows
+        before, now = getattr(self, "pgha_before", None), self.cluster.sync
+        if self.is_synchronous_mode() and before and before.leader and now.leader == self.state_handler.name and not now.members:
+            said = [before.leader, before.members] + ([before.quorum] if hasattr(before, "quorum") else [])
+            self.dcs.write_sync_state(*said, now.version if hasattr(now, "version") else now.index)
+            self.load_cluster_from_dcs()
+        before_4 = "members" in inspect.signature(self.is_failover_possible).parameters
+        if self.is_failover_possible(*[self.cluster.members] if before_4 else []):
+            self.watchdog.disable()
+            self.demote("immediate")
+            return "failed over, since PostgreSQL ended when it was promoted"
+        return recover(self)
+
+    return again
+
+
 # Where, which, the correction, the SHA-256 of the texts that it is for (Patroni 3.0.2 and 4.0.7), and from which Patroni on
 # none is needed. One goes with the last supported Patroni whose text is listed.
 CORRECTIONS = [
@@ -282,6 +324,20 @@ CORRECTIONS = [
         "e69e2946db70972ae8a5290a8a694ff43ea80bae41416c018821ff788e0a82e7",
         "33bbc836c3fa34d3ff1a54c7c9659872b948aa0dcf0c2b9f4aaab25f2e0862e1",
         "3024aa32bae9eda214454036919135a52100d674004078a2c72776490819eab3",  # 4.1
+    ], None),
+    (Ha, "enforce_primary_role", remembers_who_has_it_all, [
+        "8aba0d99ae0a2d0111731b373f946c3c227600d3f4701b65d9885d43786a1959",
+        "aef6ec843ef5756db3ca21b26ba31964272c3b053a0bce80020bf83af7553343",
+        "39e1a0ecc0b66b179a35fdfd49341066587d8c1ca5e588269fea2fa8848503ec",  # 4.0.8
+        "7753efc780e90c4fb99b6d7b8e58fb43713525bf10a25d2ff59b076ccf5d4f8f",  # 4.1.0
+        "755cfde7f0a303dce7c51ffd2f04548c949e82b931b2fff6408d4359d3726f2a",  # 4.1.4
+    ], None),
+    (Ha, "recover", fails_over_when_it_cannot_be_promoted, [
+        "3c4492bb026988956b6592291a911d5dbc83b72b559fbb28ef8005b78ee6fd14",
+        "05b277da0128429f5975d30809cbe6a2daa5ae7ffc047cfde84be253916096c9",
+        "60058acb2e831a4fb60a73f0e7466f1b148d26d10e4dfaa81dac676a3de98b66",  # 4.0.10
+        "8ed899208cb9542021c683c6e50a08295220f825a62e84b4a714d8c113e87db2",  # 4.1.0
+        "b907162ca2748a1a81e4874e83ff060d8392687f7da303cb9e2f7c197b145698",  # 4.1.4
     ], None),
 ]
 
