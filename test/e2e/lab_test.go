@@ -123,9 +123,12 @@ func open(t *testing.T, spec string) *lab {
 	return l
 }
 
-// pgbake runs it as the user would, and must succeed. It returns standard output.
+// pgbake runs it as the user would, and must succeed. It returns standard output. `lab up` waits as the tests do: see slow.
 func (l *lab) pgbake(args ...string) string {
 	l.Helper()
+	if len(args) > 1 && args[0] == "lab" && args[1] == "up" {
+		args = append(args, "--timeout", (5 * time.Minute * slow).String())
+	}
 	out, err := l.try(l.Context(), args...)
 	if err != nil {
 		l.Fatalf("pgbake %s: %v", strings.Join(args, " "), err)
