@@ -6,10 +6,20 @@ import (
 	"time"
 )
 
-// fullDisk fills the file system of the primary's data while an application writes. Another member leads, nothing that was
-// acknowledged is lost, and with room again the member follows without a command.
+// fullDisk fills the file system of the primary's data while an application writes, until PostgreSQL ends. Another member leads,
+// nothing that was acknowledged is lost, and with room again the member follows without a command.
 func (l *lab) fullDisk(t *testing.T) {
-	l = l.on(t)
+	l.on(t).withoutRoom("")
+}
+
+// fullDiskKilled is the same, and Patroni ends with it: it starts a PostgreSQL of which it knows nothing.
+func (l *lab) fullDiskKilled(t *testing.T) {
+	l.on(t).withoutRoom("systemctl kill --signal=KILL patroni")
+}
+
+// withoutRoom is both: the script, if any, runs on the primary's machine when its disk is full.
+func (l *lab) withoutRoom(script string) {
+	l.Helper()
 	// Whoever leads then.
 	for _, m := range l.members() {
 		l.ownFileSystem(m, "patroni", "/var/lib/postgresql")
@@ -21,6 +31,9 @@ func (l *lab) fullDisk(t *testing.T) {
 	// The segments that PostgreSQL keeps for later are used up, too.
 	room := l.fill(victim, "/var/lib/postgresql")
 	full := time.Now()
+	if script != "" {
+		l.sh(victim, script)
+	}
 	l.eventually("another member to lead", 3*time.Minute, func() bool {
 		l.exec(victim, "timeout", "5", "runuser", "-u", "postgres", "--", "psql", "-XAtqc", "SELECT pg_catalog.pg_switch_wal() FROM pg_catalog.pg_logical_emit_message(true, 'pgha', 'x')")
 		s, err := l.status()
@@ -33,7 +46,7 @@ func (l *lab) fullDisk(t *testing.T) {
 
 	room()
 	if after := l.healthy(3 * time.Minute); after.primary() == victim {
-		t.Errorf("%s leads again at once", victim)
+		l.Errorf("%s leads again at once", victim)
 	}
 	l.keptAll(l.account(file))
 }
@@ -68,7 +81,7 @@ func (l *lab) fullEtcd(t *testing.T) {
 func (l *lab) fill(machine, dir string) (room func()) {
 	l.Helper()
 	large := dir + "/large"
-	l.sh(machine, "fallocate --length $(df --block-size=1 --output=avail "+dir+" | tail -n 1) "+large+" || [ -s "+large+" ]")
+	l.sh(machine, "! dd if=/dev/zero of="+large+" bs=1M status=none")
 	return func() { l.sh(machine, "rm "+large) }
 }
 
@@ -78,7 +91,7 @@ func (l *lab) ownFileSystem(machine, service, dir string) {
 	l.Helper()
 	l.sh(machine, strings.Join([]string{
 		"set -e", "systemctl stop " + service, "mkdir /run/" + service + ".own", "cd " + dir,
-		"mount -t tmpfs -o size=$(($(du --summarize --block-size=1M . | cut -f 1) + 300))M,mode=0755 own /run/" + service + ".own",
+		"mount -t tmpfs -o size=$(($(du --summarize --block-size=1M . | cut -f 1) + 300))M own /run/" + service + ".own",
 		"chown --reference=. /run/" + service + ".own", "chmod --reference=. /run/" + service + ".own",
 		"cp --archive . /run/" + service + ".own", "cd /", "mount --bind /run/" + service + ".own " + dir, "systemctl start " + service,
 	}, "\n"))

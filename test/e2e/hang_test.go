@@ -48,7 +48,7 @@ func TestHang(t *testing.T) {
 	l.hangs(frozen.ledByEtcd(), bothStopped.ledByEtcd(), patroniStopped)
 	t.Run("behind, and not to be rewound", l.behindForGood)
 	t.Run("full disk of etcd", l.fullEtcd)
-	t.Run("full disk", l.fullDisk)
+	t.Run("full disk, and Patroni killed", l.fullDiskKilled)
 }
 
 // TestHangDebian12 is the same with what Debian 12 has itself: Patroni 3.0.2, etcd 3.4.

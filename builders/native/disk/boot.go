@@ -48,8 +48,8 @@ func stub(root images.UUID) string {
 }
 
 // consolePatience keeps the login at the serial console. systemd gives up on a device after 90 seconds, and then never starts
-// what wanted it; udev may need longer to name the port while a slow or busy host boots many machines at once. It is no longer
-// than that: a unit that is waited for keeps a boot from being called done.
+// what wanted it; udev may need longer to name the port while a slow or busy host boots many machines at once. It
+// is not for ever, since a boot is not done while a device is waited for.
 const consolePatience = `# Written by pgbake into the image: a slow boot still ends in a login at the serial console.
 [Unit]
 JobRunningTimeoutSec=15min

@@ -270,7 +270,8 @@ def fails_over_when_it_cannot_be_promoted(recover):
     """A leader whose PostgreSQL ends whenever it is promoted keeps the lead for ever, and nobody takes writes.
 
     That is what a full disk does (patroni #1732, #2997): a new timeline needs a new file. Patroni starts PostgreSQL read-only,
-    promotes it, and starts it again. primary_start_timeout counts only a start that does not end.
+    promotes it, and starts it again. primary_start_timeout counts only a start that does not end. 4.0.7 does so when it is
+    started with such a PostgreSQL; one that ended while it ran it starts as a primary, and that fails at once.
     """
 
     def again(self):
@@ -293,7 +294,7 @@ def fails_over_when_it_cannot_be_promoted(recover):
     return again
 
 
-# Where, which, the correction, the SHA-256 of the texts that it is for (Patroni 3.0.2 and 4.0.7), and from which Patroni on
+# Where, which, the correction, the SHA-256 of the texts that it is for (Patroni 3.0.2, 4.0.7 and those named), and from which Patroni on
 # none is needed. One goes with the last supported Patroni whose text is listed.
 CORRECTIONS = [
     (etcd3, "_raise_for_data", reads_every_shape, [
