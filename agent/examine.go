@@ -47,6 +47,9 @@ func (a *Agent) Examine(ctx context.Context) *doctor.Look {
 		l.Name, l.Ports = w.seed.Machine.Name, w.seed.Cluster.Ports
 		l.DB, l.Proxy = w.seed.Machine.Role == cluster.DB, w.seed.Machine.Role == cluster.Proxy
 	}
+	if u, err := a.updates(); err == nil { // else the monitor says so
+		l.Updates = u.Late(time.Now())
+	}
 	if s, ok := ReadState(a.Root); ok && s.Step != "done" {
 		l.Apply = doctor.Apply{Step: s.Step, Waiting: s.Waiting, Error: s.Error, Since: s.Since}
 	}

@@ -36,11 +36,14 @@ func (w *work) ours(ctx context.Context) (map[string]string, error) {
 
 var aptEnv = []string{"DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "NEEDRESTART_SUSPEND=1", "APT_LISTCHANGES_FRONTEND=none"}
 
+// upgradeAll is apt's command for all packages. A kernel's comes with a new package, and nothing may go for it.
+var upgradeAll = []string{"upgrade", "--with-new-pkgs"}
+
 func (w *work) apt(u Upgrade, have map[string]string, more ...string) run.Cmd {
 	// A configuration file that somebody changed stays: ours are written by pgha.
 	args := append([]string{"apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"}, more...)
 	if u.All {
-		args = append(args, "upgrade")
+		args = append(args, upgradeAll...)
 	} else {
 		args = append(args, "install", "--only-upgrade")
 		for name := range have {
@@ -55,7 +58,7 @@ func (w *work) apt(u Upgrade, have map[string]string, more ...string) run.Cmd {
 func (w *work) plan(ctx context.Context, u Upgrade, update bool) ([]planned, error) {
 	if update {
 		w.Say("apt-get update")
-		if err := w.Runner.Run(ctx, run.Cmd{Args: []string{"apt-get", "-q", "update", "-o", "APT::Update::Error-Mode=any"}, Env: aptEnv}); err != nil {
+		if err := w.askArchives(ctx); err != nil {
 			return nil, fmt.Errorf("%w\n      hint: nothing was changed; --no-update goes by what apt knows already", err)
 		}
 	}

@@ -35,6 +35,9 @@ func (m *watcher) report(ctx context.Context) *monitor.Report {
 	if r.Clock, err = chrony(ctx); err != nil {
 		r.Unasked["chrony"] = err.Error()
 	}
+	if r.Updates, err = m.updates(); err != nil {
+		r.Unasked["updates"] = err.Error()
+	}
 	if m.seed.Machine.Role != cluster.DB {
 		return r
 	}

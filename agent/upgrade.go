@@ -47,6 +47,9 @@ func (a *Agent) Upgrade(ctx context.Context, u Upgrade, told func(string)) error
 	} else {
 		err = w.alone(ctx, "upgrade of "+name, func(ctx context.Context) error { return w.upgradeMember(ctx, u, told) })
 	}
+	if _, noted := w.noteUpdates(context.WithoutCancel(ctx), false); noted != nil {
+		w.Say("which security updates are left is not known: %v", noted)
+	}
 	if err != nil {
 		return fmt.Errorf("upgrade %s: %w", name, err)
 	}

@@ -41,7 +41,7 @@ var Checks = []Check{
 	{"disk", "space and inodes, where the data lies", disk},
 	{"secrets", "who may read them", secrets},
 	{"files", "the files that pgha writes: edited, missing, of another owner", files},
-	{"packages", "packages that are only half installed", packages},
+	{"packages", "packages that are only half installed, and security updates that nobody installs", packages},
 	{"units", "systemd's units: failed, stopped, masked, changed", units},
 	{"apply", "what pgha apply waits for or ended with", apply},
 	{"firewall", "the machine's packet filter", firewall},
@@ -99,6 +99,8 @@ type Look struct {
 	Disks []Disk
 	// Packages are those that dpkg finds half installed.
 	Packages []string
+	// Updates are the security updates that wait for too long, in a few words.
+	Updates string
 	// Offsets are how far the other machines' clocks are ahead of this one's.
 	Offsets map[string]time.Duration
 	// Certificates are the problems with them, each with a hint.

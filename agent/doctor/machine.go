@@ -116,15 +116,22 @@ func files(l *Look) (found []Finding) {
 	return found
 }
 
-func packages(l *Look) []Finding {
-	if len(l.Packages) == 0 {
-		return nil
+func packages(l *Look) (found []Finding) {
+	if len(l.Packages) > 0 {
+		found = append(found, Finding{
+			What: "half installed: " + strings.Join(l.Packages, ", "),
+			Why:  "an installation or upgrade was cut short",
+			Mend: []string{"dpkg --configure -a", "apt-get --fix-broken install"},
+		})
 	}
-	return []Finding{{
-		What: "half installed: " + strings.Join(l.Packages, ", "),
-		Why:  "an installation or upgrade was cut short",
-		Mend: []string{"dpkg --configure -a", "apt-get --fix-broken install"},
-	}}
+	if l.Updates != "" {
+		found = append(found, Finding{
+			What: l.Updates,
+			Why:  "nothing is installed by itself; pgha-updates.timer has the archives asked every day",
+			Mend: []string{"pgha updates", "pgha upgrade --all    # on one machine after the other"},
+		})
+	}
+	return found
 }
 
 func units(l *Look) (found []Finding) {

@@ -28,6 +28,7 @@ var checks = []check{
 	{"backups", backups},
 	{"archiving", archiving},
 	{"units", units},
+	{"updates", updates},
 	{"maintenance", maintenance},
 }
 

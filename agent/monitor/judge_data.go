@@ -242,3 +242,17 @@ func units(s *Seen, v *Verdict) {
 		}
 	}
 }
+
+// updates looks for security updates that nobody installs, and for machines that cannot hear of them. `pgha upgrade` asks the
+// archives first, and says what is wrong with them.
+func updates(s *Seen, v *Verdict) {
+	for _, m := range s.Machines {
+		if !m.Watched() {
+			continue
+		}
+		if late := m.Report.Updates.Late(s.At); late != "" {
+			v.of("updates", m, Warning, 1,
+				"on one machine after the other, "+m.Name+" among them: pgha upgrade --all; one that is to have no archives: systemctl mask --now pgha-updates.timer; rm /var/lib/pgha/updates.json", "%s: %s", m.Name, late)
+		}
+	}
+}

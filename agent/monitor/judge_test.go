@@ -111,6 +111,16 @@ var cases = []struct {
 	{"a replica's data was set aside", func(s *Seen) {
 		m(s, 3).Report.Recopied = &Recopied{At: noon, Aside: "/var/lib/postgresql/17/main.aside-20260101T120000.000Z", Why: "incorrect checksum in control file"}
 	}},
+	{"security updates wait for nine days, and one of a day", func(s *Seen) {
+		m(s, 2).Report.Updates = &Updates{Waiting: 4, Since: noon.Add(-9 * 24 * time.Hour)}
+		m(s, 3).Report.Updates = &Updates{Waiting: 1, Since: noon.Add(-24 * time.Hour)}
+		m(s, 4).Report.Updates = &Updates{Waiting: 1, Since: noon.Add(-200 * time.Hour)}
+	}},
+	{"archives do not answer for nine days, and for a day", func(s *Seen) {
+		m(s, 2).Report.Updates = &Updates{Unanswered: noon.Add(-9 * 24 * time.Hour), Failed: "apt-get update: exit status 100"}
+		m(s, 3).Report.Updates = &Updates{Unanswered: noon.Add(-24 * time.Hour), Failed: "apt-get update: exit status 100"}
+		m(s, 4).Report.Updates = &Updates{}
+	}},
 	{"users wait on a replica", func(s *Seen) { m(s, 2).Report.Roles = noon.Add(-time.Hour) }},
 	{"users wait on the primary, which makes them", func(s *Seen) { m(s, 1).Report.Roles = noon.Add(-time.Hour) }},
 	{"users wait while nobody leads", func(s *Seen) {

@@ -143,6 +143,8 @@ func (e *exposition) reports(s *Seen) {
 	failed := e.family("failed_units", "Number of systemd's failed units.")
 	offset, synchronised := e.family("clock_offset_seconds", "How far the clock is from the time servers'."), e.family("clock_synchronised", "Whether a time server answers.")
 	retained, active := e.family("slot_retained_bytes", "WAL that a replication slot holds back."), e.family("slot_active", "Whether anybody reads from the slot.")
+	fixes := e.family("security_updates", "Number of packages with a security update that is not installed, as their archives said last.")
+	since := e.family("security_updates_since_timestamp_seconds", "When the first of them was seen.")
 	cpu := e.family("look_cpu_seconds", "Processor time of one look of the machine's monitor, on average, programs included.")
 	for _, m := range s.Machines {
 		if !m.Watched() {
@@ -164,6 +166,12 @@ func (e *exposition) reports(s *Seen) {
 		for _, slot := range r.Slots {
 			retained.add(float64(slot.Retained), "machine", m.Name, "slot", slot.Name)
 			active.add(truth(slot.Active), "machine", m.Name, "slot", slot.Name)
+		}
+		if r.Updates != nil {
+			fixes.add(float64(r.Updates.Waiting), "machine", m.Name)
+			if r.Updates.Waiting > 0 {
+				since.add(seconds(r.Updates.Since), "machine", m.Name)
+			}
 		}
 		cpu.add(r.CPU, "machine", m.Name)
 	}

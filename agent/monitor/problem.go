@@ -45,6 +45,9 @@ const (
 
 	certificateWarning, certificateCritical = 30 * 24 * time.Hour, 7 * 24 * time.Hour
 
+	// updatesAge leaves a week's time for what `pgha upgrade` does.
+	updatesAge = 7 * 24 * time.Hour
+
 	// BackupAge is a day and the time that a backup may take; ProofAge a week and a day.
 	BackupAge = 26 * time.Hour
 	ProofAge  = 8 * 24 * time.Hour
@@ -112,7 +115,7 @@ var kinds = map[string]kind{
 	"archive": {fromArchive, true}, "archive-hole": {fromRepository, true}, "archive-unread": {fromRepository, true},
 	"agent": {}, "alone": {}, "certificate": {}, "clock-skew": {}, "etcd": {}, "haproxy": {}, "monitor": {}, "patroni": {}, "silent": {},
 	"clock-offset": {needs: fromReport}, "disk": {needs: fromReport}, "etcd-alarm": {needs: fromReport}, "etcd-size": {needs: fromReport}, "recopied": {needs: fromReport},
-	"roles": {needs: fromReport}, "slot": {needs: fromReport}, "unasked": {needs: fromReport}, "unit": {needs: fromReport},
+	"roles": {needs: fromReport}, "slot": {needs: fromReport}, "unasked": {needs: fromReport}, "unit": {needs: fromReport}, "updates": {needs: fromReport},
 	"postgres": {needs: fromPatroni}, "lag": {needs: fromLeader}, "streaming": {needs: fromLeader},
 	"haproxy-read-write": {needs: fromRoutes}, "haproxy-read-only": {needs: fromRoutes},
 }

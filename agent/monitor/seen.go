@@ -5,6 +5,7 @@
 package monitor
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/pgbake/pgbake/agent/archive"
@@ -141,7 +142,9 @@ type Report struct {
 	Recopied *Recopied `json:"recopied,omitempty"`
 	// Roles is since when users, databases or passwords of its specification wait to be made; zero when none do.
 	Roles time.Time `json:"roles_wait,omitzero"`
-	// Unasked says what could not be asked, and why: postgres, systemd, chrony, recopied, roles.
+	// Updates are the security updates of its packages; nil where nobody looks for them.
+	Updates *Updates `json:"updates,omitempty"`
+	// Unasked says what could not be asked, and why: postgres, systemd, chrony, recopied, roles, updates.
 	Unasked map[string]string `json:"unasked,omitempty"`
 	// Mute tells that no receiver of alerts takes any from this machine, for a while already.
 	Mute bool `json:"mute,omitempty"`
@@ -158,6 +161,33 @@ type Recopied struct {
 	// Aside is the directory that it is in now, Why what PostgreSQL said.
 	Aside string `json:"aside"`
 	Why   string `json:"why"`
+}
+
+// Updates are security updates that a machine's archives have and that are not installed.
+type Updates struct {
+	// Waiting is how many packages have one, Since when the first of them was seen; zero when none does.
+	Waiting int       `json:"waiting"`
+	Since   time.Time `json:"since,omitzero"`
+	// Unanswered is since when the archives cannot be asked, Failed why; zero when they answered the last time.
+	Unanswered time.Time `json:"unanswered,omitzero"`
+	Failed     string    `json:"failed,omitempty"`
+}
+
+// Late says what has waited for longer than a week; empty when nothing has.
+func (u *Updates) Late(now time.Time) string {
+	switch {
+	case u == nil:
+		return ""
+	case u.Waiting > 0 && now.Sub(u.Since) > updatesAge:
+		many := "s"
+		if u.Waiting == 1 {
+			many = ""
+		}
+		return fmt.Sprintf("%d security update%s for %s", u.Waiting, many, Span(now.Sub(u.Since)))
+	case !u.Unanswered.IsZero() && now.Sub(u.Unanswered) > updatesAge:
+		return fmt.Sprintf("security updates are not known for %s: %s", Span(now.Sub(u.Unanswered)), u.Failed)
+	}
+	return ""
 }
 
 // Disk is one file system.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"os/signal"
 	"syscall"
 	"time"
@@ -48,5 +49,39 @@ No machine runs apt for another: whoever breaks into one of them gets no other.`
 	cmd.Flags().BoolVar(&check, "check", false, "only say what would be installed; exit code 3 when there is something")
 	cmd.Flags().BoolVar(&noUpdate, "no-update", false, "go by what apt knows already of the archives")
 	cmd.Flags().DurationVar(&u.Patience, "timeout", time.Minute, "how long to wait for a healthy cluster before anything is done")
+	return cmd
+}
+
+func updates(o *options) *cobra.Command {
+	var scheduled bool
+	cmd := &cobra.Command{
+		Use:   "updates",
+		Short: "Look for security updates of this machine's packages; exit code 3 when there are some",
+		Long: `Ask this machine's archives which of its packages have a security update that is not installed, and note them for the
+monitor, which tells of those that wait for more than a week. Nothing is installed: "pgha upgrade --all" does that, on one
+machine after the other. pgha-updates.timer runs it once a day.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needRoot(o, "updates"); err != nil {
+				return err
+			}
+			lines, err := o.agent().SecurityUpdates(cmd.Context())
+			for _, line := range lines {
+				fmt.Fprintln(cmd.OutOrStdout(), line)
+			}
+			switch {
+			case err != nil && scheduled: // it is noted, and asked again tomorrow
+				fmt.Fprintf(os.Stderr, "pgha: security updates are not known: %v\n", err)
+				return nil
+			case err != nil:
+				return fmt.Errorf("updates: %w", err)
+			case len(lines) > 0 && !scheduled:
+				return errUnhealthy
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&scheduled, "scheduled", false, "exit code 0 whatever is found")
+	_ = cmd.Flags().MarkHidden("scheduled") // pgha-updates.service's
 	return cmd
 }

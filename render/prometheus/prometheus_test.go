@@ -139,6 +139,7 @@ func shown() []byte {
 	report := &monitor.Report{
 		Every: 30, Clock: &monitor.Clock{}, Failed: []string{"x.service"}, Slots: []monitor.Slot{{Name: "s"}},
 		Disks:   []monitor.Disk{{Path: "/", Total: 2, Free: 1, Hours: 3}},
+		Updates: &monitor.Updates{Waiting: 1, Since: now},
 		Archive: &archive.State{Repository: &archive.Repository{Backup: "b"}},
 	}
 	backup := &monitor.Backups{}
@@ -182,7 +183,7 @@ func TestNamesAreThoseOfTheMonitor(t *testing.T) {
 	for _, n := range there {
 		// These are for people who look for more.
 		if !slices.Contains(used, n) && !slices.Contains([]string{"pgha_agent_up", "pgha_monitor_up", "pgha_patroni_up", "pgha_etcd_leader", "pgha_slot_active",
-			"pgha_backup_size_bytes", "pgha_alert_firing", "pgha_sends_alerts", "pgha_look_duration_seconds", "pgha_proxy_holds_virtual_address", "pgha_archive_waiting_bytes"}, n) {
+			"pgha_backup_size_bytes", "pgha_alert_firing", "pgha_sends_alerts", "pgha_look_duration_seconds", "pgha_proxy_holds_virtual_address", "pgha_security_updates", "pgha_archive_waiting_bytes"}, n) {
 			t.Errorf("%s is shown, and neither a rule nor a panel uses it", n)
 		}
 	}

@@ -55,6 +55,7 @@ func TestDebs(t *testing.T) {
 				{"patroni hangs in stop", (*life).patroniHangs},
 				{"apt by its timers", (*life).daily},
 				{"unattended-upgrades", (*life).upgrader},
+				{"security updates", (*life).securityUpdates},
 				{"needrestart", (*life).librariesChange},
 				{"upgrade", (*life).upgrade},
 				{"remove", (*life).remove},

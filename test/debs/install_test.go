@@ -18,9 +18,9 @@ func (l *life) nothingListens(t *testing.T) {
 			t.Errorf("%s.service is %s before pgha apply", unit, got)
 		}
 	}
-	for _, unit := range []string{"etcd", "patroni", "haproxy", "keepalived", "pgha-firewall", "pgha-apply"} {
+	for _, unit := range []string{"etcd", "patroni", "haproxy", "keepalived", "pgha-firewall", "pgha-apply", "pgha-updates.timer"} {
 		if got := l.Sh(t, "systemctl is-enabled "+unit); got != "enabled" {
-			t.Errorf("%s.service is %s: an image would not have it", unit, got)
+			t.Errorf("%s is %s: an image would not have it", unit, got)
 		}
 	}
 	if got := l.Sh(t, "pg_lsclusters --no-header; ls -A /var/lib/postgresql /etc/postgresql /var/lib/etcd"); got != "/etc/postgresql:\n\n/var/lib/etcd:\n\n/var/lib/postgresql:" {
@@ -47,7 +47,7 @@ func (l *life) install(t *testing.T) {
 		t.Errorf("pgha version says %q", got)
 	}
 	// systemd reads a drop-in with a mistake in it, and only complains.
-	got := l.Sh(t, "cd /usr/lib/systemd/system; systemd-analyze verify --man=no pgha-apply.service pgha-firewall.service etcd.service patroni.service haproxy.service keepalived.service pgha-follow.service pgha-monitor.service pgha-backup.service pgha-proof.service pgha-recopy.service 2>&1 | grep pgha || :")
+	got := l.Sh(t, "cd /usr/lib/systemd/system; systemd-analyze verify --man=no pgha-apply.service pgha-firewall.service etcd.service patroni.service haproxy.service keepalived.service pgha-follow.service pgha-monitor.service pgha-backup.service pgha-proof.service pgha-recopy.service pgha-updates.service pgha-updates.timer 2>&1 | grep pgha || :")
 	if got != "" {
 		t.Errorf("systemd-analyze verify:\n%s", got)
 	}

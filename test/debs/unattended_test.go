@@ -11,21 +11,27 @@ import (
 // upgraders are the programs that upgrade and restart by themselves. Debian's cloud images bring the first one.
 var upgraders = []string{"unattended-upgrades", "needrestart"}
 
-// trap is an archive, made on the machine, with a newer version of packages that hold nothing, and innocent 1 installed.
-const trap = `
+// empty makes packages that hold nothing.
+const empty = `
 	deb() { # name, version, directory
 		mkdir -p "/tmp/deb/DEBIAN" "$3"
 		printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: m <m@example.org>\nDescription: trap\n' "$1" "$2" >/tmp/deb/DEBIAN/control
 		dpkg-deb --build /tmp/deb "$3/$1.deb" >/dev/null
 		rm -r /tmp/deb
 	}
+	entry() { # a package's file, where it lies from the archive's top
+		dpkg-deb --field $1
+		printf 'Filename: %s\nSize: %s\nSHA256: %s\n\n' $2 $(stat -c %s $1) $(sha256sum $1 | cut -d ' ' -f 1)
+	}
+`
+
+// trap is an archive, made on the machine, with a newer version of packages that hold nothing, and innocent 1 installed.
+const trap = empty + `
 	deb innocent 1 /tmp
 	dpkg --install /tmp/innocent.deb
 	for name in innocent $names; do
 		deb $name 999:1 /repo/trap
-		f=/repo/trap/$name.deb
-		dpkg-deb --field $f
-		printf 'Filename: ./%s.deb\nSize: %s\nSHA256: %s\n\n' $name $(stat -c %s $f) $(sha256sum $f | cut -d ' ' -f 1)
+		entry /repo/trap/$name.deb ./$name.deb
 	done >/tmp/Packages
 	mv /tmp/Packages /repo/trap/
 	echo 'deb [trusted=yes] file:/repo/trap ./' >/etc/apt/sources.list.d/trap.list
@@ -59,6 +65,59 @@ func (l *life) upgrader(t *testing.T) {
 	}
 	l.Sh(t, "rm -r /etc/apt/sources.list.d/trap.list /repo/trap; apt-get --quiet --yes purge innocent")
 	l.sameDatabase(t)
+}
+
+// securityUpdates: what waits in a security archive is found and noted, and what waits in another is not taken for it.
+// Archives that do not answer, and a machine that knows no security archive, are noted as well, and fail no unit.
+func (l *life) securityUpdates(t *testing.T) {
+	scheduled := func() string {
+		t.Helper()
+		return l.Sh(t, `
+			touch /var/lib/pgha/configured
+			systemctl start pgha-updates.service
+			cat /var/lib/pgha/updates.json`)
+	}
+	l.Sh(t, `
+		mkdir -p /root/sources
+		mv /etc/apt/sources.list* /root/sources/
+		mkdir /etc/apt/sources.list.d
+		echo 'deb [trusted=yes] http://192.0.2.1/debian stable-security main' >/etc/apt/sources.list.d/stable-security.list`)
+	if got := scheduled(); !strings.Contains(got, `"unanswered"`) || !strings.Contains(got, "apt-get") {
+		t.Errorf("archives do not answer, and the note is %s", got)
+	}
+	if out, err := l.Try("pgha", "updates"); err == nil || !strings.Contains(out, "pgha: updates: ") {
+		t.Errorf("archives do not answer, and pgha updates says %v: %s", err, out)
+	}
+	l.Sh(t, empty+`
+		list=main/binary-$(dpkg --print-architecture)
+		for suite in stable stable-security; do
+			mkdir -p /repo/fixes/dists/$suite/$list
+			echo "deb [trusted=yes] file:/repo/fixes $suite main" >/etc/apt/sources.list.d/$suite.list
+		done
+		for name in innocent harmless; do
+			deb $name 1 /tmp
+			dpkg --install /tmp/$name.deb
+			deb $name 2 /repo/fixes/pool
+		done
+		entry /repo/fixes/pool/harmless.deb pool/harmless.deb >/repo/fixes/dists/stable/$list/Packages
+		entry /repo/fixes/pool/innocent.deb pool/innocent.deb >/repo/fixes/dists/stable-security/$list/Packages`)
+	if got := scheduled(); !strings.Contains(got, `"waiting":1,"since":`) || !strings.Contains(got, `"packages":{"innocent":`) || strings.Contains(got, "unanswered") {
+		t.Errorf("a security update waits, and the note is %s", got)
+	}
+	if out, err := l.Try("pgha", "updates"); err == nil || strings.TrimSpace(out) != "innocent 1 -> 2" {
+		t.Errorf("a security update waits, and pgha updates says %v: %s", err, out)
+	}
+	l.Sh(t, "rm /etc/apt/sources.list.d/stable-security.list")
+	if got := scheduled(); !strings.Contains(got, "apt knows no archive of security updates") {
+		t.Errorf("there is no security archive, and the note is %s", got)
+	}
+	if got := l.Sh(t, "systemctl is-failed pgha-updates.service || :; systemctl is-active pgha-updates.timer"); got != "inactive\nactive" {
+		t.Errorf("pgha-updates.service and its timer are %q", got)
+	}
+	l.Sh(t, `
+		dpkg --purge innocent harmless
+		rm -r /repo/fixes /etc/apt/sources.list.d /var/lib/pgha/updates.json
+		mv /root/sources/* /etc/apt/`)
 }
 
 // daily: no timer of apt's makes it do anything.
