@@ -88,13 +88,13 @@ func (l *lab) dsn(host string) url.URL {
 // writeTo does so at an address of its own, where the table is there.
 func (l *lab) writeTo(dsn url.URL) (stop func(), file string) {
 	l.Helper()
-	stop, file = l.writer(dsn)
+	stop, file = l.writer(dsn, busy)
 	l.eventually("a hundred rows", 30*time.Second, func() bool { return len(l.account(file).acknowledged) > 100 })
 	return stop, file
 }
 
 // writer starts an application that writes where it can.
-func (l *lab) writer(dsn url.URL) (stop func(), file string) {
+func (l *lab) writer(dsn url.URL, pause time.Duration) (stop func(), file string) {
 	l.Helper()
 	disk, err := watchedDisk()
 	if err != nil {
@@ -106,7 +106,7 @@ func (l *lab) writer(dsn url.URL) (stop func(), file string) {
 		l.Fatal(err)
 	}
 	cmd := exec.CommandContext(l.Context(), "nsenter", "--net=/run/netns/pgbake-"+l.scope, "--", self)
-	cmd.Env = append(os.Environ(), "PGBAKE_LEDGER_URL="+dsn.String(), "PGBAKE_LEDGER_FILE="+file)
+	cmd.Env = append(os.Environ(), "PGBAKE_LEDGER_URL="+dsn.String(), "PGBAKE_LEDGER_FILE="+file, "PGBAKE_LEDGER_PAUSE="+pause.String())
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		l.Fatal(err)

@@ -105,6 +105,10 @@ func (l *lab) hang(h hang) {
 	for _, w := range writers {
 		l.sql(fmt.Sprintf("CREATE SCHEMA IF NOT EXISTS %s; CREATE TABLE IF NOT EXISTS %[1]s.ledger(n bigint PRIMARY KEY); TRUNCATE %[1]s.ledger", w))
 	}
+	pause, enough := many, 20
+	if os.Getenv("PGBAKE_SOAK") != "" {
+		pause, enough = busy, 100
+	}
 	files, stops := map[string]string{}, map[string]func(){}
 	for _, w := range writers {
 		host := l.entry() + ":5000"
@@ -113,10 +117,10 @@ func (l *lab) hang(h hang) {
 		}
 		dsn := l.dsn(host)
 		dsn.RawQuery += "&search_path=" + w
-		stops[w], files[w] = l.writer(dsn)
+		stops[w], files[w] = l.writer(dsn, pause)
 	}
 	for _, w := range []string{writers[0], primary} {
-		l.eventually("rows by "+w, 30*time.Second, func() bool { return len(l.account(files[w]).acknowledged) > 100 })
+		l.eventually("rows by "+w, 30*time.Second, func() bool { return len(l.account(files[w]).acknowledged) > enough })
 	}
 
 	began := time.Now()
@@ -135,7 +139,7 @@ func (l *lab) hang(h hang) {
 	if h.whereEtcdLeads {
 		l.sh(primary, "systemctl start pgha-follow")
 	}
-	l.eventually("rows after it all", 30*time.Second, func() bool { return l.account(files[writers[0]]).after(awake) > 100 })
+	l.eventually("rows after it all", 30*time.Second, func() bool { return l.account(files[writers[0]]).after(awake) > enough })
 	for _, stop := range stops {
 		stop()
 	}

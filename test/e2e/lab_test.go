@@ -27,7 +27,11 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	if url := os.Getenv("PGBAKE_LEDGER_URL"); url != "" {
-		if err := ledger(url, os.Getenv("PGBAKE_LEDGER_FILE")); err != nil {
+		pause, err := time.ParseDuration(os.Getenv("PGBAKE_LEDGER_PAUSE"))
+		if err == nil {
+			err = ledger(url, os.Getenv("PGBAKE_LEDGER_FILE"), pause)
+		}
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -18,8 +18,8 @@ import (
 
 // ledger is the product's own (verify.Ledger) in a process of its own, which can be killed: it writes through url for at most
 // an hour, and puts a line into the file for each row that the server has acknowledged: its number and when, in Unix
-// nanoseconds.
-func ledger(url, file string) error {
+// nanoseconds. Between two rows there is at least pause, between two sessions ten times that.
+func ledger(url, file string, pause time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	f, err := os.Create(file)
@@ -27,16 +27,23 @@ func ledger(url, file string) error {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // a line that is lost counts as not acknowledged
-	// Where nobody takes rows, a session each 20 ms would be a load that no application makes.
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
+	rows, sessions := time.NewTicker(pause), time.NewTicker(10*pause)
+	defer rows.Stop()
+	defer sessions.Stop()
 	l := verify.Ledger{Table: "ledger", Connect: func(ctx context.Context) (*pgx.Conn, error) {
-		<-tick.C
+		<-sessions.C
 		return pgx.Connect(ctx, url)
 	}}
-	l.Write(ctx, func(r verify.Row) { fmt.Fprintln(f, r.N, r.At.UnixNano()) })
+	l.Write(ctx, func(r verify.Row) {
+		fmt.Fprintln(f, r.N, r.At.UnixNano())
+		<-rows.C
+	})
 	return nil
 }
+
+// busy is the pause of an application that writes alone, as the product's ledger does; many is that of each of several. Seven busy
+// ones keep a processor busy, most of all those that a replica refuses, with a new session each time.
+const busy, many = 20 * time.Millisecond, 100 * time.Millisecond
 
 // account is what a ledger's file says.
 type account struct {
