@@ -37,10 +37,17 @@ func (w *work) postgres(ctx context.Context) error {
 			return err
 		}
 	}
-	var idleSince, asked time.Time
+	var idleSince, asked, listened time.Time
+	words := ""
 	why := "Patroni does not answer yet; see `journalctl -u patroni`"
 	err = w.repeat(ctx, "PostgreSQL", func(ctx context.Context) (bool, error) {
 		m, err := w.api.member(ctx, self)
+		if err == nil && m.runs() {
+			words = ""
+		} else if let && time.Since(listened) > 5*time.Second {
+			words, _ = w.lastWords(ctx)
+			listened = time.Now()
+		}
 		switch {
 		case err == nil && m.runs():
 			done, err := w.isMade(ctx)
@@ -104,7 +111,7 @@ func (w *work) postgres(ctx context.Context) error {
 		case join.AwaitPatroni:
 		}
 		return false, nil
-	}, func(context.Context) string { return why })
+	}, func(context.Context) string { return because(why, words) })
 	if err != nil {
 		return err
 	}

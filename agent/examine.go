@@ -55,7 +55,7 @@ func (a *Agent) Examine(ctx context.Context) *doctor.Look {
 	}
 	questions := []func(context.Context, *doctor.Look){w.examineSecrets, w.examineDisks, w.examineUnits, w.examinePackages, w.examineFirewall, w.examineStray}
 	if l.DB {
-		questions = append(questions, w.examineDatabase, w.examineArchive, w.examinePatroni)
+		questions = append(questions, w.examineDatabase, w.examineLastWords, w.examineArchive, w.examinePatroni)
 	}
 	if w.seed != nil {
 		if l.DB {

@@ -293,6 +293,7 @@ var (
 	// byOther are those for what a copy of the primary's data would not change.
 	byOther = regexp.MustCompile(`No space left on device|Input/output error|Permission denied|Read-only file system|Cannot allocate memory|` +
 		`out of memory|insufficient parameter settings|was terminated by signal 9|incompatible with server`)
+	// fatal is behind log_line_prefix, whatever that is.
 	fatal = regexp.MustCompile(`(?:FATAL|PANIC):\s*(.+)`)
 )
 

@@ -103,6 +103,9 @@ func (w *work) restart(ctx context.Context, r Restart, told func(string)) error 
 			s, err = w.awaitWhole(ctx, wholeTime)
 		}
 		if err != nil {
+			if words, _ := w.lastWords(context.WithoutCancel(ctx)); words != "" && t.name == w.seed.Machine.Name {
+				err = errors.New(because(trimHint(err).Error(), words))
+			}
 			return stopped(err, t.name, order, s, due, r, began)
 		}
 		done[t.name]++
@@ -205,8 +208,8 @@ func stopped(err error, at string, done []string, s survey, due func(surveyed) b
 	if r.InPlace {
 		on += " --in-place"
 	}
-	return fmt.Errorf("restart %s: %w\n      restarted: %s; not begun: %s\n      hint: `pgha doctor` looks for what is wrong; then: %s",
-		at, trimHint(err), list(done), list(left), on)
+	return fmt.Errorf("restart %s: %w\n      restarted: %s; not begun: %s\n      hint: `pgha doctor` on %s looks for what is wrong; then: %s",
+		at, trimHint(err), list(done), list(left), at, on)
 }
 
 // trimHint is an error without its own hint, where a better one follows.

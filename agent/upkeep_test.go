@@ -187,7 +187,7 @@ func TestAStoppedRestartSaysHowToGoOn(t *testing.T) {
 	began := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	got := stopped(errors.New("it is \"start failed\"\n      hint: something else"), "db3", []string{"db2"}, s, due, Restart{}, began).Error()
 	want := "restart db3: it is \"start failed\"\n      restarted: db2; not begun: db1\n" +
-		"      hint: `pgha doctor` looks for what is wrong; then: pgha restart --since 2026-11-26T12:00:00Z"
+		"      hint: `pgha doctor` on db3 looks for what is wrong; then: pgha restart --since 2026-11-26T12:00:00Z"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

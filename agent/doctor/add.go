@@ -18,6 +18,7 @@ func (l *Look) Add(part *Look) {
 	l.Parameters = append(l.Parameters, part.Parameters...)
 	l.Serves = append(l.Serves, part.Serves...)
 	l.Unfiltered = l.Unfiltered || part.Unfiltered
+	l.LastWords, l.LastHint = cmp.Or(l.LastWords, part.LastWords), cmp.Or(l.LastHint, part.LastHint)
 	l.HAProxy, l.Refused = cmp.Or(l.HAProxy, part.HAProxy), cmp.Or(l.Refused, part.Refused)
 	if part.Offsets != nil {
 		l.Offsets = part.Offsets

@@ -47,6 +47,7 @@ var Checks = []Check{
 	{"firewall", "the machine's packet filter", firewall},
 	{"certificates", "how long they are good for", certificates},
 	{"stray database", "PostgreSQL that is not Patroni's", stray},
+	{"start", "what PostgreSQL said when it did not start", start},
 	{"patroni", "whether it runs with the corrections that pgha has for it", patroni},
 	{"etcd", "its quorum, its members, its alarms and its size", etcd},
 	{"maintenance", "a pause of Patroni that nobody ends", maintenance},
@@ -124,6 +125,8 @@ type Look struct {
 	Parameters []Parameter
 	// Database is nil when PostgreSQL of this machine does not answer.
 	Database *Database
+	// LastWords are why PostgreSQL of this machine ended or did not start, as it said itself, LastHint its own hint; empty when it answers.
+	LastWords, LastHint string
 	// Archive is how the WAL of this primary comes into its archive; nil on a replica, and when PostgreSQL does not answer.
 	Archive *archive.State
 	// Serves are the servers that HAProxy leads writers to; HAProxy is why it does not say.

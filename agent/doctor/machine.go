@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -216,6 +217,17 @@ func certificates(l *Look) (found []Finding) {
 		found = append(found, Finding{What: what, Why: "without it the machines do not talk to each other", Mend: []string{hint}})
 	}
 	return found
+}
+
+func start(l *Look) []Finding {
+	if l.LastWords == "" {
+		return nil
+	}
+	return []Finding{{
+		What: "PostgreSQL of this machine does not run, and said: " + l.LastWords,
+		Why:  cmp.Or(l.LastHint, "Patroni starts it again and again; what it was asked for is in cluster.yaml, what it found is on this machine"),
+		Mend: []string{"journalctl -b -n 500 -u patroni | grep -A 3 -E 'FATAL|PANIC'", "on the operator's machine: pgbake seed    # where postgres.parameters ask for too much; then here: pgha spec accept"},
+	}}
 }
 
 func stray(l *Look) (found []Finding) {

@@ -134,7 +134,7 @@ specification are booted, and nothing is done to the others.`,
 				if cmd.Context().Err() == nil {
 					a.ui.Say("not healthy: %s", l.Status(cmd.Context()).Problem())
 				}
-				return fmt.Errorf("%w\n      hint: %s lab status, %[2]s lab logs MACHINE; %[2]s lab down removes it", err, a.self())
+				return fmt.Errorf("%w\n      hint: %s lab exec MACHINE -- pgha doctor says what is wrong there, %[2]s lab logs MACHINE what it said; %[2]s lab down removes it", err, a.self())
 			}
 			through := ""
 			if len(c.Proxies) > 0 {

@@ -50,6 +50,32 @@ postgres:
 		l.healthy(time.Minute)
 		l.eventually("the row", 10*time.Second, l.answers)
 	})
+	t.Run("asks for too much", l.asksForTooMuch)
+}
+
+// asksForTooMuch: a parameter with which PostgreSQL cannot start on this machine is told of in PostgreSQL's own words, and a
+// specification without it brings the database back.
+func (l *lab) asksForTooMuch(t *testing.T) {
+	l = l.on(t)
+	const said = "could not map anonymous shared memory: Cannot allocate memory"
+	if out, code := l.accept("db1", l.seed(l.text+"  parameters:\n    shared_buffers: 2000GB\n")); code != 0 {
+		t.Fatal(out)
+	}
+	l.eventually("the restart that is wanted", 30*time.Second, func() bool {
+		out, _ := l.exec("db1", "pgha", "doctor")
+		return strings.Contains(out, "pgha restart --pending")
+	})
+	if out, code := l.exec("db1", "sh", "-c", "pgha restart 2>&1"); code != 1 || !strings.Contains(out, said) {
+		t.Errorf("pgha restart: exit code %d, no %q in\n%s", code, said, out)
+	}
+	if out, _ := l.exec("db1", "pgha", "doctor"); !strings.Contains(out, "does not run, and said: "+said) || !strings.Contains(out, `"shared_buffers"`) {
+		t.Errorf("pgha doctor does not tell why PostgreSQL does not start:\n%s", out)
+	}
+	if out, code := l.accept("db1", l.seed(l.text)); code != 0 {
+		t.Fatal(out)
+	}
+	l.healthy(time.Minute)
+	l.eventually("the row", 10*time.Second, l.answers)
 }
 
 // keepsWhatIsSaid looks at what a test that fails would keep.
