@@ -41,7 +41,7 @@ test-all: setup-test build ## before a release: make test, then what waits for t
 	@go build -o bin/suite ./test/suite && bin/suite -all
 
 ROUNDS ?= 5
-soak: setup-test build ## every way in which a primary hangs and goes on, ROUNDS=5 times on each Debian (root; 90 minutes)
+soak: setup-test build ## every way in which a primary hangs and goes on, ROUNDS=5 times on each Debian (root; an hour)
 	@go build -o bin/suite ./test/suite && bin/suite -soak $(ROUNDS)
 
 scenario: setup-test build ## one test by its name: make scenario RUN=TestGrow, or RUN=TestVerify/failover (root)
