@@ -141,7 +141,7 @@ func (a *Agent) askApt(ctx context.Context, args ...string) (string, error) {
 //	  Candidate: 3.0.17-1
 //	  Version table:
 //	     3.0.17-1 500
-//	        500 http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
+//	        500 http://mirror.example/debian-security bookworm-security/main amd64 Packages
 //	 *** 3.0.16-1 100
 //	        100 /var/lib/dpkg/status
 func parsePolicy(out string) map[string]bool {
