@@ -111,7 +111,7 @@ func (w *work) postgres(ctx context.Context) error {
 		case join.AwaitPatroni:
 		}
 		return false, nil
-	}, func(context.Context) string { return because(why, words) })
+	}, func(context.Context) string { return withWords(why, words) })
 	if err != nil {
 		return err
 	}

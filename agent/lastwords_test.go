@@ -25,6 +25,11 @@ func TestLastWords(t *testing.T) {
 		{"clients alone", start + ready + client, ""},
 		{"another prefix", "db1 postgres[77]: [3-1] PANIC:  could not locate a valid checkpoint record\n", "could not locate a valid checkpoint record"},
 		{"a replica without its primary", start + "x FATAL:  could not connect to the primary server: connection refused\n", ""},
+		{"a client's words in another line", start + ready + "x LOG:  FATAL:  not so\n", ""},
+		{"a client's words in a line of their own", start + ready + "x LOG:  statement: SELECT\nFATAL:  not so\n", ""},
+		{"a client that says it serves", memory + hint + "x LOG:  it says: database system is ready to accept connections\n", want},
+		{"what controls a terminal", start + "x FATAL:  no \x1b[2Jfile\n", "no ?[2Jfile"},
+		{"the archiver alone", start + ready + "x FATAL:  archive command failed with exit code 127\n", ""},
 	} {
 		words, hint := parseLastWords(tt.log)
 		got := words

@@ -103,8 +103,9 @@ func (w *work) restart(ctx context.Context, r Restart, told func(string)) error 
 			s, err = w.awaitWhole(ctx, wholeTime)
 		}
 		if err != nil {
-			if words, _ := w.lastWords(context.WithoutCancel(ctx)); words != "" && t.name == w.seed.Machine.Name {
-				err = errors.New(because(trimHint(err).Error(), words))
+			if t.name == w.seed.Machine.Name {
+				words, _ := w.lastWords(context.WithoutCancel(ctx))
+				err = errors.New(withWords(trimHint(err).Error(), words))
 			}
 			return stopped(err, t.name, order, s, due, r, began)
 		}

@@ -226,7 +226,7 @@ func start(l *Look) []Finding {
 	return []Finding{{
 		What: "PostgreSQL of this machine does not run, and said: " + l.LastWords,
 		Why:  cmp.Or(l.LastHint, "Patroni starts it again and again; what it was asked for is in cluster.yaml, what it found is on this machine"),
-		Mend: []string{"journalctl -b -n 500 -u patroni | grep -A 3 -E 'FATAL|PANIC'", "on the operator's machine: pgbake seed    # where postgres.parameters ask for too much; then here: pgha spec accept"},
+		Mend: []string{"journalctl -b -n 500 -u patroni | grep -A 3 -E 'FATAL|PANIC'", "on the operator's machine: pgbake seed    # where a parameter in cluster.yaml is the reason, and is put right", "pgha spec accept generation.json    # what that made"},
 	}}
 }
 

@@ -13,9 +13,10 @@ var upgraders = []string{"unattended-upgrades", "needrestart"}
 
 // empty makes packages that hold nothing.
 const empty = `
-	deb() { # name, version, directory
+	deb() { # name, version, directory, what it depends on or nothing
 		mkdir -p "/tmp/deb/DEBIAN" "$3"
-		printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: m <m@example.org>\nDescription: trap\n' "$1" "$2" >/tmp/deb/DEBIAN/control
+		printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: m <m@example.org>\n%sDescription: trap\n' "$1" "$2" "${4:+Depends: $4
+}" >/tmp/deb/DEBIAN/control
 		dpkg-deb --build /tmp/deb "$3/$1.deb" >/dev/null
 		rm -r /tmp/deb
 	}
@@ -97,10 +98,12 @@ func (l *life) securityUpdates(t *testing.T) {
 		for name in innocent harmless; do
 			deb $name 1 /tmp
 			dpkg --install /tmp/$name.deb
-			deb $name 2 /repo/fixes/pool
 		done
+		deb harmless 2 /repo/fixes/pool
+		deb innocent 2 /repo/fixes/pool brought # as a kernel's is, it is a new package
+		deb brought 1 /repo/fixes/pool
 		entry /repo/fixes/pool/harmless.deb pool/harmless.deb >/repo/fixes/dists/stable/$list/Packages
-		entry /repo/fixes/pool/innocent.deb pool/innocent.deb >/repo/fixes/dists/stable-security/$list/Packages`)
+		for name in innocent brought; do entry /repo/fixes/pool/$name.deb pool/$name.deb; done >/repo/fixes/dists/stable-security/$list/Packages`)
 	if got := scheduled(); !strings.Contains(got, `"waiting":1,"since":`) || !strings.Contains(got, `"packages":{"innocent":`) || strings.Contains(got, "unanswered") {
 		t.Errorf("a security update waits, and the note is %s", got)
 	}
