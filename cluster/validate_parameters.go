@@ -12,7 +12,10 @@ import (
 	"github.com/pgbake/pgbake/cluster/parameter"
 )
 
-// managed are the parameters that Patroni or pgbake sets, and what to do instead.
+// ofOneMachine: PostgreSQL takes the name of any file at a reload, and does not start where the file is not.
+const ofOneMachine = "it names a file of one machine, which pgbake does not bring to the others"
+
+// managed are the parameters that Patroni or pgbake sets, or that no cluster can have, and what to do instead.
 var managed = map[string]struct{ why, instead string }{
 	"archive_cleanup_command":   {"Patroni sets it", ""},
 	"archive_command":           {"pgbake sets it", "see backup"},
@@ -27,6 +30,7 @@ var managed = map[string]struct{ why, instead string }{
 	"hba_file":                  {"Patroni keeps the files in the data directory", ""},
 	"hot_standby":               {"it is always on: a replica must answer", ""},
 	"ident_file":                {"Patroni keeps the files in the data directory", ""},
+	"krb_server_keyfile":        {ofOneMachine, ""},
 	"listen_addresses":          {"pgbake sets it", "see nodes and client_networks"},
 	"password_encryption":       {"it is always scram-sha-256", ""},
 	"port":                      {"pgbake sets it", "ports.postgres"},
@@ -40,7 +44,11 @@ var managed = map[string]struct{ why, instead string }{
 	"ssl":                       {"TLS is always on", ""},
 	"ssl_ca_file":               {"pgbake issues the certificates", ""},
 	"ssl_cert_file":             {"pgbake issues the certificates", ""},
+	"ssl_crl_dir":               {ofOneMachine, ""},
+	"ssl_crl_file":              {ofOneMachine, ""},
+	"ssl_dh_params_file":        {ofOneMachine, "without it PostgreSQL uses its own"},
 	"ssl_key_file":              {"pgbake issues the certificates", ""},
+	"ssl_passphrase_command":    {"pgbake issues the certificates", ""},
 	"synchronous_standby_names": {"Patroni keeps it in step with who is there; a fixed list hangs every write or loses some", "replication.mode"},
 	"trigger_file":              {"Patroni promotes", ""},
 	"unix_socket_directories":   {"Debian's tools expect the socket in /var/run/postgresql", ""},

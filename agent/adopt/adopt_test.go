@@ -102,7 +102,7 @@ func TestFindings(t *testing.T) {
 		"another port":               {func(f *Found) { f.Settings["port"] = Setting{Value: "5433"} }, Change, "port: 5433 → 5432 (ports.postgres)"},
 		"the manual's mistake":       {func(f *Found) { f.Settings["synchronous_commit"] = Setting{Value: "remote_apply"} }, Change, "synchronous_commit: remote_apply → on"},
 		"a size":                     {func(f *Found) { f.Settings["shared_buffers"] = Setting{Value: "128MB"} }, Change, "shared_buffers: 128MB → by each machine's size"},
-		"a file of this machine":     {func(f *Found) { f.Settings["ssl_crl_file"] = Setting{Value: "/etc/crl"} }, Change, "a file of this machine alone"},
+		"a file of this machine":     {func(f *Found) { f.Settings["ssl_crl_file"] = Setting{Value: "/etc/crl"} }, Change, "ssl_crl_file: /etc/crl (it names a file of one machine"},
 		"fewer senders than needed":  {func(f *Found) { f.Settings["max_wal_senders"] = Setting{Value: "10"} }, Change, "max_wal_senders: 10 → 20"},
 		"what the specification has": {func(f *Found) { f.Settings["work_mem"] = Setting{Value: "1MB"} }, Change, "work_mem: 1MB → 9MB (cluster.yaml)"},
 	} {

@@ -16,9 +16,6 @@ var debians = []string{
 	"ssl_cert_file", "ssl_key_file", "unix_socket_directories",
 }
 
-// lonely are settings that name a file of this machine: another one would not start with them.
-var lonely = []string{"krb_server_keyfile", "ssl_crl_dir", "ssl_crl_file", "ssl_dh_params_file", "ssl_passphrase_command", "ssl_passphrase_command_supports_reload"}
-
 // sized are settings that each machine has by its own size.
 var sized = []string{"max_slot_wal_keep_size", "shared_buffers"}
 
@@ -55,8 +52,6 @@ func (r *Report) settings(c *cluster.Cluster, f *Found, ours map[string]any) {
 			lose(name, value, strconv.Itoa(c.Ports.Postgres), "ports.postgres")
 		case why != "":
 			lose(name, value, now, why)
-		case slices.Contains(lonely, name):
-			lose(name, value, "", "it names a file of this machine alone")
 		case slices.Contains(sized, name):
 			lose(name, value, "by each machine's size", "postgres.parameters keeps it")
 		case slices.Contains(capacities, name) && !larger(value, now):

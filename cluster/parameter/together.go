@@ -3,6 +3,7 @@ package parameter
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 )
@@ -63,6 +64,10 @@ func (t Target) Together(values map[string]string) (all []Conflict) {
 			say([]string{"ssl_min_protocol_version", "ssl_max_protocol_version"}, "", "%s is older than ssl_min_protocol_version, %s", most, least)
 		}
 	}
+	if on, _ := boolean(values["logging_collector"]); on && !logs(values["log_directory"]) {
+		say([]string{"log_directory"}, "a name such as log, in the data directory, or /var/log/postgresql",
+			"no machine has the directory, and with logging_collector on PostgreSQL would not start")
+	}
 	if on, _ := boolean(values["log_statement_stats"]); on {
 		for _, part := range []string{"log_parser_stats", "log_planner_stats", "log_executor_stats"} {
 			if on, _ := boolean(values[part]); on {
@@ -72,6 +77,15 @@ func (t Target) Together(values map[string]string) (all []Conflict) {
 	}
 	return all
 }
+
+// logs tells whether PostgreSQL can write its log there: it makes one directory, and none above that.
+func logs(dir string) bool {
+	dir = path.Clean(dir)
+	return dir == debianLogs || path.Dir(dir) == debianLogs || path.Dir(dir) == "." && dir != ".."
+}
+
+// debianLogs comes with Debian's postgresql-common.
+const debianLogs = "/var/log/postgresql"
 
 // whole is a number without an exponent.
 func whole(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }

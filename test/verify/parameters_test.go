@@ -138,7 +138,7 @@ var (
 	stricter = []string{"huge_pages", "shared_preload_libraries", "session_preload_libraries", "local_preload_libraries",
 		"unix_socket_group", "max_wal_size", "min_wal_size", "max_stack_depth", "ssl_ecdh_curve",
 		"ssl_ciphers", "superuser_reserved_connections", "reserved_connections", "ssl_max_protocol_version"}
-	looser = []string{"default_tablespace", "temp_tablespaces", "default_text_search_config", "ssl_passphrase_command", "synchronized_standby_slots"}
+	looser = []string{"default_tablespace", "temp_tablespaces", "default_text_search_config", "synchronized_standby_slots"}
 	// What PostgreSQL takes for a list in itself is quoted as a whole by ALTER SYSTEM.
 	quoted = []string{"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories"}
 )
