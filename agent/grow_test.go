@@ -98,9 +98,6 @@ func (l *loop) partition(n int) string {
 	l.Helper()
 	name := fmt.Sprintf("%sp%d", filepath.Base(l.dev), n)
 	dev := "/dev/" + name
-	if exists(dev) {
-		return dev
-	}
 	body, err := os.ReadFile(filepath.Join("/sys/class/block", name, "dev"))
 	if err != nil {
 		l.Fatal(err)
@@ -108,7 +105,13 @@ func (l *loop) partition(n int) string {
 	major, minor, _ := strings.Cut(strings.TrimSpace(string(body)), ":")
 	a, _ := strconv.Atoi(major)
 	b, _ := strconv.Atoi(minor)
-	if err := syscall.Mknod(dev, syscall.S_IFBLK|0o600, a<<8|b&0xff|(b&^0xff)<<12); err != nil {
+	number := a<<8 | b&0xff | (b&^0xff)<<12
+	var there syscall.Stat_t
+	if syscall.Stat(dev, &there) == nil && there.Rdev == uint64(number) {
+		return dev
+	}
+	_ = os.Remove(dev) // of a test that was killed: the kernel gives each partition the next number
+	if err := syscall.Mknod(dev, syscall.S_IFBLK|0o600, number); err != nil {
 		l.Fatal(err)
 	}
 	l.Cleanup(func() { _ = os.Remove(dev) })
@@ -120,7 +123,9 @@ func (l *loop) mount(dev string, mkfs ...string) string {
 	l.Helper()
 	l.sh(append(mkfs, dev)...)
 	dir := l.TempDir()
-	l.sh("mount", dev, dir)
+	if l.sh("mount", dev, dir); l.Failed() {
+		l.FailNow()
+	}
 	l.Cleanup(func() { l.sh("umount", dir) })
 	if err := os.WriteFile(filepath.Join(dir, "mine"), []byte("mine"), 0o600); err != nil {
 		l.Fatal(err)
