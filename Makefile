@@ -4,6 +4,8 @@ SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin
 export GOTOOLCHAIN := auto
 export CGO_ENABLED ?= 0
+# For all of them: what is compiled without it is compiled again for what has it.
+export GOFLAGS += -trimpath
 VERSION ?= $(shell git describe --tags --match 'v*' 2>/dev/null | sed 's/^v//; s/-/+/' | grep . || echo 0.1.0)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 LINT    := bin/golangci-lint
@@ -23,15 +25,15 @@ demo: setup-lab build ## all the set-up, then bake, boot and show a healthy clus
 
 build: setup-build ## bin/pgbake, with the agent for amd64 and arm64 inside
 	@for arch in amd64 arm64; do \
-	  GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o cmd/pgbake/agents/pgha-$$arch ./cmd/pgha || exit 1; \
+	  GOARCH=$$arch go build -buildvcs=false -ldflags '$(LDFLAGS)' -o cmd/pgbake/agents/pgha-$$arch ./cmd/pgha || exit 1; \
 	done
-	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/pgbake ./cmd/pgbake
+	@go build -ldflags '$(LDFLAGS)' -o bin/pgbake ./cmd/pgbake
 
 plugin: build ## bin/packer-plugin-pgbake: the same for Packer
-	@cd $(PLUGIN) && go build -trimpath -buildvcs=false -ldflags '$(PLUGIN_LDFLAGS)' -o ../../bin/packer-plugin-pgbake .
+	@cd $(PLUGIN) && go build -buildvcs=false -ldflags '$(PLUGIN_LDFLAGS)' -o ../../bin/packer-plugin-pgbake .
 
 bin/packer: test/tools/packer/go.mod
-	cd test/tools/packer && go build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../../bin/packer github.com/hashicorp/packer
+	cd test/tools/packer && go build -buildvcs=false -ldflags '-s -w' -o ../../../bin/packer github.com/hashicorp/packer
 	@touch bin/packer
 
 test: setup-test build ## all the set-up, then all tests, those on machines included (root)
@@ -52,7 +54,7 @@ scenario: setup-test build ## one test by its name: make scenario RUN=TestGrow, 
 
 test-packer-plugins: setup-test plugin bin/packer ## the templates, judged by those plugins of others that can be built: ten minutes
 	@for p in amazon googlecompute vsphere; do \
-	  (cd test/tools/packer-plugins && go build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../../bin/others/packer-plugin-$$p github.com/hashicorp/packer-plugin-$$p) || exit 1; \
+	  (cd test/tools/packer-plugins && go build -buildvcs=false -ldflags '-s -w' -o ../../../bin/others/packer-plugin-$$p github.com/hashicorp/packer-plugin-$$p) || exit 1; \
 	done
 	CI=true go test -count 1 -v ./test/packer16 -run '^TestTemplates$$'
 
