@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,10 +23,9 @@ type line struct {
 	Background bool
 }
 
-// lanes are the lines of `make test`. Those of one lane run one after the other, and the lanes run at the same time: the
-// clusters mostly wait for timers, the others mostly compute.
-func lanes(all bool) [][]line {
-	const plugin = "builders/packer-plugin-pgbake"
+// lanes are the lines of `make test`, for the tree in top. Those of one lane run one after the other, and the lanes run at the
+// same time: the clusters mostly wait for timers, the others mostly compute.
+func lanes(top string, all bool) ([][]line, error) {
 	lanes := [][]line{
 		{
 			{Name: "clusters", Args: goTest("-parallel 4 -timeout 60m ./test/e2e")},
@@ -34,19 +36,23 @@ func lanes(all bool) [][]line {
 		{
 			{Name: "packages", Args: goTest("-timeout 60m ./test/debs ./test/verify ./cloudinit")},
 			{Name: "lab", Args: goTest("-timeout 60m ./lab")},
-			{Name: "packer", Args: []string{"make", "--no-print-directory", "--old-file=build", "plugin", "bin/packer"}, Background: true},
+			{Name: "packer", Args: []string{"make", "--no-print-directory", "--old-file=build", "plugin", "bin/packer"}},
 			{Name: "packer-tests", Still: true, Args: goTest("-timeout 60m ./test/packer ./test/packer16")},
 		},
-		{
-			{Name: "lint", Args: []string{"make", "--no-print-directory", "lint"}, Background: true},
-			{Name: "short", Args: goTest("-short -timeout 60m ./..."), Background: true},
-			{Name: "plugin", Dir: plugin, Args: goTest("-timeout 60m ./..."), Background: true},
-		},
 	}
+	rest, err := others(top, lanes)
+	if err != nil {
+		return nil, err
+	}
+	lanes = append(lanes, []line{
+		{Name: "lint", Args: []string{"make", "--no-print-directory", "lint"}, Background: true},
+		{Name: "short", Args: append(goTest("-short -p 2 -timeout 60m"), rest...), Background: true},
+		{Name: "plugin", Dir: "builders/packer-plugin-pgbake", Args: goTest("-timeout 60m ./..."), Background: true},
+	})
 	if all {
 		lanes[0] = append(lanes[0], release...)
 	}
-	return lanes
+	return lanes, nil
 }
 
 // release are the lines that only `make test-all` runs, one after the other. The models of rare combinations compute for ten
@@ -65,6 +71,34 @@ func soak(rounds int) [][]line {
 	return [][]line{{
 		{Name: "soak", Env: []string{"PGBAKE_SOAK=" + strconv.Itoa(rounds)}, Args: goTest("-parallel 3 -timeout 12h -run ^TestHang ./test/e2e")},
 	}}
+}
+
+// others are the packages of the tree in top that none of these lines tests.
+func others(top string, lanes [][]line) ([]string, error) {
+	var patterns []string
+	for _, l := range slices.Concat(lanes...) {
+		for _, arg := range l.Args {
+			if strings.HasPrefix(arg, "./") {
+				patterns = append(patterns, arg)
+			}
+		}
+	}
+	tested, err := list(top, patterns...)
+	if err != nil {
+		return nil, err
+	}
+	all, err := list(top, "./...")
+	return slices.DeleteFunc(all, func(name string) bool { return slices.Contains(tested, name) }), err
+}
+
+func list(top string, patterns ...string) ([]string, error) {
+	cmd := exec.Command("go", append([]string{"list"}, patterns...)...)
+	cmd.Dir = top
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cmd, err)
+	}
+	return strings.Fields(string(out)), nil
 }
 
 // goTest is a Go test, which is run though nothing may have changed since the last time: machines are no function of the code.

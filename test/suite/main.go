@@ -27,7 +27,11 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	failed, err := suite(ctx, choose(*all, *rounds), "dist/test")
+	failed := false
+	lanes, err := choose(*all, *rounds)
+	if err == nil {
+		failed, err = suite(ctx, lanes, "dist/test")
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "suite:", err)
 	}
@@ -37,11 +41,11 @@ func main() {
 	}
 }
 
-func choose(all bool, rounds int) [][]line {
+func choose(all bool, rounds int) ([][]line, error) {
 	if rounds > 0 {
-		return soak(rounds)
+		return soak(rounds), nil
 	}
-	return lanes(all)
+	return lanes(".", all)
 }
 
 // suite runs the lanes beside each other, and each lane's lines one after the other.
