@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -63,7 +64,7 @@ func needBuild(t testing.TB) {
 }
 
 // testCache keeps packages from one run to the next, and layers for as long as this program is the same: another one that runs
-// beside this has a cache of its own.
+// beside this has a cache of its own. In a run of all tests test/image has made layers already, by the same code.
 func testCache(t testing.TB) string {
 	t.Helper()
 	base, err := os.UserCacheDir()
@@ -79,11 +80,16 @@ func testCache(t testing.TB) string {
 	if err := errors.Join(os.MkdirAll(debs, 0o755), debian.RemoveUnused(filepath.Join(base, "by-*"), dir)); err != nil {
 		t.Fatal(err)
 	}
-	return debian.Made(t, dir, func(unfinished string) {
-		if err := os.Symlink(debs, filepath.Join(unfinished, "debs")); err != nil {
+	lend := func(cache string) {
+		if err := os.Symlink(debs, filepath.Join(cache, "debs")); err != nil && !errors.Is(err, fs.ErrExist) {
 			t.Fatal(err)
 		}
-	})
+	}
+	if run := os.Getenv("PGBAKE_TEST_RUN"); run != "" {
+		lend(run)
+		return run
+	}
+	return debian.Made(t, dir, lend)
 }
 
 func quiet() *ui.UI { return ui.New(os.Stderr, ui.Quiet) }

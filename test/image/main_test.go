@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,9 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if shared != nil {
 		err = keep(shared.cache)
+		if run := os.Getenv("PGBAKE_TEST_RUN"); run != "" { // for the tests of builders/native
+			err = errors.Join(err, os.Rename(filepath.Join(shared.cache, "layers"), filepath.Join(run, "layers")))
+		}
 	}
 	if err := errors.Join(err, remove()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -77,8 +81,8 @@ func needRoot(t *testing.T) {
 type site struct {
 	*testing.T
 	dir, cache string
-	// as is what comes before the command: how it becomes another user, or loses a right.
-	as []string
+	// as is what comes before the command: how it becomes another user, or loses a right. flags come before its arguments.
+	as, flags []string
 	// env is added to the environment.
 	env []string
 }
@@ -147,8 +151,7 @@ func (s *site) write(name, body string) {
 // command is pgbake as this site's user calls it.
 func (s *site) command(ctx context.Context, args ...string) *exec.Cmd {
 	s.Helper()
-	all := append(append([]string{}, s.as...), filepath.Join(place, "bin/pgbake"))
-	all = append(all, args...)
+	all := slices.Concat(s.as, []string{filepath.Join(place, "bin/pgbake")}, s.flags, args)
 	cmd := exec.CommandContext(ctx, all[0], all[1:]...)
 	cmd.Dir = s.dir
 	cmd.Env = append(append(os.Environ(), "TMPDIR="+filepath.Join(place, "tmp"), "PGBAKE_CACHE="+s.cache), s.env...)

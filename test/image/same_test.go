@@ -120,7 +120,8 @@ func (s *site) own(u ordinary) {
 	s.env = append(s.env, "HOME="+u.home)
 }
 
-// Another user, another cache, another moment, umask, time zone, language, host name and directory: the same bits.
+// Another user, another cache, another moment, umask, time zone, language, host name and directory, and stopped again and
+// again: the same bits.
 func TestSameBits(t *testing.T) {
 	a := debian12(t)
 	b := newSite(t, spec(12, ""))
@@ -129,14 +130,16 @@ func TestSameBits(t *testing.T) {
 	b.own(newOrdinary(t, true))
 	b.env = append(b.env, "TZ=Asia/Vladivostok", "LC_ALL=de_DE.UTF-8", "LANGUAGE=ru", "SOURCE=x")
 	b.as = slices.Concat([]string{"unshare", "--uts", "sh", "-c", `hostname elsewhere; umask 077; cd /; exec "$@"`, "sh"}, b.as)
-	b.pgbake("-f", b.path("cluster.yaml"), "-o", b.path("dist"), "image", "--locked", "--offline", "--format", "raw,qcow2")
+	b.flags = []string{"-f", b.path("cluster.yaml"), "-o", b.path("dist")}
+	b.stopped()
+	b.pgbake("image", "--locked", "--offline", "--format", "raw,qcow2")
 	for _, role := range []string{"db", "proxy"} {
 		if diff := cmp.Diff(files(t, a.image("bookworm", role)), files(t, b.image("bookworm", role))); diff != "" {
 			t.Errorf("%s: %s", role, diff)
 		}
 	}
 	b.nothingLeft()
-	b.pgbake("-f", b.path("cluster.yaml"), "cache", "clear") // what belongs to the machines' users, too
+	b.pgbake("cache", "clear") // what belongs to the machines' users, too
 	if layers, err := filepath.Glob(filepath.Join(b.cache, "layers", "*")); err != nil || len(layers) > 0 {
 		t.Errorf("%q are left of the cache (%v)", layers, err)
 	}

@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -19,6 +20,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/pgbake/pgbake/test/debian"
 )
 
 func main() {
@@ -48,7 +51,8 @@ func choose(all bool, rounds int) ([][]line, error) {
 	return lanes(".", all)
 }
 
-// suite runs the lanes beside each other, and each lane's lines one after the other.
+// suite runs the lanes beside each other, and each lane's lines one after the other. PGBAKE_TEST_RUN is a directory of the run,
+// where one line can leave something for the next.
 func suite(ctx context.Context, lanes [][]line, dir string) (failed bool, err error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return true, err
@@ -63,6 +67,11 @@ func suite(ctx context.Context, lanes [][]line, dir string) (failed bool, err er
 		return true, err
 	}
 	defer stop()
+	place, remove, err := debian.Place("pgbake-suite-", func(string) error { return nil })
+	if err != nil {
+		return true, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
 	var all sync.WaitGroup
 	errs := make([]error, len(lanes))
 	for i, lane := range lanes {
@@ -71,6 +80,7 @@ func suite(ctx context.Context, lanes [][]line, dir string) (failed bool, err er
 				if ctx.Err() != nil {
 					return
 				}
+				l.Env = append([]string{"PGBAKE_TEST_RUN=" + place}, l.Env...)
 				if l.Still {
 					l.Env = slices.Concat(archives, l.Env)
 				}
