@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -25,7 +26,7 @@ type line struct {
 
 // lanes are the lines of `make test`, for the tree in top. Those of one lane run one after the other, and the lanes run at the
 // same time: the clusters mostly wait for timers, the others mostly compute.
-func lanes(top string, all bool) ([][]line, error) {
+func lanes(ctx context.Context, top string, all bool) ([][]line, error) {
 	lanes := [][]line{
 		{
 			{Name: "clusters", Args: goTest("-parallel 4 -timeout 60m ./test/e2e")},
@@ -40,7 +41,7 @@ func lanes(top string, all bool) ([][]line, error) {
 			{Name: "packer-tests", Still: true, Args: goTest("-timeout 60m ./test/packer ./test/packer16")},
 		},
 	}
-	rest, err := others(top, lanes)
+	rest, err := others(ctx, top, lanes)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func soak(rounds int) [][]line {
 }
 
 // others are the packages of the tree in top that none of these lines tests.
-func others(top string, lanes [][]line) ([]string, error) {
+func others(ctx context.Context, top string, lanes [][]line) ([]string, error) {
 	var patterns []string
 	for _, l := range slices.Concat(lanes...) {
 		for _, arg := range l.Args {
@@ -83,16 +84,16 @@ func others(top string, lanes [][]line) ([]string, error) {
 			}
 		}
 	}
-	tested, err := list(top, patterns...)
+	tested, err := list(ctx, top, patterns...)
 	if err != nil {
 		return nil, err
 	}
-	all, err := list(top, "./...")
+	all, err := list(ctx, top, "./...")
 	return slices.DeleteFunc(all, func(name string) bool { return slices.Contains(tested, name) }), err
 }
 
-func list(top string, patterns ...string) ([]string, error) {
-	cmd := exec.Command("go", append([]string{"list"}, patterns...)...)
+func list(ctx context.Context, top string, patterns ...string) ([]string, error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"list"}, patterns...)...)
 	cmd.Dir = top
 	out, err := cmd.Output()
 	if err != nil {

@@ -31,7 +31,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	failed := false
-	lanes, err := choose(*all, *rounds)
+	lanes, err := choose(ctx, *all, *rounds)
 	if err == nil {
 		failed, err = suite(ctx, lanes, "dist/test")
 	}
@@ -44,11 +44,11 @@ func main() {
 	}
 }
 
-func choose(all bool, rounds int) ([][]line, error) {
+func choose(ctx context.Context, all bool, rounds int) ([][]line, error) {
 	if rounds > 0 {
 		return soak(rounds), nil
 	}
-	return lanes(".", all)
+	return lanes(ctx, ".", all)
 }
 
 // suite runs the lanes beside each other, and each lane's lines one after the other. PGBAKE_TEST_RUN is a directory of the run,

@@ -147,7 +147,7 @@ func TestBackground(t *testing.T) {
 // Every package with tests on machines is in one of the lines, and each of the others in the one of the short tests.
 func TestEveryTestHasALine(t *testing.T) {
 	in := ""
-	lanes, err := lanes("../..", true)
+	lanes, err := lanes(t.Context(), "../..", true)
 	if err != nil {
 		t.Fatal(err)
 	}
