@@ -41,14 +41,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// beside lets a test run beside the others: a lab waits more than it works. So no test looks at how fast something is, but at
-// what has happened; durations are logged, and measured by the benchmarks.
-func beside(t *testing.T) {
-	t.Helper()
-	needMachines(t)
-	t.Parallel()
-}
-
 // lab is a cluster that `pgbake lab up` has booted, and the user who looks at it.
 type lab struct {
 	*testing.T

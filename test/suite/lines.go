@@ -29,7 +29,8 @@ type line struct {
 func lanes(ctx context.Context, top string, all bool) ([][]line, error) {
 	lanes := [][]line{
 		{
-			{Name: "clusters", Args: goTest("-parallel 4 -timeout 60m ./test/e2e")},
+			// Four labs at a time; all other tests wait for their turn.
+			{Name: "clusters", Env: []string{"PGBAKE_TEST_LABS=4"}, Args: goTest("-parallel 100 -timeout 60m ./test/e2e")},
 		},
 		{
 			{Name: "images", Still: true, Args: goTest("-timeout 60m ./test/image ./builders/...")},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -54,6 +55,9 @@ func (r *report) say(format string, args ...any) {
 	fmt.Fprintf(r.out, time.Now().UTC().Format("15:04:05")+"  "+format+"\n", args...)
 }
 
+// turn is what a test of machines says when it begins: until then it has waited for others, and needed nothing.
+var turn = regexp.MustCompile(`: waited ([0-9.]+) s for its turn\n$`)
+
 // lineWriter takes what a line prints, keeps it in its log, and understands events.
 type lineWriter struct {
 	r     *report
@@ -66,15 +70,17 @@ type lineWriter struct {
 	isTest   bool
 	open     map[string]bool     // tests that have begun
 	output   map[string][]string // of tests that have not passed yet; of the line itself under ""
-	failures int                 // of the package that runs
-	failed   bool                // in any
+	waited   map[string]time.Duration
+	failures int  // of the package that runs
+	failed   bool // in any
 }
 
 func (r *report) line(l line, log io.Writer) *lineWriter {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.say("begin %s", l.Name)
-	return &lineWriter{r: r, l: l, log: log, began: time.Now(), open: map[string]bool{}, output: map[string][]string{}}
+	return &lineWriter{r: r, l: l, log: log, began: time.Now(), open: map[string]bool{}, output: map[string][]string{},
+		waited: map[string]time.Duration{}}
 }
 
 // Write implements io.Writer, for both outputs of the line at the same time.
@@ -102,7 +108,7 @@ func (w *lineWriter) take(text string) {
 	}
 	w.isTest = true
 	id := strings.TrimPrefix(e.Package, "github.com/pgbake/pgbake/") + " " + e.Test
-	took := time.Duration(e.Elapsed * float64(time.Second))
+	took := time.Duration(e.Elapsed*float64(time.Second)) - w.waited[id]
 	switch e.Action {
 	case "run":
 		w.open[id] = true
@@ -112,6 +118,9 @@ func (w *lineWriter) take(text string) {
 	case "output":
 		_, _ = io.WriteString(w.log, e.Output)
 		w.output[id] = append(w.output[id], strings.TrimRight(e.Output, "\n"))
+		if m := turn.FindStringSubmatch(e.Output); m != nil {
+			w.waited[id], _ = time.ParseDuration(m[1] + "s")
+		}
 	case "pass", "fail", "skip":
 		delete(w.open, id)
 		w.ended(e, id, took)

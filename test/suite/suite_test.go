@@ -184,3 +184,19 @@ func TestEveryTestHasALine(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What a test of machines has waited for its turn is not among what it has taken.
+func TestWaiting(t *testing.T) {
+	r := newReport(io.Discard)
+	w := r.line(line{Name: "line"}, io.Discard)
+	for _, text := range []string{
+		`{"Action":"run","Package":"p","Test":"TestA"}`,
+		`{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: waited 60.0 s for its turn\n"}`,
+		`{"Action":"pass","Package":"p","Test":"TestA","Elapsed":90.5}`,
+	} {
+		w.take(text)
+	}
+	if len(r.ended) != 1 || r.ended[0].took != 30500*time.Millisecond {
+		t.Errorf("it took %+v", r.ended)
+	}
+}
