@@ -2,7 +2,6 @@ package cloudinit
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -45,49 +44,10 @@ func eachDebian(t *testing.T, test func(t *testing.T, d debian)) {
 
 func debianRoot(t *testing.T, name string) string {
 	t.Helper()
-	args := []string{
-		"--mode=root", "--variant=minbase", "--format=directory", "--quiet",
-		`--customize-hook=rm "$1"/etc/ssh/ssh_host_*`, // as an image is
-		"--include=systemd-sysv,systemd-resolved,dbus,cloud-init,netplan.io,iproute2,openssh-server,sudo,procps", name,
-	}
-	recipe := sha256.Sum256([]byte(strings.Join(args, "\n")))
-	dir := filepath.Join(cache(t), fmt.Sprintf("cloudinit-%s-%x", name, recipe[:4]))
-	return machines.Made(t, dir, func(unfinished string) {
-		all := machines.Alone(append(append([]string{"mmdebstrap"}, args...), unfinished)...)
-		if m := mirror(); m != "" {
-			all = append(all, "deb "+m+" "+name+" main")
-		}
-		if out, err := machines.Output(exec.CommandContext(t.Context(), all[0], all[1:]...)); err != nil {
-			missing(t, "mmdebstrap: %v\n%s", err, out)
-		}
-	})
-}
-
-func cache(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("PGBAKE_CACHE")
-	if dir == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir = filepath.Join(user, "pgbake")
-	}
-	dir = filepath.Join(dir, "test")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// mirror is where this machine's own apt gets Debian from; empty leaves it to mmdebstrap.
-func mirror() string {
-	out, err := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", "Component: main").Output()
-	if err != nil {
-		return ""
-	}
-	first, _, _ := strings.Cut(string(out), "\n")
-	return strings.TrimSuffix(first, "/")
+	return machines.Root{
+		Name: "cloudinit", Release: name,
+		Packages: []string{"systemd-resolved", "cloud-init", "netplan.io", "openssh-server", "sudo"},
+	}.Made(t)
 }
 
 // layer is a machine's own disk over the cached root.

@@ -95,7 +95,7 @@ func (r roots) base(sources []string, release cluster.Release) layer {
 			args := []string{
 				// With processes of its own, which all end when pgbake does.
 				"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-				"mmdebstrap", "--variant=minbase", "--mode=root", "--format=directory", "--quiet",
+				"env", dpkgForce, "mmdebstrap", "--variant=minbase", "--mode=root", "--format=directory", "--quiet",
 				"--include=" + strings.Join(basePackages, ","),
 				`--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`,
 				"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/info/*",

@@ -35,7 +35,7 @@ func Dependencies(t *testing.T, debs []string) []string {
 
 // Archives are the lines of sources.list for a release, in the archives that this host's own apt uses; none when it knows
 // none of Debian's, which leaves the choice to mmdebstrap.
-func Archives(t *testing.T, release string) []string {
+func Archives(t testing.TB, release string) []string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages").Output()
 	if err != nil {

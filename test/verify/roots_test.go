@@ -6,11 +6,9 @@
 package verify
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -64,45 +62,15 @@ func lack(t *testing.T, why string) {
 // root returns a Debian root with everything that a member and a proxy need, made at its first use.
 func (r release) root(t *testing.T) string {
 	t.Helper()
-	args := []string{
-		"--mode=root", "--variant=minbase", "--format=directory",
+	return debian.Root{
+		Name: "verify", Release: r.codename,
 		// The package makes no cluster, as on a real machine (pgha-node brings the same).
-		`--setup-hook=mkdir -p "$1/etc/postgresql-common/createcluster.d" && echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.d/pgbake.conf"`,
-		"--include=" + strings.Join([]string{
-			"systemd", "systemd-sysv", "chrony", "nftables", "etcd-server", "etcd-client", "patroni", "python3-etcd",
-			fmt.Sprintf("postgresql-%d", r.postgres), "haproxy", "keepalived", "socat", "iproute2", "procps",
-		}, ","),
-		r.codename,
-	}
-	cache := os.Getenv("PGBAKE_CACHE")
-	if cache == "" {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(dir, "pgbake")
-	}
-	recipe := sha256.Sum256([]byte(strings.Join(args, "\n")))
-	dir := filepath.Join(cache, "test", fmt.Sprintf("verify-%s-%x", r.codename, recipe[:4]))
-	return debian.Made(t, dir, func(unfinished string) {
-		all := debian.Alone(append(append([]string{"mmdebstrap"}, args...), unfinished)...)
-		if m := mirror(t); m != "" {
-			all = append(all, "deb "+m+" "+r.codename+" main")
-		}
-		if out, err := debian.Output(exec.CommandContext(t.Context(), all[0], all[1:]...)); err != nil {
-			lack(t, fmt.Sprintf("mmdebstrap: %v\n%s", err, tail(out)))
-		}
-	})
-}
-
-// mirror is where this machine's own apt gets Debian from; empty leaves it to mmdebstrap.
-func mirror(t *testing.T) string {
-	out, err := exec.CommandContext(t.Context(), "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", "Component: main").Output()
-	if err != nil {
-		return ""
-	}
-	first, _, _ := strings.Cut(string(out), "\n")
-	return strings.TrimSuffix(first, "/")
+		Before: "mkdir -p /etc/postgresql-common/createcluster.d; echo create_main_cluster = false >/etc/postgresql-common/createcluster.d/pgbake.conf",
+		Packages: []string{
+			"chrony", "nftables", "etcd-server", "etcd-client", "patroni", "python3-etcd", fmt.Sprintf("postgresql-%d", r.postgres),
+			"haproxy", "keepalived", "socat",
+		},
+	}.Made(t)
 }
 
 func tail(out []byte) string {
