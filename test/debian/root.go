@@ -83,6 +83,8 @@ inside() {
 		chroot "$root" sh -euc "$1"
 }
 inside "$before"
+# The lists are the base's, which may be weeks old: what they name may be gone.
+[ -z "$(find "$root/var/lib/apt/lists" -maxdepth 0 -mmin +360)" ] || inside "apt-get -qq -o APT::Sandbox::User=root update"
 inside "apt-get -qq --no-install-recommends -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 install $packages"
 inside "apt-get clean"
 inside "$after"

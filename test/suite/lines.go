@@ -38,6 +38,8 @@ func lanes(ctx context.Context, top string, all bool) ([][]line, error) {
 		{
 			{Name: "packages", Args: goTest("-timeout 60m ./test/debs ./test/verify ./cloudinit")},
 			{Name: "lab", Args: goTest("-timeout 60m ./lab")},
+		},
+		{
 			{Name: "packer", Args: []string{"make", "--no-print-directory", "--old-file=build", "plugin", "bin/packer"}},
 			{Name: "packer-tests", Still: true, Args: goTest("-timeout 60m ./test/packer ./test/packer16")},
 		},
