@@ -44,6 +44,13 @@ func (r Root) Made(t testing.TB) string {
 // cached is the place of what is made by a recipe.
 func cached(t testing.TB, name string, recipe []string) string {
 	t.Helper()
+	sum := sha256.Sum256([]byte(strings.Join(recipe, "\n")))
+	return filepath.Join(Cache(t, "roots"), fmt.Sprintf("%s-%x", name, sum[:6]))
+}
+
+// Cache is a directory where tests keep what costs time and no test changes.
+func Cache(t testing.TB, name string) string {
+	t.Helper()
 	cache := os.Getenv("PGBAKE_CACHE")
 	if cache == "" {
 		dir, err := os.UserCacheDir()
@@ -52,8 +59,11 @@ func cached(t testing.TB, name string, recipe []string) string {
 		}
 		cache = filepath.Join(dir, "pgbake")
 	}
-	sum := sha256.Sum256([]byte(strings.Join(recipe, "\n")))
-	return filepath.Join(cache, "test", "roots", fmt.Sprintf("%s-%x", name, sum[:6]))
+	cache = filepath.Join(cache, "test", name)
+	if err := os.MkdirAll(cache, 0o755); err != nil { //nolint:gosec // holds no secrets
+		t.Fatal(err)
+	}
+	return cache
 }
 
 // bootstrap makes the base, with apt's lists for what is to come.
@@ -79,8 +89,8 @@ cp /etc/resolv.conf "$root/etc/resolv.conf"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 chmod 755 "$root/usr/sbin/policy-rc.d"
 inside() {
-	env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive DPKG_FORCE=unsafe-io ${http_proxy:+http_proxy="$http_proxy"} \
-		chroot "$root" sh -euc "$1"
+	env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive DPKG_FORCE=unsafe-io \
+		${http_proxy:+http_proxy="$http_proxy"} chroot "$root" sh -euc "$1"
 }
 inside "$before"
 # The lists are the base's, which may be weeks old: what they name may be gone.

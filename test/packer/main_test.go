@@ -74,23 +74,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// cache is where these tests keep what costs time and no test changes.
-func cache(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("PGBAKE_CACHE")
-	if dir == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir = filepath.Join(user, "pgbake", "test")
-	}
-	dir = filepath.Join(dir, "packer")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
+func cache(t *testing.T) string { return debian.Cache(t, "packer") }
 
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
 

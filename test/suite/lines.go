@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -97,7 +98,7 @@ func others(ctx context.Context, top string, lanes [][]line) ([]string, error) {
 
 func list(ctx context.Context, top string, patterns ...string) ([]string, error) {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"list"}, patterns...)...)
-	cmd.Dir = top
+	cmd.Dir, cmd.Stderr = top, os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", cmd, err)

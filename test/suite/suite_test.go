@@ -29,7 +29,7 @@ func TestReport(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			r := newReport(&out)
-			l := line{Name: "line", Dir: name, Env: []string{"GOFLAGS=-mod=mod", "GOWORK=off"}, Args: []string{"go", "test", "-json", "-count", "1", "-vet=off", "-timeout", "2s", "."}}
+			l := line{Name: "line", Dir: name, Env: []string{"GOFLAGS=-mod=mod -trimpath", "GOWORK=off"}, Args: []string{"go", "test", "-json", "-count", "1", "-vet=off", "-timeout", "2s", "."}}
 			if err := run(t.Context(), l, filepath.Join(t.TempDir(), "log"), r); err != nil {
 				t.Fatal(err)
 			}
