@@ -44,6 +44,22 @@ no answer of PostgreSQL: /replica 503
 			t.Error(diff)
 		}
 
+		// A member that has another database than the cluster does not take the lead, whatever its timeline's number.
+		out = s.run("root", "python3", "-B", "/history.py")
+		if diff := cmp.Diff(`on the cluster's timeline: True
+promoted before the history was written: True
+a first timeline: True
+the database of before, on a higher timeline: False
+the same, promoted since: False
+a copy of the restored one: True
+a copy of it that was promoted: True
+restored, and the history is that of before: False
+restored twice: False
+it has no history file: True
+`, out); diff != "" {
+			t.Error(diff)
+		}
+
 		// It holds the lead while the members of etcd end and come back.
 		out = s.run("root", "python3", "/lead.py")
 		for _, want := range []string{"lead kept in ", "a lease that there is not is not found", "without a quorum nobody says that the lead is lost"} {
@@ -57,8 +73,8 @@ no answer of PostgreSQL: /replica 503
 			}
 		}
 		// It was asked to correct twice, and what there was the second time it did not know.
-		if n := strings.Count(out, "and leaves it as it is"); n != 9 {
-			t.Errorf("%d times left as it is, want 9", n)
+		if n := strings.Count(out, "and leaves it as it is"); n != 10 {
+			t.Errorf("%d times left as it is, want 10", n)
 		}
 		if t.Failed() {
 			t.Log(out)

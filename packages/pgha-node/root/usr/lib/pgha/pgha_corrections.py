@@ -251,6 +251,35 @@ def keeps_readers_from_what_was_left(do_get):
     return get
 
 
+def is_on_another_history(timeline, mine, history):
+    """Whether a member's way to its timeline is not the cluster's: where both left a timeline, they left it at another place.
+
+    Each line of the two histories begins with a timeline and the place, in bytes, where the next one begins.
+    """
+    left = {line[0]: line[1] for line in mine}
+    return bool(left) and any(line[0] < timeline and left.get(line[0]) != line[1] for line in history)
+
+
+def leads_only_the_clusters_history(healthiest):
+    """A member whose database is not the one that the cluster went on with does not take the lead.
+
+    check_timeline compares numbers alone: with that of the history's last line and one. A cluster that was taken back to a
+    backup of timeline 1 has the history "1", whatever timelines were there before, and a member that has still the
+    database of before, on timeline 4, counts as newer.
+    """
+
+    def is_healthiest(self, *args, **kwargs):
+        history = self.cluster.history and self.cluster.history.lines
+        if history and self.check_timeline() and not self.is_standby_cluster():
+            timeline = self.state_handler.replica_cached_timeline(self.cluster.timeline)
+            if timeline and is_on_another_history(timeline, self.state_handler.get_history(timeline) or [], history):
+                logger.info("My timeline %s is not of the cluster's history", timeline)
+                return False
+        return healthiest(self, *args, **kwargs)
+
+    return is_healthiest
+
+
 def remembers_who_has_it_all(enforce_primary_role):
     """Keeps what /sync said before a promotion: Patroni then writes there that this member alone has all acknowledged rows.
 
@@ -325,6 +354,11 @@ CORRECTIONS = [
         "e69e2946db70972ae8a5290a8a694ff43ea80bae41416c018821ff788e0a82e7",
         "33bbc836c3fa34d3ff1a54c7c9659872b948aa0dcf0c2b9f4aaab25f2e0862e1",
         "3024aa32bae9eda214454036919135a52100d674004078a2c72776490819eab3",  # 4.1
+    ], None),
+    (Ha, "_is_healthiest_node", leads_only_the_clusters_history, [
+        "4c4dcaa89dff9d28a31270efd1167cd9d8ae56aebc972a88763b8c7075b625ca",
+        "c87a7dc73b376d887023b90f4d93899044c7a39e24cdfa4c3b243a2b85a801ad",
+        "d165a661703fb381953933ee321bd3e8785750c41df9f0f392885d3e25a1bb2a",  # 4.0.8
     ], None),
     (Ha, "enforce_primary_role", remembers_who_has_it_all, [
         "8aba0d99ae0a2d0111731b373f946c3c227600d3f4701b65d9885d43786a1959",
