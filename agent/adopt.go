@@ -142,7 +142,7 @@ func (w *work) giveSettings(ctx context.Context, r *adopt.Report) error {
 	}
 	keys := w.patroniKeys()
 	err = w.api.txn(ctx, w.seed.Machine.Address,
-		map[string]any{"result": "EQUAL", "target": "CREATE", "key": []byte(keys + "initialize"), "create_revision": "0"},
+		absent(keys+"initialize"),
 		map[string]any{"request_put": map[string]any{"key": []byte(keys + "config"), "value": value}})
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoEtcd, err)

@@ -87,6 +87,7 @@ var recipe = []step{
 	{"keepalived", cluster.Proxy, (*work).startKeepalived},
 	{"reload", "", (*work).reload},
 	{"quorum", cluster.DB, (*work).awaitQuorum},
+	{"restore", cluster.DB, (*work).awaitRestore},
 	{"postgres", cluster.DB, (*work).postgres},
 	{"adopted", cluster.DB, (*work).finishAdoption},
 	{"settings", cluster.DB, (*work).settings},

@@ -42,7 +42,7 @@ func holdBackup(t *testing.T, w *work, hours int, proof string) string {
 	t.Helper()
 	at := time.Date(2026, 11, 26, 2, 0, 0, 0, time.UTC).Add(-time.Duration(hours) * time.Hour)
 	name := backup.Name(at, "node1")
-	put(t, w.backupDir(), name+"/backup.json", `{"name": "`+name+`", "scope": "t", "verified": true, "at": "`+at.Format(time.RFC3339)+`"}`)
+	put(t, w.backupDir(), name+"/backup.json", `{"name": "`+name+`", "scope": "t", "system": "7", "verified": true, "at": "`+at.Format(time.RFC3339)+`"}`)
 	if proof != "" {
 		put(t, w.backupDir(), name+"/proof.json", proof)
 	}
@@ -69,7 +69,7 @@ func TestHeldAndRotate(t *testing.T) {
 	if d := cmp.Diff([]string{names[3], names[2], names[1], names[0]}, got); d != "" {
 		t.Errorf("held (-want +got):\n%s", d)
 	}
-	if err := w.rotate(t.Context()); err != nil {
+	if err := w.rotate(t.Context(), "7"); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(w.backupDir())
@@ -247,7 +247,7 @@ func TestExchangeFromAnyPoint(t *testing.T) {
 	} {
 		w, _ := backupWork(t, inDirectory)
 		data := filepath.Join(w.Root, "main")
-		x := &restoring{w, &Restore{Plan: backup.Plan{Data: data, Staged: data + ".restored", Aside: data + ".aside"}, Next: backup.StepSwap}}
+		x := &restoring{work: w, Restore: &Restore{Plan: backup.Plan{Data: data, Staged: data + ".restored", Aside: data + ".aside"}, Next: backup.StepSwap}}
 		lay(x)
 		if err := x.exchange(t.Context()); err != nil {
 			t.Errorf("%s: %v", what, err)
@@ -259,6 +259,60 @@ func TestExchangeFromAnyPoint(t *testing.T) {
 		}
 		if exists(x.Plan.Staged) || exists(filepath.Join(x.Plan.Data, stagedMark)) {
 			t.Errorf("%s: left over", what)
+		}
+		// And back, from any point, too.
+		for range 2 {
+			if exists(x.Plan.Aside) {
+				if err := x.back(); err != nil {
+					t.Errorf("%s, back: %v", what, err)
+				}
+			}
+			for dir, want := range map[string]string{x.Plan.Data: "old", x.Plan.Staged: "new"} {
+				if got, err := os.ReadFile(filepath.Join(dir, "PG_VERSION")); err != nil || string(got) != want {
+					t.Errorf("%s, back: %s holds the %s one: %v", what, filepath.Base(dir), got, err)
+				}
+			}
+			if err := errors.Join(os.Rename(x.Plan.Data, x.Plan.Aside)); err != nil { // stopped between its two renames
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestWhoIsAReplica(t *testing.T) {
+	runs := func(role string, streams ...string) heard {
+		h := heard{member: member{Role: role, State: "running", Timeline: 3}}
+		for _, name := range streams {
+			h.Replication = append(h.Replication, standby{Name: name, State: "streaming"})
+		}
+		return h
+	}
+	c := &cluster.Cluster{Nodes: []cluster.Node{{Name: "db1"}, {Name: "db2"}, {Name: "db3"}}}
+	for what, tt := range map[string]struct {
+		all  []heard
+		want string
+	}{
+		"all well":                             {[]heard{runs("primary", "db2", "db3"), runs("replica"), runs("replica")}, "P R R"},
+		"one runs, and does not follow":        {[]heard{runs("primary", "db3"), runs("replica"), runs("replica")}, "P - R"},
+		"one is caught up from the archive":    {[]heard{{member: member{Role: "primary", State: "running", Replication: []standby{{"db2", "catchup"}, {"db3", "streaming"}}}}, runs("replica"), runs("replica")}, "P - R"},
+		"nobody leads":                         {[]heard{{err: errors.New("no")}, runs("replica"), runs("replica")}, "- - -"},
+		"one is started":                       {[]heard{runs("primary", "db2", "db3"), {member: member{Role: "replica", State: "starting"}}, runs("replica")}, "P - R"},
+		"one that led says who followed it":    {[]heard{runs("primary", "db3"), runs("replica", "db3"), runs("replica", "db2")}, "P - R"},
+		"the primary does not answer any more": {[]heard{{member: member{Role: "primary", State: "running", Replication: []standby{{"db2", "streaming"}}}, err: errors.New("no")}, runs("replica"), runs("replica")}, "- - -"},
+	} {
+		var got []string
+		for _, m := range whatTheyAre(c, tt.all) {
+			switch {
+			case m.Primary:
+				got = append(got, "P")
+			case m.Replica:
+				got = append(got, "R")
+			default:
+				got = append(got, "-")
+			}
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s: %v, want %s", what, got, tt.want)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/agent/backup"
+	"github.com/pgbake/pgbake/cluster"
 )
 
 // backupState holds what this machine knows of the cluster's backups. Everybody may read it; it holds no secret.
@@ -100,28 +101,35 @@ func readJSON(path string, into any) error {
 	return json.Unmarshal(body, into)
 }
 
-// databases asks every member what its PostgreSQL is. A replica on another timeline than the primary is none.
+// databases asks every member what its PostgreSQL is.
 func (w *work) databases(ctx context.Context) []backup.Member {
 	nodes := w.seed.Cluster.Nodes
-	all := make([]backup.Member, len(nodes))
-	timelines := make([]int, len(nodes))
+	all := make([]heard, len(nodes))
 	var wg sync.WaitGroup
 	for i, n := range nodes {
-		wg.Go(func() {
-			m, err := w.api.member(ctx, n.Address)
-			all[i] = backup.Member{Name: n.Name, Primary: err == nil && m.runs() && m.leads(), Replica: err == nil && m.runs() && !m.leads()}
-			timelines[i] = m.Timeline
-		})
+		wg.Go(func() { all[i].member, all[i].err = w.api.member(ctx, n.Address) })
 	}
 	wg.Wait()
-	for i := range all {
-		for j := range all {
-			if all[j].Primary && timelines[i] != timelines[j] {
-				all[i].Replica = false
+	return whatTheyAre(w.seed.Cluster, all)
+}
+
+// whatTheyAre tells the primary and its replicas from the rest: a replica is whom the primary sends WAL. One that runs, and has
+// stopped following days ago, is none.
+func whatTheyAre(c *cluster.Cluster, all []heard) (members []backup.Member) {
+	sent := map[string]bool{}
+	for _, m := range all {
+		for _, s := range m.Replication {
+			if m.err == nil && m.runs() && m.leads() && s.State == "streaming" {
+				sent[s.Name] = true
 			}
 		}
 	}
-	return all
+	for i, n := range c.Nodes {
+		m := all[i]
+		runs := m.err == nil && m.runs()
+		members = append(members, backup.Member{Name: n.Name, Primary: runs && m.leads(), Replica: runs && !m.leads() && sent[n.Name]})
+	}
+	return members
 }
 
 // leaseTTL is how many seconds a machine that is switched off keeps the others from taking the backup.
@@ -134,6 +142,8 @@ type lease struct {
 	holder string
 	last   backup.Done
 	proof  backup.Proof
+	// restore is one that is at work; nil when none is.
+	restore *Restoring
 }
 
 func (w *work) backupKey(name string) string {
@@ -158,6 +168,9 @@ func (w *work) lease(ctx context.Context) (*lease, error) {
 			continue
 		}
 		l := &lease{w: w, at: addr}
+		if l.restore, err = w.api.restoring(ctx, addr); err != nil {
+			continue
+		}
 		for _, p := range pairs {
 			switch string(p.Key) {
 			case w.backupKey("holder"):
@@ -173,7 +186,15 @@ func (w *work) lease(ctx context.Context) (*lease, error) {
 	return nil, errNoEtcd
 }
 
-// claim tries to get the lease; whether it was got the next look tells.
+// revision is the restore's as it was read; 0 when there was none.
+func (l *lease) revision() number {
+	if l.restore == nil {
+		return 0
+	}
+	return l.restore.revision
+}
+
+// claim tries to get the lease, unless a restore has begun since the look; whether it was got the next look tells.
 func (l *lease) claim(ctx context.Context) error {
 	var granted struct {
 		ID number `json:"ID"`
@@ -182,14 +203,15 @@ func (l *lease) claim(ctx context.Context) error {
 	if err := api.call(ctx, l.at, "lease/grant", map[string]any{"TTL": leaseTTL}, &granted); err != nil {
 		return err
 	}
-	key := []byte(l.w.backupKey("holder"))
-	return api.txn(ctx, l.at,
-		map[string]any{"result": "EQUAL", "target": "CREATE", "key": key, "create_revision": "0"},
-		map[string]any{"request_put": map[string]any{"key": key, "value": []byte(l.w.seed.Machine.Name), "lease": granted.ID}})
+	key := l.w.backupKey("holder")
+	_, err := api.txnIf(ctx, l.at,
+		map[string]any{"request_put": map[string]any{"key": []byte(key), "value": []byte(l.w.seed.Machine.Name), "lease": granted.ID}},
+		absent(key), asRead(api.restoreKey(), l.revision()))
+	return err
 }
 
-// keep keeps the lease alive, or gets it, until the function returned is called, which gives it back. A lease that is
-// lost meanwhile costs nothing but work done twice.
+// keep keeps the lease alive, or gets it, until the function returned is called, which gives it back. The caller has lockBackups:
+// what bears this machine's name is the caller's. A lease that is lost meanwhile costs nothing but work done twice.
 func (l *lease) keep(ctx context.Context) (release func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

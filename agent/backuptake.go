@@ -25,10 +25,17 @@ func (a *Agent) Backup(ctx context.Context, here bool) (backup.Record, error) {
 	if !here && len(order) > 0 && !slices.Contains(order, self) {
 		return backup.Record{}, fmt.Errorf("back up: it is for %s, and not for this machine\n      hint: run it there%s", strings.Join(order, " or "), w.orHere())
 	}
+	unlock, err := w.lockBackups("back up")
+	if err != nil {
+		return backup.Record{}, err
+	}
+	defer unlock()
 	l, err := w.lease(ctx)
 	switch {
 	case err != nil:
 		w.Say("the others do not hear of this backup now: %v", err)
+	case l.restore.Holds():
+		return backup.Record{}, fmt.Errorf("back up: not while the cluster is restored: %s\n      hint: wait for it; where it stands, on %s: pgha restore", l.restore, l.restore.Machine)
 	case l.holder != "" && l.holder != self:
 		return backup.Record{}, fmt.Errorf("back up: %s takes a backup at this moment\n      hint: wait for it: `pgha backup list` there", l.holder)
 	default:
@@ -45,13 +52,8 @@ func (w *work) orHere() string {
 	return ", or here all the same: pgha backup --here"
 }
 
-// takeBackup takes a backup, notes what came of it, and only after a good one lets the oldest go.
+// takeBackup takes a backup, notes what came of it, and only after a good one lets the oldest go. It is called under the lock.
 func (w *work) takeBackup(ctx context.Context) (backup.Record, error) {
-	unlock, err := w.lockBackups("back up")
-	if err != nil {
-		return backup.Record{}, err
-	}
-	defer unlock()
 	began := time.Now()
 	take := w.makeBackup
 	if w.inRepository() {
@@ -73,7 +75,7 @@ func (w *work) takeBackup(ctx context.Context) (backup.Record, error) {
 	if w.inRepository() {
 		return r, nil // pgBackRest has done it
 	}
-	return r, w.rotate(ctx)
+	return r, w.rotate(ctx, r.System)
 }
 
 // makeBackup makes one under a name of its own, and gives it the final one when it is complete and verified.
@@ -88,6 +90,11 @@ func (w *work) makeBackup(ctx context.Context, began time.Time) (r backup.Record
 	dir, self := w.backupDir(), w.seed.Machine.Name
 	for exists(filepath.Join(dir, backup.Name(began, self))) { // the one before was made within the same second
 		began = began.Add(time.Second)
+	}
+	if r.Role == "replica" {
+		if err := w.awaitReplay(ctx); err != nil {
+			return r, err
+		}
 	}
 	r.Name, r.At, r.Machine, r.Scope = backup.Name(began, self), began.UTC().Truncate(time.Second), self, w.seed.Cluster.Scope
 	if err := w.roomFor(dir, size, "a backup"); err != nil {
@@ -149,6 +156,31 @@ func (w *work) source(ctx context.Context) (r backup.Record, size int64, err err
 	return r, size, err
 }
 
+// replayTime is how long a replica may take to replay what the primary had written when its backup began.
+const replayTime = 30 * time.Minute
+
+// awaitReplay waits until this replica has all that the primary had written when it was called: what it copies is no older.
+func (w *work) awaitReplay(ctx context.Context) error {
+	p, why := w.survey(ctx).primary()
+	if why != "" {
+		return fmt.Errorf("how old this replica's database is nobody can say: %s\n      hint: pgha doctor", why)
+	}
+	err := w.until(ctx, "the replay", replayTime, func(ctx context.Context) string {
+		rows, err := w.askSQL(ctx, socketDir, "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_replay_lsn(), '0/0')::bigint")
+		if err != nil {
+			return short(err)
+		}
+		if at, err := strconv.ParseInt(strings.Join(rows, ""), 10, 64); err == nil && at < p.WAL.Location {
+			return fmt.Sprintf("this replica lacks %s of what %s had written when the backup began", Size(p.WAL.Location-at), p.name)
+		}
+		return ""
+	})
+	if err != nil {
+		return fmt.Errorf("%w\n      hint: `pgha doctor` says why it does not follow; another member can take the backup", err)
+	}
+	return nil
+}
+
 func noAnswer(err error) error {
 	return fmt.Errorf("PostgreSQL of this machine does not answer: %w\n      hint: see `pgha status` and `journalctl -u patroni`; older backups are untouched", err)
 }
@@ -191,14 +223,14 @@ func (w *work) dump(ctx context.Context, work string) (names []string, err error
 	return names, nil
 }
 
-// rotate removes what is kept no longer. Each first gets another name: half a backup never looks like a whole one.
-func (w *work) rotate(ctx context.Context) error {
+// rotate removes what is kept no longer of a database's backups. Each first gets another name: half a backup never looks like a whole one.
+func (w *work) rotate(ctx context.Context, system string) error {
 	all, err := w.held(ctx)
 	if err != nil {
 		return err
 	}
 	b, dir := w.seed.Cluster.Backup, w.backupDir()
-	for _, name := range backup.Surplus(all, b.Keep, b.KeepDays, time.Now()) {
+	for _, name := range backup.Surplus(all, backup.Keep{System: system, Good: b.Keep, Days: b.KeepDays}, time.Now()) {
 		to := filepath.Join(dir, backup.Removing(name, w.seed.Machine.Name))
 		err := os.Rename(filepath.Join(dir, name), to)
 		if errors.Is(err, os.ErrNotExist) {

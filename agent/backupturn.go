@@ -26,7 +26,10 @@ func (a *Agent) ScheduledBackup(ctx context.Context) error {
 		o := backup.Observation{Self: w.seed.Machine.Name, Members: w.takers(ctx), Due: due, Now: time.Now(), Waited: time.Since(began)}
 		l, err := w.lease(ctx)
 		if err == nil {
-			o.Etcd, o.Holder, o.Last = true, l.holder, l.last
+			o.Etcd, o.Holder, o.Last, o.Restore = true, l.holder, l.last, ""
+			if l.restore.Holds() {
+				o.Restore = l.restore.String()
+			}
 		}
 		action, why := backup.Decide(o)
 		if why != said {
@@ -35,12 +38,15 @@ func (a *Agent) ScheduledBackup(ctx context.Context) error {
 		}
 		switch action {
 		case backup.Take:
-			release := func() {}
-			if l != nil {
-				release = l.keep(ctx)
+			unlock, err := w.lockBackups("back up")
+			if err != nil {
+				return err
 			}
-			_, err := w.takeBackup(ctx)
-			release()
+			defer unlock()
+			if l != nil {
+				defer l.keep(ctx)()
+			}
+			_, err = w.takeBackup(ctx)
 			return err
 		case backup.Leave:
 			if l.last.Machine == w.seed.Machine.Name {

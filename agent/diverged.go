@@ -20,9 +20,18 @@ type fork struct {
 
 // history are the timelines that were left on the way to the cluster's, as Patroni has them in etcd.
 func (a *api) history(ctx context.Context, addr netip.Addr) (forks []fork, err error) {
-	var lines [][]json.RawMessage // timeline, position, reason and more
-	if err := a.do(ctx, http.MethodGet, a.patroni(addr, "/history"), nil, &lines); err != nil {
+	var body json.RawMessage
+	if err := a.do(ctx, http.MethodGet, a.patroni(addr, "/history"), nil, &body); err != nil {
 		return nil, err
+	}
+	return parseForks(body)
+}
+
+// parseForks reads Patroni's history, as it gives it and keeps it in etcd.
+func parseForks(body []byte) (forks []fork, err error) {
+	var lines [][]json.RawMessage // timeline, position, reason and more
+	if err := json.Unmarshal(body, &lines); err != nil {
+		return nil, fmt.Errorf("read Patroni's history: %w", err)
 	}
 	for _, line := range lines {
 		var f fork

@@ -53,6 +53,8 @@ type doorState struct {
 	Trust *cluster.Trust `json:"certificates,omitempty"`
 	// Maintenance is the one that the cluster is in, for proxies, which cannot ask etcd.
 	Maintenance *Maintenance `json:"maintenance,omitempty"`
+	// Restore is the one that a member carries out, for them too.
+	Restore *Restoring `json:"restore,omitempty"`
 	// Now is its clock; from here on only the full answer tells.
 	Now time.Time `json:"now,omitzero"`
 	// Report is what its monitor has found out last, Age seconds ago, Alerts are those that it knows of.
@@ -150,7 +152,8 @@ func onlyHTTP1() *http.Protocols {
 
 func (f *follower) state() doorState {
 	g, err := readGeneration(f.Root)
-	s := doorState{Machine: f.seed.Machine.Name, Number: g.Number, Refused: f.refused(), Maintenance: f.upkeep.announced()}
+	m, r := f.upkeep.announced()
+	s := doorState{Machine: f.seed.Machine.Name, Number: g.Number, Refused: f.refused(), Maintenance: m, Restore: r}
 	if err != nil {
 		s.Refused = err.Error()
 	}

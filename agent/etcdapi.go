@@ -127,8 +127,17 @@ func (a *api) pairs(ctx context.Context, addr netip.Addr, key string, prefix boo
 
 // txn does something where a key is as it should be; whether it was, the next look tells.
 func (a *api) txn(ctx context.Context, addr netip.Addr, compare, success map[string]any) error {
-	in := map[string]any{"compare": []any{compare}, "success": []any{success}}
-	return a.call(ctx, addr, "kv/txn", in, &struct{}{})
+	_, err := a.txnIf(ctx, addr, success, compare)
+	return err
+}
+
+// txnIf does something where several keys are as they should be, and tells whether it was done.
+func (a *api) txnIf(ctx context.Context, addr netip.Addr, success map[string]any, compare ...map[string]any) (done bool, err error) {
+	var answer struct {
+		Succeeded bool `json:"succeeded"`
+	}
+	err = a.call(ctx, addr, "kv/txn", map[string]any{"compare": compare, "success": []any{success}}, &answer)
+	return answer.Succeeded, err
 }
 
 // lockTTL is how many seconds a machine that is switched off keeps the others from being replaced.
@@ -145,8 +154,7 @@ func (a *api) lock(ctx context.Context, addr netip.Addr, name string) error {
 		return err
 	}
 	key := []byte(a.lockKey())
-	return a.txn(ctx, addr,
-		map[string]any{"result": "EQUAL", "target": "CREATE", "key": key, "create_revision": "0"},
+	return a.txn(ctx, addr, absent(a.lockKey()),
 		map[string]any{"request_put": map[string]any{"key": key, "value": []byte(name), "lease": lease.ID}})
 }
 

@@ -48,6 +48,9 @@ func (w *work) examineCluster(ctx context.Context, l *doctor.Look) {
 	if m, _, err := w.api.maintenance(ctx, at); err == nil && m != nil {
 		c.Announced, c.Forgotten, c.MaintenanceBy, c.Until = true, m.Forgotten(time.Now()), m.By, m.Until
 	}
+	if r, err := w.api.restoring(ctx, at); err == nil && r != nil {
+		c.Restore = &doctor.Restore{Machine: r.Machine, Moment: r.Moment, Step: string(r.Step), Error: r.Error, Since: r.Since}
+	}
 	if pairs, err := w.api.pairs(ctx, at, w.patroniKey("leader"), false); err == nil && len(pairs) == 1 {
 		c.Holder = string(pairs[0].Value)
 	}

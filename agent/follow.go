@@ -44,6 +44,8 @@ type follower struct {
 	failing startFailures
 	// rolesAsked is when an apply was last asked for, to make users that waited.
 	rolesAsked time.Time
+	// resumed is when a restore that was cut short was last told to go on.
+	resumed time.Time
 }
 
 func newFollower(a *Agent, seed *Seed, api *api) *follower {
@@ -90,6 +92,7 @@ func (a *Agent) Follow(ctx context.Context) error {
 		f.endMaintenance(ctx)
 		f.leadApart(ctx)
 		f.recopies(ctx)
+		f.resumes(ctx)
 		f.awaitRoles(ctx)
 	}
 }

@@ -75,6 +75,9 @@ func (a *Agent) look(ctx context.Context, seed *Seed, api *api) view {
 		if m := v.doors[i].Maintenance; m != nil {
 			v.Maintenance = m.Until
 		}
+		if r := v.doors[i].Restore; r != nil {
+			v.Restore, v.RestoreFailed = r.String(), r.Error
+		}
 		if !c.BeginsElsewhere() || v.Machines[i].Patroni == nil || v.follows != nil {
 			continue
 		}

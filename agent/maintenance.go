@@ -61,7 +61,7 @@ func (a *Agent) BeginMaintenance(ctx context.Context, long time.Duration, why st
 	case err != nil:
 		return nil, err
 	case t != nil:
-		return nil, fmt.Errorf("maintenance: in a pause this could not end: %s\n      hint: wait for it", t)
+		return nil, fmt.Errorf("maintenance: in a pause this could not end: %s\n      hint: %s", t, t.wait())
 	}
 	now := time.Now()
 	m := &Maintenance{By: w.seed.Machine.Name, Why: why, Since: now, Until: now.Add(long)}
@@ -93,6 +93,12 @@ func (a *Agent) EndMaintenance(ctx context.Context) error {
 	at, err := w.etcd(ctx)
 	if err != nil {
 		return err
+	}
+	switch t, err := w.api.task(ctx, at); {
+	case err != nil:
+		return err
+	case t != nil && t.restores:
+		return fmt.Errorf("maintenance: the pause is that of %s\n      hint: %s", t, t.wait())
 	}
 	if err := w.api.call(ctx, at, "kv/deleterange", map[string]any{"key": []byte(w.api.maintenanceKey())}, &struct{}{}); err != nil {
 		return err
@@ -140,30 +146,31 @@ func (a *api) setPause(ctx context.Context, at netip.Addr, on bool) error {
 	return a.patchSettings(ctx, at, patch)
 }
 
-// announced is what a follower knows of the maintenance.
+// announced is what a follower knows of the maintenance, and of a restore.
 type announced struct {
-	looked time.Time
-	mu     sync.Mutex
-	now    *Maintenance
+	looked  time.Time
+	mu      sync.Mutex
+	now     *Maintenance
+	restore *Restoring
 }
 
-func (n *announced) announced() *Maintenance {
+func (n *announced) announced() (*Maintenance, *Restoring) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.now
+	return n.now, n.restore
 }
 
-func (n *announced) set(m *Maintenance) {
+func (n *announced) set(m *Maintenance, r *Restoring) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.now = m
+	n.now, n.restore = m, r
 }
 
 // endMaintenance looks whether the announced time is over, and then ends it: first the pause, then the announcement, so
 // that any member can go on where another was cut short. All may do so at the same time.
 func (f *follower) endMaintenance(ctx context.Context) {
 	u := &f.upkeep
-	if f.seed.Machine.Role != cluster.DB || u.announced() == nil && time.Since(u.looked) < maintenanceLook {
+	if m, _ := u.announced(); f.seed.Machine.Role != cluster.DB || m == nil && time.Since(u.looked) < maintenanceLook {
 		return
 	}
 	u.looked = time.Now()
@@ -172,8 +179,12 @@ func (f *follower) endMaintenance(ctx context.Context) {
 	if err != nil {
 		return // once more in a moment
 	}
-	u.set(m)
-	if m == nil || time.Now().Before(m.Until) {
+	r, err := f.api.restoring(ctx, self)
+	if err != nil {
+		return
+	}
+	u.set(m, r)
+	if m == nil || time.Now().Before(m.Until) || r != nil { // a restore ends its pause itself
 		return
 	}
 	p, err := f.api.member(ctx, self)
@@ -198,8 +209,14 @@ func (f *follower) endMaintenance(ctx context.Context) {
 func (s *Status) addUpkeep(ctx context.Context, api *api, seed *Seed, v view) {
 	for i := range s.Members {
 		s.Paused = s.Paused || v.members[i].Paused
-		if m := v.doors[i].Maintenance; m != nil && seed.Machine.Role == cluster.Proxy {
+		if seed.Machine.Role != cluster.Proxy {
+			continue
+		}
+		if m := v.doors[i].Maintenance; m != nil {
 			s.Maintenance = m
+		}
+		if r := v.doors[i].Restore; r != nil {
+			s.Restore = r
 		}
 	}
 	if seed.Machine.Role == cluster.Proxy {
@@ -211,7 +228,10 @@ func (s *Status) addUpkeep(ctx context.Context, api *api, seed *Seed, v view) {
 		}
 		at := seed.Cluster.Nodes[i].Address
 		s.Maintenance, _, _ = api.maintenance(ctx, at) // no answer: nothing is known
-		s.Task, _ = api.task(ctx, at)
+		s.Restore, _ = api.restoring(ctx, at)
+		if s.Restore == nil {
+			s.Task, _ = api.task(ctx, at)
+		}
 		return
 	}
 }

@@ -41,6 +41,8 @@ func (a *Agent) ScheduledProof(ctx context.Context) error {
 		l, err := w.lease(ctx)
 		var why string
 		switch {
+		case err == nil && l.restore.Holds():
+			why = "the cluster is restored: " + l.restore.String()
 		case err == nil && !l.proof.At.Before(due) && !l.proof.At.After(time.Now().Add(time.Hour)):
 			if l.proof.Error == "" || l.last.Machine != w.seed.Machine.Name {
 				return w.noteProof(l.proof)

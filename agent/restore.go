@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,18 +11,23 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/agent/backup"
-	"github.com/pgbake/pgbake/internal/run"
+	"github.com/pgbake/pgbake/agent/restore"
 )
 
 // restoreFile is there while a restore is carried out: it says how far it has come.
 const restoreFile = "/var/lib/pgha/restore.json"
 
-// Restore is a restore of the whole cluster: its plan, and how far it has come.
+// Restore is a restore of the whole cluster: its plan, and what this machine has noted of its way. How far it has come tells the
+// disk, etcd, and every Patroni: package restore.
 type Restore struct {
-	Plan backup.Plan `json:"plan"`
-	// Next is the first step that is not done.
+	Plan backup.Plan  `json:"plan"`
+	Note restore.Note `json:"note"`
+	// Next is the step that it was at last, for people.
 	Next  backup.Step `json:"next"`
 	Error string      `json:"error,omitempty"`
+	// Timeline is the restored database's, Checkpoint its control file's last one, as long as it has not run in its place.
+	Timeline   int    `json:"timeline,omitempty"`
+	Checkpoint string `json:"checkpoint,omitempty"`
 }
 
 // Begun tells that a step was taken.
@@ -116,137 +120,4 @@ func (w *work) chooseBackup(ctx context.Context, f *backup.Facts, name string) e
 	}
 	f.Size, err = sizeOf(filepath.Join(w.backupDir(), h.Name, "base"))
 	return err
-}
-
-// restoring is a restore at work.
-type restoring struct {
-	*work
-	*Restore
-}
-
-// CarryOut takes the steps that are left. Stopped or failed, it goes on from there when it is called again.
-func (a *Agent) CarryOut(ctx context.Context, r *Restore) error {
-	w, err := a.beginBackup("restore")
-	if err != nil {
-		return err
-	}
-	unlock, err := w.lockBackups("restore")
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	l, err := w.lease(ctx)
-	if err != nil {
-		return fmt.Errorf("restore: %w: Patroni could not be told to keep still\n      hint: see `pgha status`", err)
-	}
-	if l.holder != "" && l.holder != w.seed.Machine.Name {
-		return fmt.Errorf("restore: %s takes a backup, or restores one, at this moment\n      hint: wait for it, or stop it there", l.holder)
-	}
-	defer l.keep(ctx)()
-	defer w.keepState()()
-	if !r.Begun() {
-		r.Plan.Began = time.Now().UTC().Truncate(time.Second)
-	}
-	x := &restoring{w, r}
-	steps := map[backup.Step]func(context.Context) error{
-		backup.StepCheck: x.check, backup.StepCopy: x.stage, backup.StepSwitchover: x.switchover, backup.StepPause: x.pause, backup.StepStop: x.stop,
-		backup.StepSwap: x.swap, backup.StepStart: x.start, backup.StepReplicas: x.replicas, backup.StepResume: x.resume,
-	}
-	for _, s := range backup.Steps[slices.Index(backup.Steps, r.Next):] {
-		if s == backup.StepPause || s == r.Next && !backup.Undoable(s) {
-			free, err := w.holdApply(ctx)
-			if err != nil {
-				return err
-			}
-			defer free()
-		}
-		r.Next, r.Error = s, ""
-		if err := x.note(); err != nil {
-			return err
-		}
-		began := time.Now()
-		w.Say("restore: %s", r.Plan.Says(s))
-		if err := steps[s](ctx); err != nil {
-			r.Error = brief(err)
-			return errors.Join(fmt.Errorf("restore: %s: %w\n      hint: %s", s, full(err, w.inside(r.Plan.Data)), r.hint()), x.note())
-		}
-		if took := time.Since(began); took > time.Second {
-			w.Say("restore: that took %.1f s", took.Seconds())
-		}
-	}
-	return os.Remove(filepath.Join(w.Root, restoreFile))
-}
-
-// holdApply keeps apply from this machine's services, from the pause to its end. One that waits for a database, as after a
-// reboot amid a restore, would wait for ever: it begins anew afterwards.
-func (w *work) holdApply(ctx context.Context) (free func(), err error) {
-	out, _ := w.Runner.Output(ctx, run.Command("systemctl", "is-active", applyUnit)) // its exit code repeats its word
-	waits := strings.TrimSpace(string(out)) == "activating"
-	if waits {
-		if err := w.Runner.Run(ctx, run.Command("systemctl", "stop", applyUnit)); err != nil {
-			return nil, err
-		}
-	}
-	unlock, err := w.lock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return func() {
-		unlock()
-		if waits {
-			_ = w.Runner.Run(context.WithoutCancel(ctx), run.Command("systemctl", "start", "--no-block", applyUnit)) // the next boot does it, too
-		}
-	}, nil
-}
-
-// hint says how to go on after a step that failed.
-func (r *Restore) hint() string {
-	if backup.Undoable(r.Next) {
-		return "the database of today is as it was; `pgha restore --yes` goes on, `pgha restore --give-up` clears up"
-	}
-	return "`pgha restore --yes` goes on from this step; the database of before is kept in " + r.Plan.Aside
-}
-
-func (x *restoring) note() error {
-	body, err := json.MarshalIndent(x.Restore, "", "  ")
-	if err != nil {
-		return err
-	}
-	return durable(filepath.Join(x.Root, restoreFile), append(body, '\n'))
-}
-
-// GiveUpRestore clears up after a restore that has changed nothing yet.
-func (a *Agent) GiveUpRestore(ctx context.Context) error {
-	r, err := a.CurrentRestore()
-	if err != nil {
-		return err
-	}
-	if r == nil {
-		return errors.New("give the restore up: none was begun on this machine")
-	}
-	if !backup.Undoable(r.Next) {
-		return fmt.Errorf("give the restore up: the restored database is in its place already\n      hint: `pgha restore --yes` goes on; the one of before is kept in %s", r.Plan.Aside)
-	}
-	w, err := a.beginBackup("give the restore up")
-	if err != nil {
-		return err
-	}
-	unlock, err := w.lockBackups("give the restore up")
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	x := &restoring{w, r}
-	at := slices.Index(backup.Steps, r.Next)
-	if at >= slices.Index(backup.Steps, backup.StepStop) { // Patroni may be stopped, its PostgreSQL too
-		if err := w.systemctl(ctx, "start", "patroni.service"); err != nil {
-			return err
-		}
-	}
-	if at >= slices.Index(backup.Steps, backup.StepPause) {
-		if err := x.resume(ctx); err != nil {
-			return err
-		}
-	}
-	return errors.Join(w.discard(ctx, r.Plan.Staged), os.Remove(filepath.Join(w.Root, restoreFile)))
 }

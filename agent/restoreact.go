@@ -2,28 +2,24 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
-	"slices"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/pgbake/pgbake/agent/backup"
+	"github.com/pgbake/pgbake/agent/restore"
 	"github.com/pgbake/pgbake/cluster"
 )
 
-const (
-	// clusterTime is how long Patroni may take to do what it was told, but for copying a database.
-	clusterTime = 5 * time.Minute
-	// cloneTime is how long replicas may take to copy it.
-	cloneTime = 24 * time.Hour
-	// silentTime is how long a member that does not answer is waited for.
-	silentTime = time.Minute
-)
+// clusterTime is how long Patroni may take to do what it was told, but for copying a database.
+const clusterTime = 5 * time.Minute
 
 // command has Patroni do something that takes a while: its answer comes when it is done.
 func (a *api) command(ctx context.Context, addr netip.Addr, path, body string) error {
@@ -46,6 +42,57 @@ func (a *api) command(ctx context.Context, addr netip.Addr, path, body string) e
 	return err
 }
 
+// act does what was decided.
+func (x *restoring) act(ctx context.Context, a restore.Action, o restore.Observation, at netip.Addr) error {
+	switch a {
+	case restore.Claim:
+		return x.claim(ctx, o, at)
+	case restore.Check:
+		if err := x.check(ctx); err != nil {
+			return err
+		}
+		x.Note.Checked = true
+		return x.note()
+	case restore.Lead: // in order, so that every member agrees who leads when this one is restored
+		_, err := x.switchover(ctx, x.seed.Machine.Name, wholeTime)
+		return err
+	case restore.Copy:
+		return x.stage(ctx)
+	case restore.Discard:
+		return x.discard(ctx, x.Plan.Staged)
+	case restore.Pause:
+		return x.pause(ctx, at, true)
+	case restore.Stop:
+		return x.stop(ctx)
+	case restore.GiveBack:
+		return x.giveBack(ctx, at)
+	case restore.Exchange:
+		return x.exchange(ctx)
+	case restore.Back:
+		return x.back()
+	case restore.Start:
+		return x.start(ctx, o, at)
+	case restore.Order:
+		return x.order(ctx)
+	case restore.Resume:
+		return x.pause(ctx, at, false)
+	case restore.Finish:
+		return x.finish(ctx, at)
+	case restore.Wait, restore.Refuse:
+	}
+	return nil
+}
+
+func (x *restoring) claim(ctx context.Context, o restore.Observation, at netip.Addr) error {
+	if o.Holder == "" {
+		if err := x.claimRestore(ctx, at, Restoring{Machine: x.seed.Machine.Name, Moment: x.Moment(), Since: x.Plan.Began, Step: x.Next}); err != nil {
+			return err
+		}
+	}
+	x.Note.Claimed = true
+	return x.note()
+}
+
 // until looks until the condition holds, for as long as Patroni may take.
 func (x *restoring) until(ctx context.Context, what string, holds func(context.Context) (bool, string)) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTime)
@@ -57,28 +104,6 @@ func (x *restoring) until(ctx context.Context, what string, holds func(context.C
 	}, func(context.Context) string { return why })
 }
 
-// switchover makes this machine the primary, in order, so that every member agrees who leads when it is restored.
-func (x *restoring) switchover(ctx context.Context) error {
-	self := x.seed.Machine
-	leader, _ := x.primary(ctx)
-	if !leader.IsValid() || leader == self.Address {
-		return nil
-	}
-	name := ""
-	for _, n := range x.seed.Cluster.Nodes {
-		if n.Address == leader {
-			name = n.Name
-		}
-	}
-	if err := x.api.command(ctx, leader, "/switchover", fmt.Sprintf(`{"leader": %q, "candidate": %q}`, name, self.Name)); err != nil {
-		return err
-	}
-	return x.until(ctx, "the switchover", func(ctx context.Context) (bool, string) {
-		m, err := x.api.member(ctx, self.Address)
-		return err == nil && m.leads() && m.runs(), "this machine does not lead yet"
-	})
-}
-
 // paused is what a member says of it.
 func (a *api) paused(ctx context.Context, addr netip.Addr) (bool, error) {
 	var m struct {
@@ -87,39 +112,84 @@ func (a *api) paused(ctx context.Context, addr netip.Addr) (bool, error) {
 	return m.Pause, a.do(ctx, http.MethodGet, a.patroni(addr, "/patroni"), nil, &m)
 }
 
-// pause waits until every member that answers has heard of it: one that has not would fail over.
-func (x *restoring) pause(ctx context.Context) error {
-	if x.api.patroniAnswers(ctx, x.seed.Machine.Address) { // stopped already, when this is done again
-		if err := x.api.patchSettings(ctx, x.seed.Machine.Address, map[string]any{"pause": true}); err != nil {
-			return err
-		}
+// pause begins or ends it in etcd, where every Patroni reads it: this machine's own may be stopped. It waits until every member that
+// answers has heard of it.
+func (x *restoring) pause(ctx context.Context, at netip.Addr, on bool) error {
+	if err := x.writePause(ctx, at, on); err != nil {
+		return err
 	}
-	err := x.until(ctx, "the pause", func(ctx context.Context) (bool, string) {
+	return x.until(ctx, "Patroni", func(ctx context.Context) (bool, string) {
 		for _, n := range x.seed.Cluster.Nodes {
-			if paused, err := x.api.paused(ctx, n.Address); err == nil && !paused {
-				return false, n.Name + " has not heard of it yet"
+			if paused, err := x.api.paused(ctx, n.Address); err == nil && paused != on {
+				return false, n.Name + " has not heard of the pause yet, or of its end"
 			}
 		}
 		return true, ""
 	})
-	if err != nil {
-		return err
-	}
-	if leader, _ := x.primary(ctx); leader.IsValid() && leader != x.seed.Machine.Address {
-		return errors.Join(errors.New("another machine leads now"), x.startOver(ctx))
-	}
-	return x.stillAhead(ctx)
 }
 
-// startOver gives the cluster back to Patroni, and has the restore begin with the switchover again.
-func (x *restoring) startOver(ctx context.Context) error {
-	x.Next = backup.StepSwitchover
-	return errors.Join(x.systemctl(ctx, "start", "patroni.service"), x.resume(ctx))
+func (x *restoring) writePause(ctx context.Context, at netip.Addr, on bool) error {
+	key := x.patroniKey("config")
+	for ctx.Err() == nil {
+		pairs, err := x.api.pairs(ctx, at, key, false)
+		if err != nil {
+			return err
+		}
+		if len(pairs) == 0 {
+			return fmt.Errorf("etcd has no %s: Patroni has never run with it", key)
+		}
+		var config map[string]json.RawMessage // the rest stays as it is, to the byte
+		if err := decode(pairs[0].Value, &config, key); err != nil {
+			return err
+		}
+		if config["pause"] = json.RawMessage("true"); !on {
+			delete(config, "pause")
+		}
+		body, err := json.Marshal(config)
+		if err != nil {
+			return err
+		}
+		done, err := x.api.txnIf(ctx, at, map[string]any{"request_put": map[string]any{"key": []byte(key), "value": body}}, asRead(key, pairs[0].ModRevision))
+		if done || err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// giveBack gives this machine's database to Patroni again, and the cluster.
+func (x *restoring) giveBack(ctx context.Context, at netip.Addr) error {
+	if err := x.letPatroniGo(ctx); err != nil {
+		return err
+	}
+	if err := x.pause(ctx, at, false); err != nil {
+		return err
+	}
+	x.giveServices()
+	x.Note.Committed = false
+	return x.note()
+}
+
+// hold keeps Patroni from starting, at a boot as well.
+func (x *restoring) hold() error {
+	return durable(filepath.Join(x.Root, holdFile), []byte("pgha restore is about to exchange the database of this machine: pgha restore says where it stands.\n"))
+}
+
+// letPatroniGo takes that back, and starts it.
+func (x *restoring) letPatroniGo(ctx context.Context) error {
+	path := filepath.Join(x.Root, holdFile)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return x.systemctl(ctx, "start", "patroni.service")
 }
 
 // stop ends Patroni, which in pause leaves PostgreSQL running, and then PostgreSQL in order.
 func (x *restoring) stop(ctx context.Context) error {
-	if err := x.pause(ctx); err != nil { // somebody may have ended it meanwhile
+	if err := x.hold(); err != nil {
 		return err
 	}
 	if err := x.systemctl(ctx, "stop", "patroni.service"); err != nil {
@@ -134,18 +204,23 @@ func (x *restoring) stop(ctx context.Context) error {
 
 // start has Patroni find a primary that runs: in pause it starts none, and takes the lead of one. Then it restarts
 // PostgreSQL, so that it runs where Patroni's unit looks after it.
-func (x *restoring) start(ctx context.Context) error {
-	unit, err := x.postmasterUnit()
-	if err != nil {
+func (x *restoring) start(ctx context.Context, o restore.Observation, at netip.Addr) error {
+	// A second look: much may have happened since the first.
+	if again, _ := x.observe(ctx); ctx.Err() == nil {
+		if a, _ := restore.Decide(again); a != restore.Start {
+			return nil
+		}
+	}
+	if err := errors.Join(x.unmark(), x.lead(ctx, at)); err != nil {
 		return err
 	}
-	if unit == "" {
-		err := x.Runner.Run(ctx, x.asPostgres(x.program("pg_ctl"), "restart", "-D", x.Plan.Data, "-s", "-w", "-t", "600", "-l", "/var/log/postgresql/pgha-restore.log"))
+	if o.Paused && !o.Postgres {
+		err := x.Runner.Run(ctx, x.asPostgres(x.program("pg_ctl"), "start", "-D", x.Plan.Data, "-s", "-w", "-t", "86400", "-l", "/var/log/postgresql/pgha-restore.log"))
 		if err != nil {
 			return fmt.Errorf("%w\n      see /var/log/postgresql/pgha-restore.log", err)
 		}
 	}
-	if err := x.systemctl(ctx, "start", "patroni.service"); err != nil {
+	if err := x.letPatroniGo(ctx); err != nil {
 		return err
 	}
 	self := x.seed.Machine.Address
@@ -163,7 +238,7 @@ func (x *restoring) start(ctx context.Context) error {
 	if err := x.until(ctx, "Patroni", leads); err != nil {
 		return err
 	}
-	if unit, err = x.postmasterUnit(); err != nil || unit == "patroni.service" {
+	if unit, err := x.postmasterUnit(); err != nil || unit == "patroni.service" {
 		return err
 	}
 	if err := x.api.command(ctx, self, "/restart", "{}"); err != nil {
@@ -171,6 +246,49 @@ func (x *restoring) start(ctx context.Context) error {
 	}
 	return x.until(ctx, "PostgreSQL", leads)
 }
+
+// lead tells Patroni in etcd that this machine is the one that has led last, and alone has all rows: where nobody led when the restore
+// began, that says of another machine that it was the last, and Patroni would not take the lead here.
+func (x *restoring) lead(ctx context.Context, at netip.Addr) error {
+	self := x.seed.Machine.Name
+	pairs, err := x.api.pairs(ctx, at, x.patroniKeys(), true)
+	if err != nil {
+		return err
+	}
+	for _, p := range pairs {
+		value := []byte(self)
+		switch strings.TrimPrefix(string(p.Key), x.patroniKeys()) {
+		case lastLeader:
+			if string(p.Value) == self {
+				continue
+			}
+		case "sync":
+			var s map[string]any
+			if err := decode(p.Value, &s, string(p.Key)); err != nil {
+				return err
+			}
+			if s["leader"] == nil || s["leader"] == self && s["sync_standby"] == nil {
+				continue
+			}
+			s["leader"], s["sync_standby"] = self, nil
+			if _, ok := s["quorum"]; ok {
+				s["quorum"] = 0
+			}
+			if value, err = json.Marshal(s); err != nil {
+				return err
+			}
+		default:
+			continue
+		}
+		if err := x.api.put(ctx, at, string(p.Key), value, p.ModRevision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lastLeader is pgha's own key among Patroni's: LAST in pgha_corrections.py.
+const lastLeader = "pgha_leader"
 
 // leader is who has Patroni's lock, by etcd.
 func (a *api) leader(ctx context.Context, c *cluster.Cluster, addr netip.Addr) (string, error) {
@@ -181,82 +299,44 @@ func (a *api) leader(ctx context.Context, c *cluster.Cluster, addr netip.Addr) (
 	return string(pairs[0].Value), nil
 }
 
-// replicas has every other member copy the restored database. One that does not answer is left: when it comes back Patroni
-// finds that its timeline is not the cluster's.
-func (x *restoring) replicas(ctx context.Context) error {
-	self, err := x.api.member(ctx, x.seed.Machine.Address)
-	if err != nil {
-		return err
-	}
-	nodes := slices.DeleteFunc(slices.Clone(x.seed.Cluster.Nodes), func(n cluster.Node) bool { return n.Name == x.seed.Machine.Name })
-	failed := make([]error, len(nodes))
+// order tells the members that have something else to copy the restored database.
+func (x *restoring) order(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for i, n := range nodes {
-		wg.Go(func() { failed[i] = x.remake(ctx, n, self.Timeline) })
+	for i := range x.others {
+		f := &x.others[i]
+		if f.state != restore.Old {
+			continue
+		}
+		f.replica.Ordered(time.Now())
+		wg.Go(func() {
+			if err := x.api.command(ctx, f.node.Address, "/reinitialize", `{"force": true}`); err != nil {
+				x.Say("restore: %s was told to copy the database, and says: %v", f.node.Name, err)
+			}
+		})
 	}
 	wg.Wait()
-	return errors.Join(failed...)
+	return nil
 }
 
-// remake has one member copy the primary, and waits until it streams from it.
-func (x *restoring) remake(ctx context.Context, n cluster.Node, timeline int) error {
-	var asked time.Time
-	silent := time.Now()
-	left := false
-	ctx, cancel := context.WithTimeout(ctx, cloneTime)
-	defer cancel()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	why := "it does not answer"
-	for {
-		m, err := x.api.member(ctx, n.Address)
-		switch {
-		case err != nil && time.Since(silent) > silentTime:
-			left = true
-		case err != nil:
-		case m.runs() && !m.leads() && m.Timeline == timeline && x.streams(ctx, n.Name):
-			x.Say("restore: %s is a replica of it", n.Name)
-			return nil
-		default:
-			silent, why = time.Now(), fmt.Sprintf("it is %q as %s", m.State, m.Role)
-			if !strings.Contains(m.State, "creating") && time.Since(asked) > silentTime {
-				asked = time.Now()
-				if err := x.api.command(ctx, n.Address, "/reinitialize", `{"force": true}`); err != nil {
-					why = err.Error()
-				}
-			}
-		}
-		if left {
-			x.Say("restore: %s does not answer, and is left; when it is back and no replica: "+cluster.Patronictl+" reinit --force %s %[1]s", n.Name, x.seed.Cluster.Scope)
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s is no replica: %s: %w", n.Name, why, context.Cause(ctx))
-		case <-tick.C:
-		}
-	}
-}
-
-func (x *restoring) streams(ctx context.Context, name string) bool {
-	m, err := x.api.member(ctx, x.seed.Machine.Address)
-	return err == nil && slices.ContainsFunc(m.Replication, func(s standby) bool { return s.Name == name && s.State == "streaming" })
-}
-
-// resume gives the cluster back to Patroni.
-func (x *restoring) resume(ctx context.Context) error {
-	self := x.seed.Machine.Address
-	err := x.until(ctx, "Patroni", func(ctx context.Context) (bool, string) {
-		return x.api.patroniAnswers(ctx, self), "it does not answer yet; see `journalctl -u patroni`"
-	})
-	if err != nil {
+// finish takes the restore out of etcd, and says who is left.
+func (x *restoring) finish(ctx context.Context, at netip.Addr) error {
+	x.Note.Done = true
+	if err := x.note(); err != nil {
 		return err
 	}
-	if err := x.api.patchSettings(ctx, self, map[string]any{"pause": nil}); err != nil {
+	for _, f := range x.others {
+		if f.state == restore.Left {
+			x.Say("restore: %s is left: %s; when it is back and no replica: pgha reinit %[1]s", f.node.Name, f.what)
+		}
+	}
+	if !at.IsValid() {
+		var err error
+		if at, err = x.etcd(ctx); err != nil {
+			return err
+		}
+	}
+	if err := x.releaseRestore(ctx, at, x.seed.Machine.Name); err != nil {
 		return err
 	}
-	return x.until(ctx, "the end of the pause", func(ctx context.Context) (bool, string) {
-		paused, err := x.api.paused(ctx, self)
-		return err == nil && !paused, "Patroni has not heard of it yet"
-	})
+	return x.forget()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/pgbake/pgbake/agent/backup"
@@ -58,10 +59,11 @@ func (x *restoring) stage(ctx context.Context) (err error) {
 // that this cluster has seen, so that nothing of before can pass for it.
 func (x *restoring) recover(ctx context.Context, options ...string) error {
 	dir := x.Plan.Staged
-	live, err := x.liveTimeline(ctx)
+	d, _, err := x.readDCS(ctx)
 	if err != nil {
 		return err
 	}
+	live := x.liveTimeline(ctx, d, x.askMembers(ctx), false)
 	seen, err := filepath.Glob(filepath.Join(x.Plan.Data, "pg_wal/*.history"))
 	if err != nil {
 		return err
@@ -94,46 +96,16 @@ func (x *restoring) recover(ctx context.Context, options ...string) error {
 		return fmt.Errorf("the restored database is on timeline %d and %q; it must be shut down, and on a later timeline than %d, which the cluster is on",
 			got, control["Database cluster state"], live)
 	}
+	x.Timeline, x.Checkpoint = timelineOf(control), control["Latest checkpoint location"]
+	if err := x.note(); err != nil {
+		return err
+	}
 	for _, name := range []string{scratchLog, "pgha.hba.conf", "pgha.ident.conf"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
 	return x.write(ctx, filepath.Join(dir, stagedMark), nil)
-}
-
-// liveTimeline is the one that the database of today is on. After a promotion its control file says so only at the next
-// checkpoint, Patroni at once.
-func (x *restoring) liveTimeline(ctx context.Context) (int, error) {
-	control, err := x.controlOf(ctx, x.Plan.Data)
-	if err != nil {
-		return 0, err
-	}
-	live := timelineOf(control)
-	if m, err := x.api.member(ctx, x.seed.Machine.Address); err == nil {
-		live = max(live, m.Timeline)
-	}
-	return live, nil
-}
-
-// stillAhead makes sure, when nobody can fail over any more, that nobody has since the copy was made ready: then a replica
-// of the database of before could pass for one of the restored one, by the number of its timeline.
-func (x *restoring) stillAhead(ctx context.Context) error {
-	if !exists(x.Plan.Staged) {
-		return nil // it is in its place already
-	}
-	live, err := x.liveTimeline(ctx)
-	if err != nil {
-		return err
-	}
-	control, err := x.controlOf(ctx, x.Plan.Staged)
-	if err != nil || timelineOf(control) > live {
-		return err
-	}
-	if err := x.discard(ctx, x.Plan.Staged); err != nil {
-		return err
-	}
-	return errors.Join(errors.New("the cluster has failed over since the copy was made; it is made anew"), x.startOver(ctx))
 }
 
 func timelineOf(control map[string]string) int {
@@ -145,16 +117,6 @@ func timelineOf(control map[string]string) int {
 // pg_ctl starts it as Patroni did.
 var ownConfiguration = []string{
 	"postgresql.conf", "postgresql.base.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf", "patroni.dynamic.json", "postmaster.opts",
-}
-
-// swap puts the restored database in the place of the other one.
-func (x *restoring) swap(ctx context.Context) error {
-	if exists(x.Plan.Data) && exists(x.Plan.Staged) {
-		if err := x.stop(ctx); err != nil { // somebody may have started it meanwhile
-			return err
-		}
-	}
-	return x.exchange(ctx)
 }
 
 // exchange gives the database of today, with everything in it, another name, and the restored one its place.
@@ -191,10 +153,31 @@ func (x *restoring) exchange(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := os.Remove(filepath.Join(p.Data, stagedMark)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	return x.unmark()
+}
+
+// unmark takes the mark from the restored database, once it has its place: copies of it are none of a restore's.
+func (x *restoring) unmark() error {
+	if err := os.Remove(filepath.Join(x.Plan.Data, stagedMark)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil
+}
+
+// back takes an exchange back: the database of before gets its place again, and the restored one the name that it had, without
+// the mark.
+func (x *restoring) back() error {
+	p := x.Plan
+	parent := filepath.Dir(p.Data)
+	if exists(p.Data) && !exists(p.Staged) {
+		if err := x.unmark(); err != nil {
+			return err
+		}
+		if err := errors.Join(os.Rename(p.Data, p.Staged), syncDir(parent)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(os.Rename(p.Aside, p.Data), syncDir(parent))
 }
 
 // Left says what remains of the database of before.
@@ -207,13 +190,5 @@ func (r *Restore) Moment() string { return r.Plan.Moment() }
 
 // Done tells which steps are behind.
 func (r *Restore) Done(s backup.Step) bool {
-	for _, each := range backup.Steps {
-		if each == r.Next {
-			return false
-		}
-		if each == s {
-			return true
-		}
-	}
-	return false
+	return slices.Index(backup.Steps, s) < slices.Index(backup.Steps, r.Next)
 }

@@ -70,7 +70,6 @@ func (a *api) revision(ctx context.Context, addr netip.Addr, key string) (number
 
 // put writes a key unless it has changed since a revision, 0 when it was not there.
 func (a *api) put(ctx context.Context, addr netip.Addr, key string, value []byte, since number) error {
-	return a.txn(ctx, addr,
-		map[string]any{"result": "EQUAL", "target": "MOD", "key": []byte(key), "mod_revision": since},
+	return a.txn(ctx, addr, asRead(key, since),
 		map[string]any{"request_put": map[string]any{"key": []byte(key), "value": value}})
 }

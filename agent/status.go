@@ -40,6 +40,8 @@ type Status struct {
 	Paused      bool         `json:"paused,omitempty"`
 	// Task is what a machine does to the whole cluster at this moment; a proxy cannot know.
 	Task *Task `json:"task,omitempty"`
+	// Restore is the restore that a member carries out.
+	Restore *Restoring `json:"restore,omitempty"`
 	// Holds is the virtual address while it is on this proxy's card.
 	Holds string `json:"holds,omitempty"`
 	// Backups tells that the specification wants some, Backup what is noted of the last one and of the last proof anywhere.

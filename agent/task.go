@@ -15,10 +15,20 @@ type Task struct {
 	Machine string    `json:"machine"`
 	What    string    `json:"what"`
 	Since   time.Time `json:"since"`
+	// restores tells that it is a restore, which has no such limit.
+	restores bool
 }
 
 func (t Task) String() string {
 	return fmt.Sprintf("%s: %s, since %s", t.Machine, t.What, t.Since.UTC().Format("15:04:05 UTC"))
+}
+
+// wait says what somebody else's task leaves to do.
+func (t Task) wait() string {
+	if t.restores {
+		return "wait for it; where it stands, on " + t.Machine + ": pgha restore; when that machine is lost for good: pgha restore --give-up"
+	}
+	return fmt.Sprintf("wait for it, or end it there; %d s after that machine is gone its place is free", taskTTL)
 }
 
 // taskTTL is in seconds: longer than etcd needs for another leader, and than its restart by an upgrade.
@@ -26,8 +36,14 @@ const taskTTL = 60
 
 func (a *api) taskKey() string { return "/pgha/" + a.c.Scope + "/task" }
 
-// task reads who does something to the whole cluster; nil when nobody does.
+// task reads who does something to the whole cluster; nil when nobody does. A restore is such a thing.
 func (a *api) task(ctx context.Context, at netip.Addr) (*Task, error) {
+	switch r, err := a.restoring(ctx, at); {
+	case err != nil:
+		return nil, err
+	case r != nil:
+		return &Task{Machine: r.Machine, What: "restore to " + r.Moment, Since: r.Since, restores: true}, nil
+	}
 	pairs, err := a.pairs(ctx, at, a.taskKey(), false)
 	if err != nil || len(pairs) == 0 {
 		return nil, err
@@ -46,7 +62,7 @@ func (w *work) alone(ctx context.Context, what string, do func(context.Context) 
 	if err != nil {
 		return err
 	}
-	task := Task{w.seed.Machine.Name, what, time.Now()}
+	task := Task{Machine: w.seed.Machine.Name, What: what, Since: time.Now()}
 	lease, err := w.takeTask(ctx, at, task)
 	if err != nil {
 		return err
@@ -90,9 +106,9 @@ func (w *work) takeTask(ctx context.Context, at netip.Addr, task Task) (lease nu
 		return 0, err
 	}
 	key := []byte(w.api.taskKey())
-	err = w.api.txn(ctx, at,
-		map[string]any{"result": "EQUAL", "target": "CREATE", "key": key, "create_revision": "0"},
-		map[string]any{"request_put": map[string]any{"key": key, "value": body, "lease": granted.ID}})
+	_, err = w.api.txnIf(ctx, at, // the next look tells whether it was done
+		map[string]any{"request_put": map[string]any{"key": key, "value": body, "lease": granted.ID}},
+		absent(w.api.taskKey()), absent(w.api.restoreKey()))
 	if err != nil {
 		return 0, err
 	}
@@ -109,7 +125,7 @@ func (w *work) takeTask(ctx context.Context, at netip.Addr, task Task) (lease nu
 		return 0, taken{errors.Join(errors.New("another machine was quicker\n      hint: once more in a moment"), err)}
 	}
 	return 0, taken{fmt.Errorf("one thing at a time is done to the whole cluster, and this is at work: %s\n"+
-		"      hint: wait for it, or end it there; %d s after that machine is gone its place is free", holder, taskTTL)}
+		"      hint: %s", holder, holder.wait())}
 }
 
 // keepTask keeps the lease from running out until ctx ends.

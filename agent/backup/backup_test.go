@@ -2,6 +2,8 @@ package backup
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +16,7 @@ var night = time.Date(2026, 11, 26, 2, 0, 0, 0, time.UTC)
 func held(nights string) (all []Held) {
 	for i, c := range nights {
 		at := night.AddDate(0, 0, -i)
-		h := Held{Record: Record{Name: fmt.Sprint(i), At: at, Verified: true}}
+		h := Held{Record: Record{Name: fmt.Sprint(i), At: at, Verified: true, System: "7"}}
 		if c == '-' {
 			h.Proof = Proof{At: at, Error: "no good"}
 		}
@@ -42,9 +44,36 @@ func TestSurplus(t *testing.T) {
 		{"no count is one", "++", 0, 0, night, []string{"1"}},
 		{"none", "", 3, 0, night, nil},
 	} {
-		if d := cmp.Diff(tt.want, Surplus(held(tt.nights), tt.keep, tt.days, tt.now)); d != "" {
+		if d := cmp.Diff(tt.want, Surplus(held(tt.nights), Keep{"7", tt.keep, tt.days}, tt.now)); d != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.what, d)
 		}
+	}
+}
+
+// All machines were lost, the directory was not, and another database has begun under the same scope: the backups of the lost one stay.
+func TestSurplusOfAnotherDatabase(t *testing.T) {
+	lost := held("++++")
+	for i := range lost {
+		lost[i].Name, lost[i].System = "lost"+lost[i].Name, "6"
+	}
+	for nights := range 9 {
+		all := append(slices.Clone(lost), held(strings.Repeat("+", nights))...)
+		for _, name := range Surplus(all, Keep{"7", 2, 0}, night) {
+			if strings.HasPrefix(name, "lost") {
+				t.Errorf("after %d nights %s goes", nights, name)
+			}
+		}
+	}
+}
+
+// A clock that was years ahead has left backups that seem to be the newest: they do not push the real ones out.
+func TestSurplusBesideTheFuture(t *testing.T) {
+	future := held("++")
+	for i := range future {
+		future[i].Name, future[i].At = "future"+future[i].Name, future[i].At.AddDate(4, 0, 0)
+	}
+	if d := cmp.Diff([]string{"2", "3"}, Surplus(append(future, held("++++")...), Keep{"7", 2, 0}, night)); d != "" {
+		t.Error(d)
 	}
 }
 
@@ -53,10 +82,10 @@ func TestSurplusOfTwoMachines(t *testing.T) {
 	for before := 0; before <= 9; before++ {
 		for after := 0; after <= 3; after++ { // how many backups come between the two looks
 			all := held("+++++++++")[9-before:]
-			first := Surplus(all, 3, 0, night)
+			first := Surplus(all, Keep{"7", 3, 0}, night)
 			more := held("+++++++++++++")[9-min(before+after, 9):]
 			gone := map[string]bool{}
-			for _, name := range append(first, Surplus(more, 3, 0, night)...) {
+			for _, name := range append(first, Surplus(more, Keep{"7", 3, 0}, night)...) {
 				gone[name] = true
 			}
 			left := 0

@@ -39,6 +39,8 @@ type Observation struct {
 	Etcd bool
 	// Holder has the lease in etcd; empty when nobody has.
 	Holder string
+	// Restore says which restore is about to exchange the cluster's database; empty when none is.
+	Restore string
 	// Last is the cluster's newest good backup.
 	Last Done
 	// Due is when this backup should begin, Now the clock, Waited for how long this machine has been looking.
@@ -56,6 +58,8 @@ func Decide(o Observation) (Action, string) {
 	order := Order(o.Members, o.Last.Machine)
 	rank := slices.Index(order, o.Self)
 	switch {
+	case o.Restore != "":
+		return Wait, "the cluster is restored: " + o.Restore
 	case o.Holder == o.Self && rank >= 0:
 		return Take, "this machine has the lease"
 	case o.Holder != "" && o.Holder != o.Self:

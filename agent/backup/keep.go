@@ -5,14 +5,26 @@ import (
 	"time"
 )
 
-// Surplus names the backups that may go: those with at least keep newer good ones that are also older than days. What a
-// second machine deletes from the same directory at the same time does not matter: it spares the same newest ones.
-func Surplus(all []Held, keep, days int, now time.Time) (names []string) {
-	newest := slices.Clone(all)
+// Keep is what stays of the backups in a directory.
+type Keep struct {
+	// System is the database's identifier. Backups of another one are never removed: it may be the one that was lost.
+	System string
+	// Good is how many good ones stay, at least one; Days how old the others must be.
+	Good, Days int
+}
+
+// ahead is how far a backup's clock may have been ahead of this machine's. What lies further in the future came from a clock that was
+// wrong: it counts for nothing, and stays.
+const ahead = time.Hour
+
+// Surplus names the backups that may go: those with at least as many newer good ones as are kept, that are also older than the days. What
+// a second machine deletes from the same directory at the same time does not matter: it spares the same newest ones.
+func Surplus(all []Held, keep Keep, now time.Time) (names []string) {
+	newest := slices.DeleteFunc(slices.Clone(all), func(h Held) bool { return h.System != keep.System || h.At.After(now.Add(ahead)) })
 	slices.SortStableFunc(newest, func(a, b Held) int { return b.At.Compare(a.At) })
 	good := 0
 	for _, h := range newest {
-		if good >= max(keep, 1) && now.Sub(h.At) >= time.Duration(days)*24*time.Hour {
+		if good >= max(keep.Good, 1) && now.Sub(h.At) >= time.Duration(keep.Days)*24*time.Hour {
 			names = append(names, h.Name)
 		}
 		if h.Good() {

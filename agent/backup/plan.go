@@ -20,12 +20,12 @@ const (
 	StepStop       Step = "stop"
 	StepSwap       Step = "swap"
 	StepStart      Step = "start"
-	StepReplicas   Step = "replicas"
 	StepResume     Step = "resume"
+	StepReplicas   Step = "replicas"
 )
 
 // Steps lists them.
-var Steps = []Step{StepCheck, StepSwitchover, StepCopy, StepPause, StepStop, StepSwap, StepStart, StepReplicas, StepResume}
+var Steps = []Step{StepCheck, StepSwitchover, StepCopy, StepPause, StepStop, StepSwap, StepStart, StepResume, StepReplicas}
 
 // Facts are what a restore depends on.
 type Facts struct {
@@ -149,22 +149,9 @@ func (p Plan) Says(s Step) string {
 		if len(p.Others) == 0 {
 			return "(there are no replicas)"
 		}
-		return fmt.Sprintf("make %s anew from it; what they have goes", others)
+		return fmt.Sprintf("wait for the copies of %s; what they have goes", others)
 	case StepResume:
-		return "end the pause"
+		return "end the pause, as soon as no member could lead with the database of today"
 	}
 	return string(s)
-}
-
-// Undoable tells whether nothing has changed for applications before this step: the restore can be given up.
-func Undoable(next Step) bool {
-	for _, s := range Steps {
-		if s == StepSwap {
-			return false
-		}
-		if s == next {
-			return true
-		}
-	}
-	return false
 }

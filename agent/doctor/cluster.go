@@ -89,9 +89,27 @@ func etcd(l *Look) (found []Finding) {
 	return found
 }
 
+// restoring is no fault. It is told since everything else is then to be left alone: the pause, who leads, and the replicas are its own.
+func restoring(l *Look) []Finding {
+	if l.Cluster == nil || l.Cluster.Restore == nil {
+		return nil
+	}
+	r := l.Cluster.Restore
+	f := Finding{
+		What: fmt.Sprintf("%s takes the cluster back to %s, since %s, and is at %q", r.Machine, r.Moment, r.Since.UTC().Format("2006-01-02 15:04 UTC"), r.Step),
+		Why:  "until that is over nobody else may start, stop, promote or pause anything",
+		Mend: []string{l.on(r.Machine, "pgha restore    # where it stands, and how it goes on")},
+	}
+	if r.Error != "" {
+		f.What = fmt.Sprintf("%s, which takes the cluster back to %s, has stopped at %q", r.Machine, r.Moment, r.Step)
+		f.Why = r.Error
+	}
+	return []Finding{f}
+}
+
 func maintenance(l *Look) []Finding {
 	c := l.Cluster
-	if c == nil {
+	if c == nil || c.Restore != nil {
 		return nil
 	}
 	why := "Patroni replaces no primary and starts no PostgreSQL while it is paused"
@@ -132,7 +150,7 @@ func leader(l *Look) []Finding {
 		}
 	}
 	switch {
-	case len(lead) == 1:
+	case len(lead) == 1, len(lead) == 0 && c.Restore != nil:
 		return nil
 	case len(lead) > 1:
 		f := Finding{
@@ -171,7 +189,7 @@ const lagMost = 16 << 20
 
 func replicas(l *Look) (found []Finding) {
 	c := l.Cluster
-	if c == nil {
+	if c == nil || c.Restore != nil {
 		return nil
 	}
 	system := ""

@@ -50,6 +50,7 @@ var Checks = []Check{
 	{"start", "what PostgreSQL said when it did not start", start},
 	{"patroni", "whether it runs with the corrections that pgha has for it", patroni},
 	{"etcd", "its quorum, its members, its alarms and its size", etcd},
+	{"restore", "whether the cluster is taken back to a backup at this moment", restoring},
 	{"maintenance", "a pause of Patroni that nobody ends", maintenance},
 	{"leader", "one primary, not none and not two", leader},
 	{"replicas", "whether every other member follows", replicas},
@@ -196,6 +197,16 @@ type Cluster struct {
 	Announced, Forgotten bool
 	MaintenanceBy        string
 	Until                time.Time
+	// Restore is the restore that a member carries out; nil when none does.
+	Restore *Restore
+}
+
+// Restore is one of the whole cluster.
+type Restore struct {
+	Machine, Moment string
+	// Step is where it is, Error why it stopped there.
+	Step, Error string
+	Since       time.Time
 }
 
 // Member is one of them.

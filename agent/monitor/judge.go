@@ -218,6 +218,10 @@ func members(s *Seen, v *Verdict) {
 func maintenance(s *Seen, v *Verdict) {
 	m, led := s.Leader()
 	switch paused := led && m.Patroni.Paused; {
+	case s.RestoreFailed != "":
+		v.all("restore", Critical, 1, "on the machine that is named: pgha restore", "a restore has stopped: %s", s.Restore)
+	case s.Restore != "":
+		v.all("restore", Warning, hour, "on the machine that is named: pgha restore", "a restore is at work: %s", s.Restore)
 	case !s.Maintenance.IsZero() && s.At.After(s.Maintenance.Add(forgotten)):
 		v.all("maintenance", Warning, 1, "pgha maintenance off", "maintenance was forgotten: it should have ended %s ago, and a primary that dies is not replaced", Span(s.At.Sub(s.Maintenance)))
 	case paused && s.Maintenance.IsZero():

@@ -200,6 +200,8 @@ var cases = []struct {
 	}},
 	{"Patroni is paused", func(s *Seen) { m(s, 1).Patroni.Paused = true }},
 	{"a maintenance", func(s *Seen) { m(s, 1).Patroni.Paused = true; s.Maintenance = noon.Add(time.Hour) }},
+	{"a restore", func(s *Seen) { m(s, 1).Patroni.Paused = true; s.Restore = "db2: restore to 12:00" }},
+	{"a restore that stopped", func(s *Seen) { s.Restore, s.RestoreFailed = "db2: restore to 12:00, stopped: no room", "no room" }},
 	{"a maintenance that was forgotten", func(s *Seen) { m(s, 1).Patroni.Paused = true; s.Maintenance = noon.Add(-time.Hour) }},
 	{"the cluster follows a primary elsewhere", func(s *Seen) {
 		s.Follows, s.Synchronous, s.Confirm = "10.9.9.9:5432", true, nil

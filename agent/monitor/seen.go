@@ -33,6 +33,8 @@ type Seen struct {
 	Follows string
 	// Maintenance is when the one ends that was announced; zero when none was.
 	Maintenance time.Time
+	// Restore is the restore that a member carries out, and RestoreFailed tells that it has stopped; both empty when there is none.
+	Restore, RestoreFailed string
 	// VirtualAddress moves between the proxies; empty when there is none.
 	VirtualAddress string
 	// Machines are all of them, in the specification's order.

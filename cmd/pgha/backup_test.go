@@ -76,8 +76,8 @@ done 4. pause Patroni: nobody fails over meanwhile
 done 5. stop PostgreSQL on this machine: from here on nobody writes
 done 6. keep the database of today as /data.aside-1; put the restored one in its place
 fail 7. start it, under Patroni, as the primary: applications write again
-     8. make db1 anew from it; what they have goes
-     9. end the pause
+     8. end the pause, as soon as no member could lead with the database of today
+     9. wait for the copies of db1; what they have goes
 
 it stopped at: Patroni does not answer
 `

@@ -14,13 +14,14 @@ import (
 
 func restore(o *options) *cobra.Command {
 	var name, to string
-	var yes, giveUp bool
+	var yes, giveUp, resume bool
 	cmd := &cobra.Command{
 		Use:   "restore",
 		Short: "Take the whole cluster back to a backup, or to a moment; shows its plan, and does it with --yes",
 		Long: `Take the whole cluster back to a backup on this machine, or to a moment where the WAL is archived. The plan is shown; --yes carries
 it out. The restored database is made ready beside the one that serves; only then is that one stopped, kept under another name,
-and replaced. The other members are made anew. Stopped half-way, "pgha restore" says where it stands, and --yes goes on.`,
+and replaced. The other members copy it. Stopped half-way, "pgha restore" says where it stands, and --yes goes on; once the cluster
+is paused for it, it goes on by itself. While it lasts nothing else is done to the cluster: "pgha status" shows it everywhere.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needRoot(o, "restore"); err != nil {
@@ -34,6 +35,10 @@ and replaced. The other members are made anew. Stopped half-way, "pgha restore" 
 			if err != nil {
 				return err
 			}
+			if resume && (r == nil || r.Undoable()) {
+				return nil // an operator has not said so
+			}
+			yes = yes || resume
 			again := r != nil
 			if again && (name != "" || to != "") {
 				return fmt.Errorf("restore: another one was begun here, to %s, and is not done\n      hint: `pgha restore` says where it stands", r.Moment())
@@ -50,7 +55,7 @@ and replaced. The other members are made anew. Stopped half-way, "pgha restore" 
 			printPlan(cmd.OutOrStdout(), r)
 			if !yes {
 				fmt.Fprintf(cmd.OutOrStdout(), "\nNothing was done. To do it: pgha restore%s --yes\n", sameAgain(again, name, to, r))
-				if again && backup.Undoable(r.Next) {
+				if again && r.Undoable() {
 					fmt.Fprintln(cmd.OutOrStdout(), "To give it up: pgha restore --give-up")
 				}
 				return nil
@@ -65,8 +70,10 @@ and replaced. The other members are made anew. Stopped half-way, "pgha restore" 
 	cmd.Flags().StringVar(&name, "backup", "", "the backup, as pgha backup list shows it; the newest good one when absent")
 	cmd.Flags().StringVar(&to, "to", "", "the moment, such as '2026-11-26 12:00:00+00'; the end of the backup when absent")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
-	cmd.Flags().BoolVar(&giveUp, "give-up", false, "clear up after one that was begun and has changed nothing yet")
-	cmd.MarkFlagsMutuallyExclusive("yes", "give-up")
+	cmd.Flags().BoolVar(&giveUp, "give-up", false, "end one that was begun here and whose database has not served yet, or that of a machine which is lost")
+	cmd.Flags().BoolVar(&resume, "resume", false, "go on with one that was cut short after it had paused the cluster")
+	_ = cmd.Flags().MarkHidden("resume") // pgha-restore.service's
+	cmd.MarkFlagsMutuallyExclusive("yes", "give-up", "resume")
 	return cmd
 }
 

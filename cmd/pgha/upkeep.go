@@ -144,6 +144,10 @@ func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
 // upkeep says what is done to the whole cluster.
 func upkeep(w io.Writer, s *agent.Status) {
+	if r := s.Restore; r != nil {
+		fmt.Fprintf(w, "\n%s\nwhere it stands, on %s: pgha restore\n", r, r.Machine)
+		return
+	}
 	if t := s.Task; t != nil {
 		fmt.Fprintf(w, "\n%s\n", t)
 	}

@@ -23,6 +23,7 @@ func TestBackup(t *testing.T) {
 	t.Run("killed", l.killedBackup)
 	t.Run("damaged", l.damagedBackup)
 	t.Run("restored", l.restoredCluster)
+	t.Run("restored slowly", l.restoredSlowly)
 }
 
 // taken is what `pgha backup list --json` says.
@@ -130,6 +131,16 @@ func (l *lab) killedBackup(t *testing.T) {
 	if out := l.must(m, "ls", "-A", backupDir); !strings.Contains(out, ".partial-20200101T000000Z-elsewhere.elsewhere") || strings.Contains(out, "."+m+"\n") {
 		t.Errorf("left over, and another machine's: %s", out)
 	}
+	// A replica that is behind is no source of a backup until it has what the primary had.
+	l.must(m, "runuser", "-u", "postgres", "--", "psql", "-XAtqc", "SELECT pg_catalog.pg_wal_replay_pause()")
+	l.sql("CREATE TABLE fresh()")
+	l.must(m, "sh", "-c", `pgha backup >/tmp/behind.log 2>&1 & p=$!
+until grep -q 'waiting for the replay' /tmp/behind.log; do kill -0 $p || { cat /tmp/behind.log; exit 1; }; sleep 0.1; done
+runuser -u postgres -- psql -XAtqc 'SELECT pg_catalog.pg_wal_replay_resume()' && wait $p || { cat /tmp/behind.log; exit 1; }`)
+	all := l.backups(m)
+	if got := l.must(m, "sh", "-c", "/usr/lib/postgresql/17/bin/pg_restore -l "+backupDir+"/"+all[len(all)-1].Name+"/app.dump | grep -c 'TABLE DATA public fresh'"); got != "1\n" {
+		t.Errorf("it lacks what the primary had: %s", got)
+	}
 	// No room: one message, and nothing is lost.
 	l.must(m, "sh", "-c", "mount -t tmpfs -o size=1M,mode=700,uid=$(id -u postgres) none "+backupDir)
 	if out, code := l.exec(m, "pgha", "backup"); code != 1 || !strings.Contains(out, "nothing was begun") || !strings.Contains(out, "hint: give it more room") {
@@ -156,70 +167,6 @@ func (l *lab) damagedBackup(t *testing.T) {
 	}
 	if out := l.must(m, "cat", "/var/lib/pgha/backup.json"); !strings.Contains(out, "checksum mismatch") {
 		t.Errorf("the record does not say so:\n%s", out)
-	}
-}
-
-// restoredCluster takes the whole cluster back to a backup that lies on a replica, and kills the restore on its way.
-func (l *lab) restoredCluster(t *testing.T) {
-	l = l.on(t)
-	before := l.healthy(time.Minute)
-	m := before.replicas()[0]
-	l.must(m, "pgha", "backup")
-	l.sql("DROP TABLE moments; CREATE TABLE later()")
-	var plan string
-	l.eventually("a plan, which wants "+m+" to be synchronous", time.Minute, func() bool {
-		out, code := l.exec(m, "pgha", "restore")
-		plan = out
-		return code == 0
-	})
-	for _, want := range []string{"switch over from " + before.primary(), "keep the database of today as /var/lib/postgresql/17/main.aside-", "Nothing was done"} {
-		if !strings.Contains(plan, want) {
-			t.Errorf("the plan does not say %q:\n%s", want, plan)
-		}
-	}
-	if got := l.sql("SELECT to_regclass('later')"); got != "later" {
-		t.Fatalf("the plan has done something: %q", got)
-	}
-	began := time.Now()
-	l.must(m, "sh", "-c", `pgha restore --yes >/dev/null 2>&1 & p=$!; until grep -q '"next": "stop"' /var/lib/pgha/restore.json 2>/dev/null; do kill -0 $p || exit 1; sleep 0.05; done; kill -9 $p`)
-	if out := l.must(m, "pgha", "restore"); !strings.Contains(out, "done 4. pause Patroni") || !strings.Contains(out, "next 5. stop PostgreSQL") || !strings.Contains(out, "pgha restore --give-up") {
-		t.Errorf("where it stands:\n%s", out)
-	}
-	t.Logf("%s", l.must(m, "pgha", "restore", "--yes"))
-	after := l.healthy(2 * time.Minute)
-	t.Logf("back after %.1f s", time.Since(began).Seconds())
-	if got := l.sql("SELECT count(*), to_regclass('later') FROM moments"); got != "1000|" {
-		t.Errorf("the database has %s", got)
-	}
-	if after.primary() != m {
-		t.Errorf("the primary is %s, and %s was restored", after.primary(), m)
-	}
-	for _, each := range after.Members {
-		if each.Timeline != after.Members[0].Timeline || each.Timeline < 3 {
-			t.Errorf("%s is on timeline %d", each.Name, each.Timeline)
-		}
-		if got := l.must(each.Name, "runuser", "-u", "postgres", "--", "psql", "-XAtc", "SELECT count(*) FROM moments", "app"); got != "1000\n" {
-			t.Errorf("%s has %s", each.Name, got)
-		}
-	}
-	if out := l.must(m, "sh", "-c", "ls -d /var/lib/postgresql/17/*; cat /proc/$(head -n 1 /var/lib/postgresql/17/main/postmaster.pid)/cgroup; ls /var/lib/pgha"); !strings.Contains(out, "main.aside-") || strings.Contains(out, "restored") ||
-		!strings.Contains(out, "patroni.service") || strings.Contains(out, "restore.json") {
-		t.Errorf("left on %s:\n%s", m, out)
-	}
-	l.must(m, "pgha", "backup", "--here")
-	t.Run("apply twice", l.applyTwice)
-
-	// A database that is down: one message, what was there stays, and the others hear nothing wrong.
-	down := after.replicas()[0]
-	l.must(down, "systemctl", "stop", "patroni.service")
-	if out, code := l.exec(down, "pgha", "backup", "--here"); code != 1 || strings.Count(out, "hint:") != 1 || !strings.Contains(out, "PostgreSQL of this machine does not answer") {
-		t.Errorf("with PostgreSQL down: exit code %d\n%s", code, out)
-	}
-	if out := l.must(down, "ls", "-A", backupDir); strings.Contains(out, "."+down+"\n") {
-		t.Errorf("left over: %s", out)
-	}
-	if out := l.must(down, "cat", "/var/lib/pgha/backup.json"); !strings.Contains(out, "does not answer") {
-		t.Errorf("the record does not say so: %s", out)
 	}
 }
 

@@ -1,0 +1,175 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// restoreSteps are a restore's, as its plan has them.
+var restoreSteps = []string{"check", "switchover", "copy", "pause", "stop", "swap", "start", "resume", "replicas"}
+
+// restoredCluster takes the whole cluster back to a backup that lies on a replica. The restore is killed at every step in turn, the
+// primary moves meanwhile, a second operator tries what he may not, and the machine loses its power twice.
+func (l *lab) restoredCluster(t *testing.T) {
+	l = l.on(t)
+	before := l.healthy(time.Minute)
+	m := before.replicas()[0]
+	l.must(m, "pgha", "backup")
+	l.sql("DROP TABLE moments; CREATE TABLE later()")
+	var plan string
+	l.eventually("a plan, which wants "+m+" to be synchronous", time.Minute, func() bool {
+		out, code := l.exec(m, "pgha", "restore")
+		plan = out
+		return code == 0
+	})
+	for _, want := range []string{"switch over from " + before.primary(), "keep the database of today as /var/lib/postgresql/17/main.aside-", "Nothing was done"} {
+		if !strings.Contains(plan, want) {
+			t.Errorf("the plan does not say %q:\n%s", want, plan)
+		}
+	}
+	if got := l.sql("SELECT to_regclass('later')"); got != "later" {
+		t.Fatalf("the plan has done something: %q", got)
+	}
+	began := time.Now()
+	for i, step := range restoreSteps {
+		at := l.killRestore(m, i)
+		switch step {
+		case "copy":
+			l.failedOver(m)
+			l.secondOperator(m)
+		case "pause":
+			if out := l.must(m, "pgha", "restore"); !strings.Contains(out, "done 3. restore to the end of") || !strings.Contains(out, "pgha restore --yes") {
+				t.Errorf("where it stands:\n%s", out)
+			}
+		case "swap", "resume":
+			l.pgbake("lab", "fault", "power-cut", m)
+			l.powerOn(m)
+		}
+		t.Logf("%.1f s: killed at %s, which was to be %s", time.Since(began).Seconds(), at, step)
+	}
+	// From here on it goes on by itself.
+	l.eventually("the end of the restore", 4*time.Minute, func() bool {
+		_, code := l.exec(m, "test", "!", "-e", "/var/lib/pgha/restore.json")
+		return code == 0
+	})
+	after := l.healthy(2 * time.Minute)
+	t.Logf("back after %.1f s", time.Since(began).Seconds())
+	l.isRestored(m, after)
+	l.must(m, "pgha", "backup", "--here")
+	t.Run("apply twice", l.applyTwice)
+
+	// A database that is down: one message, what was there stays, and the others hear nothing wrong.
+	down := after.replicas()[0]
+	l.must(down, "systemctl", "stop", "patroni.service")
+	if out, code := l.exec(down, "pgha", "backup", "--here"); code != 1 || strings.Count(out, "hint:") != 1 || !strings.Contains(out, "PostgreSQL of this machine does not answer") {
+		t.Errorf("with PostgreSQL down: exit code %d\n%s", code, out)
+	}
+	if out := l.must(down, "ls", "-A", backupDir); strings.Contains(out, "."+down+"\n") {
+		t.Errorf("left over: %s", out)
+	}
+	if out := l.must(down, "cat", "/var/lib/pgha/backup.json"); !strings.Contains(out, "does not answer") {
+		t.Errorf("the record does not say so: %s", out)
+	}
+	l.must(down, "systemctl", "start", "patroni.service")
+}
+
+// restoredSlowly has the replicas copy the restored database for longer than a minute: one copy each is all that they need.
+func (l *lab) restoredSlowly(t *testing.T) {
+	l = l.on(t)
+	s := l.healthy(2 * time.Minute)
+	p := s.primary()
+	l.sql("CREATE TABLE filler AS SELECT i, repeat(md5(i::text), 32) FROM generate_series(1, 40000) i")
+	l.must(p, "pgha", "backup", "--here")
+	for _, r := range s.replicas() {
+		l.sh(r, `sed -i 's/^  basebackup:$/&\n  - max-rate: 900k/' /etc/patroni/config.yml; systemctl reload patroni; journalctl --rotate -q; journalctl --vacuum-time=1s -q`)
+	}
+	t.Logf("%s", l.must(p, "pgha", "restore", "--yes"))
+	for _, r := range s.replicas() {
+		said := l.sh(r, "journalctl -u patroni -o cat | grep -E 'replica has been created|Removing data directory' || :")
+		if strings.Count(said, "replica has been created") != 1 || strings.Count(said, "Removing data directory") > 1 {
+			t.Errorf("the copies of %s:\n%s", r, said)
+		}
+		l.must(r, "pgha", "apply")
+	}
+	l.healthy(2 * time.Minute)
+}
+
+// killRestore has the restore of a machine go on, if it does not by itself, and kills it at a step, or just behind a short one.
+func (l *lab) killRestore(m string, step int) (at string) {
+	l.Helper()
+	script := fmt.Sprintf(`pgha restore --yes >>/tmp/restore.log 2>&1 &
+for i in $(seq 12000); do
+	next=$(sed -n 's/^  "next": "\(.*\)",*$/\1/p' /var/lib/pgha/restore.json 2>/dev/null)
+	case " %s " in *" ${next:-none} "*) pkill -9 -f '^(/usr/bin/)?pgha restore'; echo "$next"; exit 0 ;; esac
+	sleep 0.01
+done
+tail -n 20 /tmp/restore.log; exit 1`, strings.Join(restoreSteps[step:], " "))
+	return strings.TrimSpace(l.must(m, "sh", "-c", script))
+}
+
+// failedOver moves the primary away from a machine, past pgha, which refuses it during a restore.
+func (l *lab) failedOver(m string) {
+	l.Helper()
+	s := l.healthy(2 * time.Minute)
+	if s.primary() != m {
+		l.Fatalf("%s leads, and %s restores", s.primary(), m)
+	}
+	if out, code := l.exec(m, "pgha", "switchover"); code != 1 || !strings.Contains(out, m+": restore to the end of") || !strings.Contains(out, "pgha restore --give-up") {
+		l.Errorf("a switchover during a restore: exit code %d\n%s", code, out)
+	}
+	l.eventually("another primary", time.Minute, func() bool {
+		_, code := l.exec(m, "sh", "-c", "patronictl -c /etc/patroni/config.yml switchover --force --leader "+m+" "+l.scope+" 2>&1")
+		s, err := l.status()
+		return code == 0 && err == nil && s.primary() != "" && s.primary() != m
+	})
+	l.healthy(2 * time.Minute)
+}
+
+// secondOperator tries on another machine what a restore does not let anybody do.
+func (l *lab) secondOperator(m string) {
+	l.Helper()
+	other := ""
+	for _, each := range l.members() {
+		if each != m {
+			other = each
+		}
+	}
+	l.must(other, "sh", "-c", "cp -a "+backupDir+"/2* /tmp/ 2>/dev/null || :")
+	for _, args := range [][]string{{"maintenance", "on"}, {"maintenance", "off"}, {"switchover"}, {"restore", "--give-up"}, {"backup", "--here"}} {
+		if out, code := l.exec(other, append([]string{"pgha"}, args...)...); code != 1 || !strings.Contains(out, m) || strings.Count(out, "hint:") != 1 {
+			l.Errorf("pgha %s on %s: exit code %d\n%s", strings.Join(args, " "), other, code, out)
+		}
+	}
+	if out, _ := l.exec(other, "pgha", "status"); !strings.Contains(out, m+": restore to the end of") {
+		l.Errorf("the status of %s:\n%s", other, out)
+	}
+	if out, code := l.exec(other, "pgha", "doctor"); code == 0 || !strings.Contains(out, "on "+m+": pgha restore") {
+		l.Errorf("the doctor of %s:\n%s", other, out)
+	}
+}
+
+// isRestored looks at every member of a cluster that was restored on m.
+func (l *lab) isRestored(m string, s status) {
+	l.Helper()
+	if got := l.sql("SELECT count(*), to_regclass('later') FROM moments"); got != "1000|" {
+		l.Errorf("the database has %s", got)
+	}
+	if s.primary() != m {
+		l.Errorf("the primary is %s, and %s was restored", s.primary(), m)
+	}
+	for _, each := range s.Members {
+		if each.Timeline != s.Members[0].Timeline || each.Timeline < 3 {
+			l.Errorf("%s is on timeline %d", each.Name, each.Timeline)
+		}
+		if got := l.must(each.Name, "runuser", "-u", "postgres", "--", "psql", "-XAtc", "SELECT count(*) FROM moments", "app"); got != "1000\n" {
+			l.Errorf("%s has %s", each.Name, got)
+		}
+	}
+	if out := l.must(m, "sh", "-c", "ls -d /var/lib/postgresql/17/*; cat /proc/$(head -n 1 /var/lib/postgresql/17/main/postmaster.pid)/cgroup; ls /var/lib/pgha"); !strings.Contains(out, "main.aside-") || strings.Contains(out, "restored") ||
+		!strings.Contains(out, "patroni.service") || strings.Contains(out, "restore.json") || strings.Contains(out, "patroni.held") {
+		l.Errorf("left on %s:\n%s", m, out)
+	}
+	l.nothingFound(l.members()...)
+}
