@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/pgbake/pgbake/agent/backup"
 	"github.com/pgbake/pgbake/agent/restore"
 )
 
@@ -109,9 +110,22 @@ func (w *work) giveUpLost(ctx context.Context) error {
 		}
 	}
 	x := w.restoring(&Restore{})
+	if !r.Exchanges() {
+		w.Say("the restore of %s is given up", r.Machine)
+		return w.releaseRestore(ctx, at, r.Machine)
+	}
 	// Before the pause ends: who comes back finds that it was given up.
 	if err := w.releaseRestore(ctx, at, r.Machine); err != nil {
 		return err
+	}
+	if r.Step == backup.StepStart || r.Step == backup.StepResume {
+		// Patroni may know by now that the cluster is on the restored database's history, and that nobody else has all rows of it.
+		for _, key := range []string{"history", "sync"} {
+			if err := w.api.call(ctx, at, "kv/deleterange", map[string]any{"key": []byte(w.patroniKey(key))}, &struct{}{}); err != nil {
+				return err
+			}
+		}
+		w.Say("the restored database may have run: what applications wrote to it is on %s alone", r.Machine)
 	}
 	w.Say("the restore of %s is given up: Patroni goes on with what the others have", r.Machine)
 	return x.pause(ctx, at, false)

@@ -97,8 +97,8 @@ func (x *restoring) step(ctx context.Context) (done bool, err error) {
 			return false, err
 		}
 		if o.Etcd {
-			// But for the pause, which the others' applies keep off from, it is for people.
-			if err := x.tellRestore(ctx, at, x.Next, ""); err != nil && action == restore.Pause {
+			// For people, but for the pause, from which on the others' applies keep off, and the start, by which a restore is given up.
+			if err := x.tellRestore(ctx, at, x.Next, ""); err != nil && (action == restore.Pause || action == restore.Start) {
 				return false, x.stopped(ctx, err)
 			}
 		}

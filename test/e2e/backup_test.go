@@ -24,6 +24,7 @@ func TestBackup(t *testing.T) {
 	t.Run("damaged", l.damagedBackup)
 	t.Run("restored", l.restoredCluster)
 	t.Run("restored slowly", l.restoredSlowly)
+	t.Run("restore given up", l.restoreGivenUp)
 }
 
 // taken is what `pgha backup list --json` says.

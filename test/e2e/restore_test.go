@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -148,6 +149,40 @@ func (l *lab) secondOperator(m string) {
 	if out, code := l.exec(other, "pgha", "doctor"); code == 0 || !strings.Contains(out, "on "+m+": pgha restore") {
 		l.Errorf("the doctor of %s:\n%s", other, out)
 	}
+}
+
+// restoreGivenUp loses the machine that restores when it has exchanged its databases. Another member gives the restore up, and the
+// cluster goes on with what it had; the machine comes back, and does what it is told.
+func (l *lab) restoreGivenUp(t *testing.T) {
+	l = l.on(t)
+	s := l.healthy(2 * time.Minute)
+	m := s.primary()
+	l.sql("CREATE TABLE kept AS SELECT 1")
+	at := l.killRestore(m, slices.Index(restoreSteps, "swap"))
+	l.pgbake("lab", "fault", "power-cut", m)
+	other := s.replicas()[0]
+	if out := l.sh(other, "pgha restore --give-up 2>&1"); !strings.Contains(out, "Patroni goes on with what the others have") {
+		t.Errorf("killed at %s, given up: %s", at, out)
+	}
+	l.eventually("another primary", 2*time.Minute, func() bool {
+		s, err := l.status()
+		return err == nil && s.primary() != "" && s.primary() != m
+	})
+	l.sql("INSERT INTO kept VALUES (2)")
+	l.powerOn(m)
+	l.eventually("it to see that it was given up", time.Minute, func() bool {
+		out, code := l.exec(m, "pgha", "restore", "--yes")
+		return code == 1 && strings.Contains(out, "it was given up on another machine meanwhile") && strings.Contains(out, "hint: pgha restore --give-up")
+	})
+	l.must(m, "pgha", "restore", "--give-up")
+	l.healthy(4 * time.Minute)
+	if got := l.sql("SELECT sum(\"?column?\") FROM kept"); got != "3" {
+		t.Errorf("the database has %s", got)
+	}
+	if out := l.sh(m, "ls -d /var/lib/postgresql/17/*; ls /var/lib/pgha"); strings.Contains(out, "restore.json") || strings.Contains(out, "patroni.held") || strings.Contains(out, "main.restored") {
+		t.Errorf("left on %s:\n%s", m, out)
+	}
+	l.nothingFound(l.members()...)
 }
 
 // isRestored looks at every member of a cluster that was restored on m.
