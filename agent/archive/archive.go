@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -90,8 +89,8 @@ func (s Segment) Name(bytes uint64) string {
 	return fmt.Sprintf("%08X%08X%08X", s.Timeline, s.Number/each, s.Number%each)
 }
 
-// parse reads the name of a segment.
-func parse(name string, bytes uint64) (s Segment, ok bool) {
+// Parse reads the name of a segment.
+func Parse(name string, bytes uint64) (s Segment, ok bool) {
 	if len(name) != 24 || bytes == 0 || bytes > 1<<32 {
 		return s, false
 	}
@@ -101,65 +100,37 @@ func parse(name string, bytes uint64) (s Segment, ok bool) {
 	return Segment{uint32(timeline), high*(1<<32/bytes) + low}, err1 == nil && err2 == nil && err3 == nil
 }
 
-// ends are where timelines ended, the oldest first: a history file's lines are a timeline, a position and a reason.
-type end struct {
-	timeline uint32
-	number   uint64 // of the segment in which the next timeline begins
-}
-
-func ends(history string, bytes uint64) (all []end, err error) {
-	for line := range strings.Lines(history) {
-		f := strings.Fields(line)
-		if len(f) < 2 || strings.HasPrefix(f[0], "#") {
-			continue
-		}
-		high, low, _ := strings.Cut(f[1], "/")
-		timeline, err1 := strconv.ParseUint(f[0], 10, 32)
-		h, err2 := strconv.ParseUint(high, 16, 32)
-		l, err3 := strconv.ParseUint(low, 16, 32)
-		if err1 != nil || err2 != nil || err3 != nil {
-			return nil, fmt.Errorf("read the timeline's history: %q", strings.TrimSpace(line))
-		}
-		all = append(all, end{uint32(timeline), (h<<32 | l) / bytes})
-	}
-	return all, nil
-}
-
 // Way lists the segments that recovery reads from one to the last that PostgreSQL counts as archived, in their order. False
 // when it is not on the way to the database of now: it is of a timeline that was left before.
-func (f Facts) Way(from string) (way []Segment, ok bool) {
-	current, ok := parse(f.Current, f.SegmentBytes)
-	first, valid := parse(from, f.SegmentBytes)
+func (f Facts) Way(from string) ([]Segment, bool) {
+	current, ok := Parse(f.Current, f.SegmentBytes)
+	first, valid := Parse(from, f.SegmentBytes)
 	if !ok || !valid {
 		return nil, false
 	}
-	history, err := ends(f.History, f.SegmentBytes)
+	way, err := ReadHistory(current.Timeline, f.History)
 	if err != nil {
 		return nil, false
 	}
-	// What is written now is not archived, nor is what waits.
-	last := current.Number
-	if oldest, ok := parse(f.Current[:8]+f.Oldest, f.SegmentBytes); ok {
-		last = min(last, oldest.Number)
-	}
-	at := first.Number
-	reached := first.Timeline == current.Timeline
-	for _, e := range history {
-		if e.timeline == first.Timeline && first.Number >= e.number {
+	for _, t := range way {
+		if t.Parent == first.Timeline && first.Number >= t.Fork/f.SegmentBytes {
 			// In the segment in which its timeline ended it may lie before that place or behind it: the next timeline has both.
 			return nil, false
 		}
-		if reached = reached || e.timeline == first.Timeline; !reached {
-			continue
-		}
-		for ; at < min(e.number, last); at++ {
-			way = append(way, Segment{e.timeline, at})
-		}
 	}
-	for ; reached && at < last; at++ {
-		way = append(way, Segment{current.Timeline, at})
+	return Segments(way, f.SegmentBytes, first, f.Last())
+}
+
+// Last is the number of the first segment that PostgreSQL does not count as archived: the one that is written, or one that waits.
+func (f Facts) Last() uint64 {
+	current, ok := Parse(f.Current, f.SegmentBytes)
+	if !ok {
+		return 0
 	}
-	return way, reached
+	if oldest, ok := Parse(f.Current[:8]+f.Oldest, f.SegmentBytes); ok {
+		return min(current.Number, oldest.Number)
+	}
+	return current.Number
 }
 
 // Directories are those of the repository that the segments lie in, by the first 16 digits of their names.

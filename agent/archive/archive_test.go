@@ -58,7 +58,7 @@ func TestWay(t *testing.T) {
 // With other segments the names count otherwise.
 func TestSegmentSizes(t *testing.T) {
 	for size, want := range map[uint64]string{1 << 20: "0000000100000001000000FF", 1 << 30: "000000010000000100000003"} {
-		s, ok := parse(want, size)
+		s, ok := Parse(want, size)
 		if !ok || s.Name(size) != want || (Segment{s.Timeline, s.Number}).Name(size) != want {
 			t.Errorf("%s with segments of %d: %+v is %s", want, size, s, s.Name(size))
 		}
