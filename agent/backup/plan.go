@@ -44,6 +44,8 @@ type Facts struct {
 	Size, Free int64
 	// Hole is WAL behind the backup that the archive lacks; nil when it lacks none, or nobody could look.
 	Hole *archive.Hole
+	// Timeline is where To lies, as recovery_target_timeline takes it; Left what Plan.Left is.
+	Timeline, Left string
 }
 
 // Plan is what a restore does. It is kept on the disk while it is carried out.
@@ -53,7 +55,11 @@ type Plan struct {
 	Repository bool      `json:"repository,omitempty"`
 	Taken      time.Time `json:"taken"`
 	To         time.Time `json:"to,omitzero"`
-	Bytes      int64     `json:"bytes"`
+	// Timeline is the one that To lies on, as recovery_target_timeline takes it: a number, or current for the backup's own. Left
+	// says which one that is, when the cluster has left it since.
+	Timeline string `json:"timeline,omitempty"`
+	Left     string `json:"left,omitempty"`
+	Bytes    int64  `json:"bytes"`
 	// Primary leads now; empty when nobody does.
 	Primary string `json:"primary,omitempty"`
 	// Others are the members that are made anew from this one.
@@ -63,12 +69,14 @@ type Plan struct {
 	Staged string    `json:"staged"`
 	Aside  string    `json:"aside"`
 	Began  time.Time `json:"began,omitzero"`
+	// Reached is what the restored database has; nil until it is made ready.
+	Reached *Reached `json:"reached,omitempty"`
 }
 
 // Make makes the plan, or says why there is none.
 func Make(f Facts) (Plan, error) {
 	p := Plan{
-		Machine: f.Self, Backup: f.From.Name, Repository: f.Repository, Taken: f.From.At, To: f.To, Bytes: f.Size, Data: f.Data,
+		Machine: f.Self, Backup: f.From.Name, Repository: f.Repository, Taken: f.From.At, To: f.To, Timeline: f.Timeline, Left: f.Left, Bytes: f.Size, Data: f.Data,
 		Staged: f.Data + ".restored-" + f.Now.UTC().Format(stamp), Aside: f.Data + ".aside-" + f.Now.UTC().Format(stamp),
 	}
 	for _, m := range f.Members {
@@ -92,7 +100,7 @@ func Make(f Facts) (Plan, error) {
 		return p, fmt.Errorf("without an archive of the WAL a backup restores the database only as it was when it was taken: %s at %s\n"+
 			"      hint: pgha restore --backup %[1]s; for any moment: backup.repository in cluster.yaml, from then on", f.From.Name, f.From.Ended.Format(time.RFC3339))
 	case f.To.After(f.Now):
-		return p, fmt.Errorf("%s is in the future; it is %s now", f.To.Format(time.RFC3339), f.Now.Format(time.RFC3339))
+		return p, fmt.Errorf("%s is in the future; it is %s now", f.To.Format(archive.Moment), f.Now.In(f.To.Location()).Format(archive.Moment))
 	case !f.To.IsZero() && f.To.Before(f.From.Ended):
 		return p, fmt.Errorf("%s is before the end of the oldest backup that could lead there, %s", f.To.Format(time.RFC3339), f.From.Ended.Format(time.RFC3339))
 	case !f.To.IsZero() && f.Hole != nil && f.To.After(f.Hole.Reach.Add(time.Second)): // the repository's times are whole seconds
@@ -115,7 +123,15 @@ func (p Plan) Moment() string {
 	if p.To.IsZero() {
 		return "the end of " + p.Backup
 	}
-	return p.To.Format("2006-01-02 15:04:05.999999-07:00")
+	return p.To.Format(archive.Moment)
+}
+
+// Back says where the database is when all is done.
+func (p Plan) Back() string {
+	if p.Reached == nil {
+		return p.Moment()
+	}
+	return p.Moment() + "; " + p.Reached.Says(p.To.Location())
 }
 
 // Says is what a step does, for a person who decides.
@@ -128,7 +144,11 @@ func (p Plan) Says(s Step) string {
 		}
 		return "verify " + p.Backup
 	case StepCopy:
-		return fmt.Sprintf("restore to %s in %s, beside the database that goes on serving", p.Moment(), p.Staged)
+		where := p.Moment()
+		if p.Left != "" {
+			where += " on " + p.Left + ","
+		}
+		return fmt.Sprintf("restore to %s in %s, beside the database that goes on serving", where, p.Staged)
 	case StepSwitchover:
 		switch p.Primary {
 		case p.Machine:

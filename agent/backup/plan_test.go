@@ -18,12 +18,17 @@ func TestMake(t *testing.T) {
 		change func(*Facts)
 		want   string // in the error; none when empty
 	}{
-		"all well":           {func(*Facts) {}, ""},
-		"not verified":       {func(f *Facts) { f.From.Verified = false }, "is not verified"},
-		"another version":    {func(f *Facts) { f.From.Version = 15 }, "is of PostgreSQL 15, and the cluster runs 17"},
-		"another database":   {func(f *Facts) { f.From.System = "8" }, "adopt: {node: …, data: true}"},
-		"a moment, no WAL":   {func(f *Facts) { f.To = f.Now }, "without an archive of the WAL a backup restores the database only as it was"},
-		"a moment":           {func(f *Facts) { f.To = f.Now; f.Repository = true }, ""},
+		"all well":         {func(*Facts) {}, ""},
+		"not verified":     {func(f *Facts) { f.From.Verified = false }, "is not verified"},
+		"another version":  {func(f *Facts) { f.From.Version = 15 }, "is of PostgreSQL 15, and the cluster runs 17"},
+		"another database": {func(f *Facts) { f.From.System = "8" }, "adopt: {node: …, data: true}"},
+		"a moment, no WAL": {func(f *Facts) { f.To = f.Now }, "without an archive of the WAL a backup restores the database only as it was"},
+		"a moment":         {func(f *Facts) { f.To = f.Now; f.Repository = true }, ""},
+		"a moment ago": {func(f *Facts) {
+			f.Now = f.Now.Add(500 * time.Millisecond)
+			f.To = f.Now.Add(-time.Millisecond)
+			f.Repository = true
+		}, ""},
 		"the future":         {func(f *Facts) { f.To = f.Now.Add(time.Second); f.Repository = true }, "is in the future"},
 		"before the backup":  {func(f *Facts) { f.To = night; f.Repository = true }, "is before the end of the oldest backup"},
 		"behind a hole":      {hole(night.Add(30*time.Minute), night.Add(40*time.Minute)), "lies behind a hole in the archive: 5 segments of WAL, from 0000000300000001000000AB on, are not there\n      hint: 20261126T020000Z-db2 can be restored a moment up to 2026-11-26T02:30:00Z;"},
@@ -57,6 +62,22 @@ wait for the copies of db1 and db3; what they have goes
 `
 	if text.String() != want {
 		t.Errorf("the plan is\n%s", text.String())
+	}
+}
+
+func TestPlanSaysTheTimeline(t *testing.T) {
+	f := Facts{From: Held{Record: Record{Name: "one", Verified: true}}, Repository: true, To: night, Now: night.Add(time.Hour), Data: "/data",
+		Timeline: "current", Left: "timeline 1, which the cluster left at noon"}
+	p, err := Make(f)
+	if err != nil || p.Timeline != "current" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if got, want := p.Says(StepCopy), "restore to 2026-11-26 02:00:00+00:00 on timeline 1, which the cluster left at noon, in "; !strings.HasPrefix(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	p.Reached = &Reached{Last: night.Add(-time.Minute)}
+	if got, want := p.Back(), "2026-11-26 02:00:00+00:00; the last transaction in it is of 2026-11-26 01:59:00+00:00"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
