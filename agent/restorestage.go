@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/pgbake/pgbake/agent/backup"
 )
@@ -29,7 +30,7 @@ func (x *restoring) check(ctx context.Context) error {
 }
 
 // stage makes the restored database ready, beside the one that serves: all that takes long, and all that may fail.
-func (x *restoring) stage(ctx context.Context) (err error) {
+func (x *restoring) stage(ctx context.Context) error {
 	dir := x.Plan.Staged
 	if exists(filepath.Join(dir, stagedMark)) {
 		return nil
@@ -37,6 +38,24 @@ func (x *restoring) stage(ctx context.Context) (err error) {
 	if err := x.discard(ctx, dir); err != nil { // an earlier attempt's
 		return err
 	}
+	tick := time.NewTicker(roomTick)
+	defer tick.Stop()
+	return x.stageWhile(ctx, tick.C, func() (int64, error) { return room(filepath.Dir(x.Plan.Data)) })
+}
+
+// stageWhile makes it ready while there is room, and else leaves nothing of it on the disk.
+func (x *restoring) stageWhile(ctx context.Context, tick <-chan time.Time, free func() (int64, error)) error {
+	err := whileRoom(ctx, tick, free, x.makeReady)
+	if left, looked := free(); err == nil || !errors.Is(err, errNoRoom) && (looked != nil || left >= 0) {
+		return err
+	}
+	took, _ := sizeOf(x.Plan.Staged)
+	return errors.Join(noRoomFor(x.inside(x.Plan.Data), took, x.Plan.Bytes, err), x.discard(ctx, x.Plan.Staged))
+}
+
+// makeReady copies what is restored, and has it recover.
+func (x *restoring) makeReady(ctx context.Context) error {
+	dir := x.Plan.Staged
 	if x.Plan.Repository && x.Plan.To.IsZero() {
 		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=immediate"); err != nil {
 			return err

@@ -59,7 +59,11 @@ func (w *work) startScratch(ctx context.Context, dir, name string, options ...st
 		err = s.recovered(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start PostgreSQL on the copy: %w%s", err, s.said()), os.RemoveAll(s.socket))
+		err = fmt.Errorf("start PostgreSQL on the copy: %w%s", err, s.said())
+		if exists(filepath.Join(dir, "postmaster.pid")) { // pg_ctl or the wait for it was ended, not PostgreSQL
+			_ = s.stop(ctx) // when it does not run, all is well
+		}
+		return nil, errors.Join(err, os.RemoveAll(s.socket))
 	}
 	return s, nil
 }
@@ -76,7 +80,7 @@ func (s *scratch) recovered(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), s.stop(ctx))
+			return context.Cause(ctx)
 		case <-tick.C:
 		}
 	}
