@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -68,24 +69,14 @@ func (s stanza) hole(ctx context.Context, pgbackrest func(context.Context, ...st
 	if id == "" {
 		return nil, fmt.Errorf("the repository has no archive of database %d, of which it has a backup", database)
 	}
+	a := archived{pgbackrest: pgbackrest, path: "archive/" + name + "/" + id}
 	held := map[string]time.Time{}
 	for _, dir := range archive.Directories(way, bytes) {
-		out, err := pgbackrest(ctx, "repo-ls", "--output=json", "archive/"+name+"/"+id+"/"+dir)
+		in, err := a.segments(ctx, dir)
 		if err != nil {
-			return nil, fmt.Errorf("the repository does not answer: %w", err)
+			return nil, err
 		}
-		var files map[string]struct {
-			Type string
-			Time int64
-		}
-		if err := json.Unmarshal(out, &files); err != nil {
-			return nil, fmt.Errorf("read what pgBackRest says of the archive: %w", err)
-		}
-		for file, is := range files {
-			if segment, ok := archive.SegmentOf(file); ok && is.Type == "file" {
-				held[segment] = time.Unix(is.Time, 0).UTC()
-			}
-		}
+		maps.Copy(held, in)
 	}
 	return archive.Missing(way, bytes, held), nil
 }
@@ -98,29 +89,6 @@ func (w *work) archiveFacts(ctx context.Context) (*archive.Facts, error) {
 	}
 	var f *archive.Facts
 	return f, json.Unmarshal([]byte(rows[0]), &f)
-}
-
-// holeBehind is what the archive lacks from a backup on; nil when it lacks nothing, and when that cannot be said: a restore then
-// finds out by itself.
-func (w *work) holeBehind(ctx context.Context, backup string) *archive.Hole {
-	f, err := w.archiveFacts(ctx)
-	if err != nil || f == nil {
-		return nil
-	}
-	s, err := w.repositoryInfo(ctx)
-	if err != nil {
-		return nil
-	}
-	for _, b := range s.Backup {
-		if way, ok := f.Way(b.Archive.Start); ok && b.Label == backup {
-			hole, err := s.hole(ctx, w.askPgBackRest, w.seed.Cluster.Scope, b.Database.ID, way, f.SegmentBytes)
-			if err != nil {
-				w.Say("whether the archive is whole behind %s is not known: %v", backup, err)
-			}
-			return hole
-		}
-	}
-	return nil
 }
 
 // examineArchive looks at the WAL of this machine, when it is the primary.

@@ -203,11 +203,6 @@ func TestRepositoryInfo(t *testing.T) {
 	if d := cmp.Diff(want, all); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	for moment, want := range map[string]string{"12:26:23": "20261126-122622F", "12:26:25": "20261126-122622F", "12:26:28": "20261126-122622F_20261126-122627D"} {
-		if h, ok := upTo(all, at(moment)); !ok || h.Name != want {
-			t.Errorf("up to %s: %s", moment, h.Name)
-		}
-	}
 	for body, want := range map[string]string{
 		`[]`: "nothing of this cluster",
 		`[{"name": "moment", "status": {"code": 1, "message": "missing stanza path"}}]`: "missing stanza path",

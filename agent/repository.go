@@ -86,8 +86,17 @@ type stanza struct {
 		} `json:"info"`
 		Archive struct {
 			Start string `json:"start"`
+			Stop  string `json:"stop"`
 		} `json:"archive"`
+		// LSN is missing of a backup that an old pgBackRest took.
+		LSN struct {
+			Stop string `json:"stop"`
+		} `json:"lsn"`
 	} `json:"backup"`
+	DB []struct {
+		ID     int         `json:"id"`
+		System json.Number `json:"system-id"`
+	} `json:"db"`
 }
 
 // pgDatabase is a database by pgBackRest's number.
@@ -201,14 +210,4 @@ func (w *work) takers(ctx context.Context) []backup.Member {
 		}
 	}
 	return members
-}
-
-// upTo is the newest backup that was complete at a moment, else the oldest one.
-func upTo(all []backup.Held, to time.Time) (found backup.Held, ok bool) {
-	for i, h := range all {
-		if i == 0 || h.Verified && !h.Ended.After(to) {
-			found, ok = h, true
-		}
-	}
-	return found, ok
 }

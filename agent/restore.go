@@ -53,7 +53,7 @@ func (a *Agent) PlanRestore(ctx context.Context, name string, to time.Time) (*Re
 		return nil, err
 	}
 	f := backup.Facts{
-		Self: w.seed.Machine.Name, To: to, Now: time.Now().Truncate(time.Second), Version: w.seed.Cluster.Postgres.Version,
+		Self: w.seed.Machine.Name, To: to, Now: time.Now(), Version: w.seed.Cluster.Postgres.Version,
 		Members: w.databases(ctx), Data: w.databaseDir(), System: systemID(w.databaseDir()),
 	}
 	if f.System == "" {
@@ -98,26 +98,28 @@ func (w *work) chooseBackup(ctx context.Context, f *backup.Facts, name string) e
 	if err != nil {
 		return err
 	}
-	h, ok := backup.Newest(all, name)
-	if !f.To.IsZero() && name == "" && w.inRepository() {
-		h, ok = upTo(all, f.To)
-	}
-	if !ok {
-		return noBackup("restore", name)
-	}
-	f.From = h
 	if f.Repository = w.inRepository(); f.Repository {
-		f.Size = h.Bytes
 		for _, m := range f.Members {
 			if m.Primary && m.Name != f.Self {
 				return fmt.Errorf("restore: from a repository it is done on the primary, which archives its last WAL first\n      hint: run it on %s", m.Name)
 			}
 		}
-		if !f.To.IsZero() {
-			f.Hole = w.holeBehind(ctx, h.Name)
+	}
+	h, ok := backup.Newest(all, name)
+	switch {
+	case !ok:
+		return noBackup("restore", name)
+	case f.Repository && !f.To.IsZero():
+		if err := w.chooseMoment(ctx, f, all, name); err != nil {
+			return fmt.Errorf("restore: %w", err)
 		}
+		f.Size = f.From.Bytes
+		return nil
+	case f.Repository:
+		f.From, f.Size = h, h.Bytes
 		return nil
 	}
+	f.From = h
 	f.Size, err = sizeOf(filepath.Join(w.backupDir(), h.Name, "base"))
 	return err
 }

@@ -35,7 +35,9 @@ func forks(words string) (all []fork) {
 
 func TestWhoseDatabaseTheLeaderHas(t *testing.T) {
 	const before, after = "1@1000 2@2000 3@3000 4@4000", "1@500"
-	primary := func(timeline int) heard { return heard{member: member{Role: "primary", State: "running", Timeline: timeline}} }
+	primary := func(timeline int) heard {
+		return heard{member: member{Role: "primary", State: "running", Timeline: timeline}}
+	}
 	for what, tt := range map[string]struct {
 		leader, history string
 		db2             heard

@@ -69,7 +69,7 @@ func (f filling) Run(ctx context.Context, c run.Cmd) error {
 func TestStageLeavesRoom(t *testing.T) {
 	w, ran := backupWork(t, inDirectory)
 	data := filepath.Join(w.Root, "main")
-	x := &restoring{w, &Restore{Plan: backup.Plan{Data: data, Staged: data + ".restored", Backup: "one", Bytes: 3}}}
+	x := &restoring{work: w, Restore: &Restore{Plan: backup.Plan{Data: data, Staged: data + ".restored", Backup: "one", Bytes: 3}}}
 	put(t, data, "PG_VERSION", "old")
 	tick := make(chan time.Time)
 	w.Runner = filling{run.Recorder{W: ran}, func() {

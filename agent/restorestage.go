@@ -2,14 +2,17 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/pgbake/pgbake/agent/archive"
 	"github.com/pgbake/pgbake/agent/backup"
 )
 
@@ -24,6 +27,10 @@ func (x *restoring) check(ctx context.Context) error {
 		if unit, err := x.postmasterUnit(); err != nil || unit == "" {
 			return err // what is not archived yet cannot be had
 		}
+		// PostgreSQL knows that it has reached a moment by a transaction of after it. There may be none: this is one.
+		if _, err := x.askSQL(ctx, socketDir, "SELECT pg_catalog.pg_current_xact_id() WHERE NOT pg_catalog.pg_is_in_recovery()"); err != nil {
+			x.Say("restore: a transaction of after the moment could not be made: %v", err) // one that gives no numbers out any more is restored, too
+		}
 		return x.Runner.Run(ctx, x.pgbackrest("check")) // it waits until the WAL of this moment is in the archive
 	}
 	return x.verify(ctx, x.base())
@@ -32,7 +39,11 @@ func (x *restoring) check(ctx context.Context) error {
 // stage makes the restored database ready, beside the one that serves: all that takes long, and all that may fail.
 func (x *restoring) stage(ctx context.Context) error {
 	dir := x.Plan.Staged
-	if exists(filepath.Join(dir, stagedMark)) {
+	if mark, err := readTheirs(filepath.Join(dir, stagedMark)); err == nil {
+		var reached backup.Reached
+		if json.Unmarshal(mark, &reached) == nil { // an older pgha wrote nothing into it
+			x.Plan.Reached = &reached
+		}
 		return nil
 	}
 	if err := x.discard(ctx, dir); err != nil { // an earlier attempt's
@@ -56,14 +67,16 @@ func (x *restoring) stageWhile(ctx context.Context, tick <-chan time.Time, free 
 // makeReady copies what is restored, and has it recover.
 func (x *restoring) makeReady(ctx context.Context) error {
 	dir := x.Plan.Staged
-	if x.Plan.Repository && x.Plan.To.IsZero() {
+	switch {
+	case x.Plan.Repository && x.Plan.To.IsZero():
 		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=immediate"); err != nil {
 			return err
 		}
 		return x.recover(ctx, "recovery_target_timeline=current")
-	}
-	if x.Plan.Repository {
-		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=time", "--target="+x.Plan.Moment()); err != nil {
+	case x.Plan.Repository && x.Plan.Timeline == "":
+		return errors.New("an older pgha has begun this restore, and did not say on which timeline the moment lies\n      hint: pgha restore --give-up, and once more")
+	case x.Plan.Repository:
+		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=time", "--target="+x.Plan.Moment(), "--target-timeline="+x.Plan.Timeline); err != nil {
 			return err
 		}
 		return x.recover(ctx)
@@ -71,6 +84,7 @@ func (x *restoring) makeReady(ctx context.Context) error {
 	if err := x.copyOf(ctx, x.base(), dir); err != nil {
 		return err
 	}
+	// Not recovery_target=immediate: it leaves out what was committed while a replica's backup was taken.
 	return x.recover(ctx, "restore_command=/bin/false", "recovery_target_timeline=current")
 }
 
@@ -98,24 +112,29 @@ func (x *restoring) recover(ctx context.Context, options ...string) error {
 	// What is to be archived waits for the cluster's own command: the new timeline's history, above all.
 	s, err := x.startScratch(ctx, dir, "restore", append([]string{"archive_mode=on", "archive_command=/bin/false", "recovery_target_action=promote"}, options...)...)
 	if err != nil {
+		return x.missed(err)
+	}
+	reached, err := s.reached()
+	if err := errors.Join(err, s.stop(ctx)); err != nil {
 		return err
 	}
-	said := s.said()
-	if err := s.stop(ctx); err != nil {
-		return err
-	}
-	if said != "" {
-		x.Say("PostgreSQL says:%s", said)
+	x.Say("restore: %s", reached.Says(x.Plan.To.Location()))
+	if reached.Beyond(x.Plan.To) {
+		return fmt.Errorf("the restored database has a transaction of %s, after the moment that was asked for", reached.Last)
 	}
 	control, err := x.controlOf(ctx, dir)
 	if err != nil {
 		return err
 	}
-	if got := timelineOf(control); got <= live || control["Database cluster state"] != "shut down" {
+	got := timelineOf(control)
+	if got <= live || control["Database cluster state"] != "shut down" {
 		return fmt.Errorf("the restored database is on timeline %d and %q; it must be shut down, and on a later timeline than %d, which the cluster is on",
 			got, control["Database cluster state"], live)
 	}
-	x.Timeline, x.Checkpoint = timelineOf(control), control["Latest checkpoint location"]
+	if err := x.comment(ctx, got); err != nil {
+		return err
+	}
+	x.Plan.Reached, x.Timeline, x.Checkpoint = &reached, got, control["Latest checkpoint location"]
 	if err := x.note(); err != nil {
 		return err
 	}
@@ -124,7 +143,35 @@ func (x *restoring) recover(ctx context.Context, options ...string) error {
 			return err
 		}
 	}
-	return x.write(ctx, filepath.Join(dir, stagedMark), nil)
+	return x.writeJSON(ctx, filepath.Join(dir, stagedMark), reached)
+}
+
+// missed says what else could be asked for when the WAL ended before a transaction of after the moment.
+func (x *restoring) missed(err error) error {
+	if err == nil || !strings.Contains(err.Error(), backup.TargetMissed) {
+		return err
+	}
+	return fmt.Errorf("%w\n      hint: the archive has no transaction of after %s on that timeline, and PostgreSQL cannot tell whether it has all until then; "+
+		"ask for a moment before the last completed transaction", err, x.Plan.Moment())
+}
+
+// comment notes in the history file of the restored database's timeline, before that is archived, that it came of a restore:
+// PostgreSQL's own reason does not tell where recovery had no target.
+func (x *restoring) comment(ctx context.Context, timeline int) error {
+	path := filepath.Join(x.Plan.Staged, "pg_wal", fmt.Sprintf("%08X.history", timeline))
+	history, err := readTheirs(path)
+	if err != nil {
+		return err
+	}
+	return x.write(ctx, path, append(history, archive.Comment(x.Plan.Moment())...))
+}
+
+// laterTimeline is the one that Patroni says this machine's database is on, when it is later than the one in the control file.
+func (w *work) laterTimeline(ctx context.Context, controls int) int {
+	if m, err := w.api.member(ctx, w.seed.Machine.Address); err == nil {
+		return max(controls, m.Timeline)
+	}
+	return controls
 }
 
 func timelineOf(control map[string]string) int {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgbake/pgbake/agent/backup"
 	"github.com/pgbake/pgbake/internal/run"
 	"github.com/pgbake/pgbake/rootfs"
 )
@@ -48,7 +49,7 @@ func (w *work) startScratch(ctx context.Context, dir, name string, options ...st
 	all := append([]string{
 		"listen_addresses=", "unix_socket_directories=" + s.socket, fmt.Sprintf("port=%d", w.seed.Cluster.Ports.Postgres),
 		"hba_file=" + hba, "ident_file=" + ident, "external_pid_file=", "ssl=off", "shared_buffers=128MB", "huge_pages=off",
-		"logging_collector=off", "log_destination=stderr", "cluster_name=pgha-" + name,
+		"logging_collector=off", "log_destination=stderr", "log_min_messages=warning", "lc_messages=C", "timezone=UTC", "cluster_name=pgha-" + name,
 		"hot_standby=off", "primary_conninfo=", "primary_slot_name=", "synchronous_standby_names=", "autovacuum=off",
 		// Neither subscriptions nor scheduled jobs of extensions may run twice.
 		"max_worker_processes=0", "max_logical_replication_workers=0",
@@ -107,6 +108,15 @@ func (s *scratch) said() string {
 		return ""
 	}
 	return "\n      " + strings.Join(why, "\n      ")
+}
+
+// reached is where its recovery ended.
+func (s *scratch) reached() (backup.Reached, error) {
+	body, err := readTheirs(filepath.Join(s.dir, scratchLog))
+	if err != nil {
+		return backup.Reached{}, err
+	}
+	return backup.ReadReached(string(body))
 }
 
 func (s *scratch) stop(ctx context.Context) error {

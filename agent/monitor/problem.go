@@ -113,7 +113,7 @@ var kinds = map[string]kind{
 	"backup": {whole: true}, "clock-source": {whole: true}, "etcd-quorum": {whole: true}, "leader": {whole: true}, "leaders": {whole: true},
 	"maintenance": {whole: true}, "paused": {whole: true}, "proof": {whole: true}, "restore": {whole: true}, "sync": {fromLeader, true},
 	"virtual-address": {whole: true},
-	"archive": {fromArchive, true}, "archive-hole": {fromRepository, true}, "archive-unread": {fromRepository, true},
+	"archive":         {fromArchive, true}, "archive-hole": {fromRepository, true}, "archive-unread": {fromRepository, true},
 	"agent": {}, "alone": {}, "certificate": {}, "clock-skew": {}, "etcd": {}, "haproxy": {}, "monitor": {}, "patroni": {}, "silent": {},
 	"clock-offset": {needs: fromReport}, "disk": {needs: fromReport}, "etcd-alarm": {needs: fromReport}, "etcd-size": {needs: fromReport}, "recopied": {needs: fromReport},
 	"roles": {needs: fromReport}, "slot": {needs: fromReport}, "unasked": {needs: fromReport}, "unit": {needs: fromReport}, "updates": {needs: fromReport},

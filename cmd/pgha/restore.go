@@ -21,7 +21,9 @@ func restore(o *options) *cobra.Command {
 		Long: `Take the whole cluster back to a backup on this machine, or to a moment where the WAL is archived. The plan is shown; --yes carries
 it out. The restored database is made ready beside the one that serves; only then is that one stopped, kept under another name,
 and replaced. The other members copy it. Stopped half-way, "pgha restore" says where it stands, and --yes goes on; once the cluster
-is paused for it, it goes on by itself. While it lasts nothing else is done to the cluster: "pgha status" shows it everywhere.`,
+is paused for it, it goes on by itself. While it lasts nothing else is done to the cluster: "pgha status" shows it everywhere.
+
+A moment is what the cluster had at that time, also when it has failed over or was restored since.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needRoot(o, "restore"); err != nil {
@@ -63,7 +65,7 @@ is paused for it, it goes on by itself. While it lasts nothing else is done to t
 			if err := a.CarryOut(cmd.Context(), r); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "\nThe cluster is back at %s.\n%s\n", r.Moment(), r.Left())
+			fmt.Fprintf(cmd.OutOrStdout(), "\nThe cluster is back at %s.\n%s\n", r.Plan.Back(), r.Left())
 			return nil
 		},
 	}

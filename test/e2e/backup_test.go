@@ -204,18 +204,25 @@ alerts:
 	if all := l.backups("db1"); len(all) != 1 || all[0].Role != "full" || !all[0].Verified {
 		t.Fatalf("in the repository: %+v", all)
 	}
-	psql("INSERT INTO moments VALUES (1)")
+	// moment is one at which the row is the last one, and nothing is written for a second.
+	moment := func(row string) string {
+		t.Helper()
+		psql("INSERT INTO moments VALUES (" + row + ")")
+		at := psql("SELECT clock_timestamp()")
+		l.eventually("another second", 10*time.Second, func() bool { return psql("SELECT clock_timestamp() > '"+at+"'::timestamptz + '1 s'") == "t" })
+		return at
+	}
+	first := moment("1")
 	l.setTraps("db1")
-	moment := psql("SELECT clock_timestamp()")
-	l.eventually("another second", 10*time.Second, func() bool { return psql("SELECT clock_timestamp() > '"+moment+"'::timestamptz + '1 s'") == "t" })
-	psql("INSERT INTO moments VALUES (2)")
+	second := moment("2")
+	psql("INSERT INTO moments VALUES (3)")
 
 	l.must("db1", "pgha", "backup")
 	if all := l.backups("db1"); len(all) != 2 || all[1].Role != "diff" {
 		t.Errorf("the second backup: %+v", all)
 	}
 	l.must("db1", "systemctl", "start", "pgha-proof.service")
-	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "2 rows; every table and index checked") {
+	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "3 rows; every table and index checked") {
 		t.Errorf("the proof: %s", out)
 	}
 	l.untrapped(t, "db1")
@@ -224,22 +231,38 @@ alerts:
 			t.Errorf("--to %s: exit code %d\n%s", to, code, out)
 		}
 	}
-	if out := l.must("db1", "pgha", "restore", "--to", moment); !strings.Contains(out, "Nothing was done") || !strings.Contains(out, l.backups("db1")[0].Name) {
+	if out := l.must("db1", "pgha", "restore", "--to", first); !strings.Contains(out, "Nothing was done") || !strings.Contains(out, l.backups("db1")[0].Name) {
 		t.Errorf("the plan:\n%s", out)
 	}
-	t.Logf("%s", l.must("db1", "pgha", "restore", "--to", moment, "--yes"))
-	l.healthy(time.Minute)
+	// restored goes back to a moment, at which there were these rows.
+	restored := func(to, rows string, says ...string) {
+		t.Helper()
+		out := l.must("db1", "pgha", "restore", "--to", to, "--yes")
+		t.Logf("%s", out)
+		for _, want := range says {
+			if !strings.Contains(out, want) {
+				t.Errorf("a restore to %s does not say %q", to, want)
+			}
+		}
+		l.healthy(time.Minute)
+		if got := psql("SELECT string_agg(i::text, ' ' ORDER BY i) FROM moments"); got != rows {
+			t.Errorf("at %s there were the rows %s, and there are %s", to, rows, got)
+		}
+	}
+	restored(first, "1", "the last transaction in it is of ")
 	if out, _ := l.exec("db1", "pgha", "doctor"); strings.Contains(out, "pgha apply waits") {
 		t.Errorf("after the restore:\n%s", out)
 	}
-	if got := psql("SELECT string_agg(i::text, ' ') FROM moments"); got != "1" {
-		t.Errorf("at %s there were the rows %s", moment, got)
-	}
+	// That was too early. The later moment is on the timeline that the cluster has left; one after the restore is on the next
+	// one, where nothing is written after it but what the restore itself writes.
+	third := moment("4")
+	restored(second, "1 2", "timeline 1, which the cluster left at ", "when it was restored to "+first)
+	restored(third, "1 4", "timeline 2, which the cluster left at ", "when it was restored to "+second)
 	// The archive goes on, on the new timeline: from it, too, the way back is open.
-	psql("INSERT INTO moments VALUES (3)")
+	psql("INSERT INTO moments VALUES (5)")
 	l.must("db1", "pgha", "backup")
 	l.must("db1", "pgha", "backup", "prove")
-	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "2 rows; every") {
+	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "3 rows; every") {
 		t.Errorf("the proof on the new timeline: %s", out)
 	}
 	t.Run("archive", l.archiveWatched)
