@@ -206,5 +206,8 @@ func (l *lab) isRestored(m string, s status) {
 		!strings.Contains(out, "patroni.service") || strings.Contains(out, "restore.json") || strings.Contains(out, "patroni.held") {
 		l.Errorf("left on %s:\n%s", m, out)
 	}
+	if out := l.sh(m, "cat /var/lib/postgresql/17/main/pg_wal/*.history"); !strings.Contains(out, "\n# restored by pgha to the end of 20") {
+		l.Errorf("nothing tells the restore from a failover:\n%s", out)
+	}
 	l.nothingFound(l.members()...)
 }
