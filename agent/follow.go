@@ -44,6 +44,7 @@ type follower struct {
 	failing startFailures
 	// rolesAsked is when an apply was last asked for, to make users that waited.
 	rolesAsked time.Time
+	archive    closed
 	// resumed is when a restore that was cut short was last told to go on.
 	resumed time.Time
 }
@@ -93,6 +94,7 @@ func (a *Agent) Follow(ctx context.Context) error {
 		f.leadApart(ctx)
 		f.recopies(ctx)
 		f.resumes(ctx)
+		f.closes(ctx)
 		f.awaitRoles(ctx)
 	}
 }

@@ -61,6 +61,8 @@ type Hole struct {
 	Segments int    `json:"segments"`
 	// Reach is when the segment before the first was archived: no moment after it can be restored. Zero when that is not known.
 	Reach time.Time `json:"reach,omitzero"`
+	// Names are those of the segments that are missing, for who brings them; they may be many.
+	Names []string `json:"-"`
 }
 
 // Late is how long a file may wait before it is worth a word.
@@ -167,10 +169,11 @@ func Missing(way []Segment, bytes uint64, held map[string]time.Time) *Hole {
 		case there && h == nil:
 			before = at
 		case !there && h == nil:
-			h = &Hole{First: name, Last: name, Segments: 1, Reach: before}
+			h = &Hole{First: name, Last: name, Segments: 1, Reach: before, Names: []string{name}}
 		case !there:
 			h.Last = name
 			h.Segments++
+			h.Names = append(h.Names, name)
 		}
 	}
 	return h

@@ -82,13 +82,19 @@ func TestMissing(t *testing.T) {
 		}
 		return all
 	}
+	missing := func(numbers string) (names []string) {
+		for _, n := range numbers {
+			names = append(names, "00000001000000000000000"+string(n))
+		}
+		return names
+	}
 	for numbers, want := range map[string]*Hole{
 		"123456": nil,
-		"1256":   {First: "000000010000000000000003", Last: "000000010000000000000004", Segments: 2, Reach: noon.Add(time.Minute)},
-		"1246":   {First: "000000010000000000000003", Last: "000000010000000000000005", Segments: 2, Reach: noon.Add(time.Minute)},
-		"23456":  {First: "000000010000000000000001", Last: "000000010000000000000001", Segments: 1},
-		"12345":  {First: "000000010000000000000006", Last: "000000010000000000000006", Segments: 1, Reach: noon.Add(4 * time.Minute)},
-		"":       {First: "000000010000000000000001", Last: "000000010000000000000006", Segments: 6},
+		"1256":   {First: "000000010000000000000003", Last: "000000010000000000000004", Segments: 2, Reach: noon.Add(time.Minute), Names: missing("34")},
+		"1246":   {First: "000000010000000000000003", Last: "000000010000000000000005", Segments: 2, Reach: noon.Add(time.Minute), Names: missing("35")},
+		"23456":  {First: "000000010000000000000001", Last: "000000010000000000000001", Segments: 1, Names: missing("1")},
+		"12345":  {First: "000000010000000000000006", Last: "000000010000000000000006", Segments: 1, Reach: noon.Add(4 * time.Minute), Names: missing("6")},
+		"":       {First: "000000010000000000000001", Last: "000000010000000000000006", Segments: 6, Names: missing("123456")},
 	} {
 		if d := cmp.Diff(want, Missing(way, bytes, held(numbers))); d != "" {
 			t.Errorf("with %q (-want +got):\n%s", numbers, d)

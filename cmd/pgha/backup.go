@@ -145,6 +145,21 @@ network and archive, every row is read and every table and index checked; then t
 	return cmd
 }
 
+func closeArchive(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:    "archive-close",
+		Short:  "Bring the WAL into the archive that a primary before this one had not archived",
+		Hidden: true, // pgha-archive.service runs it
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needRoot(o, "archive-close"); err != nil {
+				return err
+			}
+			return o.agent().CloseArchive(cmd.Context())
+		},
+	}
+}
+
 func first(args []string) string {
 	if len(args) == 0 {
 		return ""

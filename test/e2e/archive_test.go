@@ -49,8 +49,12 @@ func (l *lab) archiveWatched(t *testing.T) {
 	if out, code := l.exec("db1", "pgha", "restore", "--to", psql("SELECT clock_timestamp()")); code != 1 || !strings.Contains(out, "lies behind a hole in the archive") {
 		t.Errorf("a moment behind the hole: exit code %d\n%s", code, out)
 	}
-	l.must("db1", "pgha", "backup")
+	// What the archive lacks lies in pg_wal, as on a member that took over from a primary that had not archived all.
+	l.must("db1", "systemctl", "start", "pgha-archive.service")
 	l.hears(db, "command", "resolved archive-hole")
+	if out := l.sh("db1", "ls "+archived+"/*/*; journalctl -u pgha-archive -o cat"); !strings.Contains(out, first+"-") || !strings.Contains(out, "the archive has all WAL behind") {
+		t.Errorf("the hole is closed, and:\n%s", out)
+	}
 
 	// A segment that somebody removes, after it was there.
 	gone := written()

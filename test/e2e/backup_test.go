@@ -133,14 +133,12 @@ func (l *lab) killedBackup(t *testing.T) {
 		t.Errorf("left over, and another machine's: %s", out)
 	}
 	// A replica that is behind is no source of a backup until it has what the primary had.
-	l.must(m, "runuser", "-u", "postgres", "--", "psql", "-XAtqc", "SELECT pg_catalog.pg_wal_replay_pause()")
-	l.eventually("the replay to be paused", time.Minute, func() bool {
-		return l.must(m, "runuser", "-u", "postgres", "--", "psql", "-XAtqc", "SELECT pg_catalog.pg_get_wal_replay_pause_state()") == "paused\n"
-	})
+	// Patroni takes a pause of the replay back at once.
+	l.must(m, "pkill", "-STOP", "-f", "^postgres: .*startup")
 	l.sql("CREATE TABLE fresh()")
 	l.must(m, "sh", "-c", `pgha backup >/tmp/behind.log 2>&1 & p=$!
-until grep -q 'waiting for the replay' /tmp/behind.log; do kill -0 $p || { cat /tmp/behind.log; runuser -u postgres -- psql -XAtc 'SELECT pg_catalog.pg_get_wal_replay_pause_state(), pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_last_wal_receive_lsn()'; exit 1; }; sleep 0.1; done
-runuser -u postgres -- psql -XAtqc 'SELECT pg_catalog.pg_wal_replay_resume()' && wait $p || { cat /tmp/behind.log; exit 1; }`)
+until grep -q 'waiting for the replay' /tmp/behind.log; do kill -0 $p || { cat /tmp/behind.log; exit 1; }; sleep 0.1; done
+pkill -CONT -f '^postgres: .*startup' && wait $p || { cat /tmp/behind.log; exit 1; }`)
 	all := l.backups(m)
 	if got := l.must(m, "sh", "-c", "/usr/lib/postgresql/17/bin/pg_restore -l "+backupDir+"/"+all[len(all)-1].Name+"/app.dump | grep -c 'TABLE DATA public fresh'"); got != "1\n" {
 		t.Errorf("it lacks what the primary had: %s", got)
