@@ -32,10 +32,10 @@ func TestReadRepository(t *testing.T) {
 	}{
 		"whole": {facts, whole, nil, &archive.Repository{Backup: "20261126-122622F"}},
 		"a segment was given up": {facts, strings.Replace(whole, segment("000000010000000000000005"), `"x":{"type":"file"}`, 1), nil, &archive.Repository{
-			Backup: "20261126-122622F", Hole: &archive.Hole{First: "000000010000000000000005", Last: "000000010000000000000005", Segments: 1, Reach: time.Unix(1795696000, 0).UTC()},
+			Backup: "20261126-122622F", Hole: &archive.Hole{First: "000000010000000000000005", Last: "000000010000000000000005", Segments: 1, Names: []string{"000000010000000000000005"}, Reach: time.Unix(1795696000, 0).UTC()},
 		}},
 		"a directory is gone": {facts, `{".":{"type":"path"}}`, nil, &archive.Repository{
-			Backup: "20261126-122622F", Hole: &archive.Hole{First: "000000010000000000000004", Last: "000000010000000000000006", Segments: 3},
+			Backup: "20261126-122622F", Hole: &archive.Hole{First: "000000010000000000000004", Last: "000000010000000000000006", Segments: 3, Names: []string{"000000010000000000000004", "000000010000000000000005", "000000010000000000000006"}},
 		}},
 		"the database of another history": {archive.Facts{SegmentBytes: 16 << 20, Current: "000000090000000000000007"}, whole, nil, &archive.Repository{}},
 		"no answer":                       {facts, whole, errors.New("exit status 47"), &archive.Repository{Error: "the repository does not answer: exit status 47"}},

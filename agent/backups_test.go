@@ -192,12 +192,12 @@ func TestRepositoryInfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := s.held("moment", 17, backup.Proof{Backup: "20261126-122622F", Error: "no good"})
+	all := s.held("moment", backup.Proof{Backup: "20261126-122622F", Error: "no good"})
 	at := func(clock string) time.Time { v, _ := time.Parse(time.DateTime, "2026-11-26 "+clock); return v }
 	want := []backup.Held{
-		{Record: backup.Record{Name: "20261126-122622F", Scope: "moment", Role: "full", Version: 17, Bytes: 31174203, Verified: true, Timeline: 1,
+		{Record: backup.Record{Name: "20261126-122622F", Scope: "moment", Role: "full", Version: 17, Bytes: 31174203, Verified: true, Timeline: 1, System: "7442000000000000000",
 			At: at("12:26:22"), Ended: at("12:26:24")}, Proof: backup.Proof{Backup: "20261126-122622F", Error: "no good"}},
-		{Record: backup.Record{Name: "20261126-122622F_20261126-122627D", Scope: "moment", Role: "diff", Version: 17, Bytes: 31190587, Verified: true, Timeline: 16,
+		{Record: backup.Record{Name: "20261126-122622F_20261126-122627D", Scope: "moment", Role: "diff", Version: 17, Bytes: 31190587, Verified: true, Timeline: 16, System: "7442000000000000000",
 			At: at("12:26:27"), Ended: at("12:26:28")}},
 	}
 	if d := cmp.Diff(want, all); d != "" {

@@ -56,7 +56,7 @@ func (w *work) held(ctx context.Context) (all []backup.Held, err error) {
 	if w.inRepository() {
 		s, err := w.repositoryInfo(ctx)
 		state, _ := BackupState(w.Root)
-		return s.held(w.seed.Cluster.Scope, w.seed.Cluster.Postgres.Version, state.Proof), err
+		return s.held(w.seed.Cluster.Scope, state.Proof), err
 	}
 	entries, err := os.ReadDir(w.backupDir())
 	if err != nil {

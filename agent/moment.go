@@ -122,6 +122,37 @@ func (w *work) chooseMoment(ctx context.Context, f *backup.Facts, held []backup.
 	return nil
 }
 
+// chooseNewest finds the backup and the timeline that lead to f.To, or to the end of what there is, of another database than this
+// machine's: that of h.
+func (w *work) chooseNewest(ctx context.Context, f *backup.Facts, held []backup.Held, h backup.Held, name string) error {
+	lost := *f
+	lost.System = h.System
+	r, err := w.readPast(ctx, &lost, held)
+	if err != nil {
+		return err
+	}
+	to := f.To
+	if to.IsZero() {
+		to = f.Now
+	}
+	c, err := r.past.To(to, name)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(held, func(h backup.Held) bool { return h.Name == c.Backup.Name })
+	f.From, f.Timeline = held[at], fmt.Sprint(c.Timeline)
+	if c.Timeline == c.Backup.Timeline {
+		f.Timeline = "current"
+	}
+	if f.Hole, err = r.archived.holeTo(ctx, c.Way, r.segmentBytes, r.firstSegment(c.Backup.Name), nil, to); err != nil {
+		w.Say("whether the archive is whole behind %s is not known: %v", c.Backup.Name, err)
+	}
+	if f.Hole != nil && f.To.IsZero() {
+		w.Say("the archive has a hole: %d segments of WAL, from %s on, are not there; what was written behind it is lost", f.Hole.Segments, f.Hole.First)
+	}
+	return nil
+}
+
 // readPast is the past of a database, with what it was read from.
 type readPast struct {
 	past         archive.Past
@@ -130,7 +161,7 @@ type readPast struct {
 	segmentBytes uint64
 }
 
-// readPast reads what the repository holds of the database on this machine.
+// readPast reads what the repository holds of the database with f.System.
 func (w *work) readPast(ctx context.Context, f *backup.Facts, held []backup.Held) (r readPast, err error) {
 	control, err := w.controlOf(ctx, f.Data)
 	if err != nil {
@@ -140,10 +171,14 @@ func (w *work) readPast(ctx context.Context, f *backup.Facts, held []backup.Held
 	if err != nil || r.segmentBytes == 0 {
 		return r, fmt.Errorf("pg_controldata says %q of the size of WAL segments", control["Bytes per WAL segment"])
 	}
-	live := uint32(w.laterTimeline(ctx, timelineOf(control))) //nolint:gosec // a timeline's number
-	history, err := readTheirs(filepath.Join(f.Data, "pg_wal", fmt.Sprintf("%08X.history", live)))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return r, err
+	var live uint32
+	var history []byte
+	if f.System == systemID(f.Data) { // of another database it says nothing
+		live = uint32(w.laterTimeline(ctx, timelineOf(control))) //nolint:gosec // a timeline's number
+		history, err = readTheirs(filepath.Join(f.Data, "pg_wal", fmt.Sprintf("%08X.history", live)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return r, err
+		}
 	}
 	if r.stanza, err = w.repositoryInfo(ctx); err != nil {
 		return r, err

@@ -92,7 +92,7 @@ func (w *work) proveOne(ctx context.Context, name string) (backup.Proof, error) 
 	if err != nil {
 		return backup.Proof{}, err
 	}
-	h, ok := newestTaken(all, name)
+	h, ok := newestTaken(all, name, systemID(w.databaseDir()))
 	if !ok {
 		return backup.Proof{}, noBackup("prove", name)
 	}
@@ -127,10 +127,10 @@ func noBackup(what, name string) error {
 	return fmt.Errorf("%s: there is no good backup on this machine\n      hint: `pgha backup list` here and on the other members; `pgha backup` takes one", what)
 }
 
-// newestTaken is the newest one, also when an earlier proof of it has failed.
-func newestTaken(all []backup.Held, name string) (newest backup.Held, ok bool) {
+// newestTaken is the newest one of this database, also when an earlier proof of it has failed.
+func newestTaken(all []backup.Held, name, system string) (newest backup.Held, ok bool) {
 	for _, h := range all {
-		if name == "" && (!ok || h.At.After(newest.At)) || h.Name == name {
+		if name == "" && h.System == system && (!ok || h.At.After(newest.At)) || h.Name == name {
 			newest, ok = h, true
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pgbake/pgbake/agent/backup"
@@ -94,8 +95,9 @@ type stanza struct {
 		} `json:"lsn"`
 	} `json:"backup"`
 	DB []struct {
-		ID     int         `json:"id"`
-		System json.Number `json:"system-id"`
+		ID      int         `json:"id"`
+		System  json.Number `json:"system-id"`
+		Version string      `json:"version"`
 	} `json:"db"`
 }
 
@@ -132,13 +134,26 @@ func parseInfo(out []byte) (stanza, error) {
 	return all[0], nil
 }
 
+// of is a database's system identifier, and PostgreSQL's major version; both empty where the repository does not say.
+func (s stanza) of(database int) (system string, version int) {
+	for _, db := range s.DB {
+		if db.ID == database {
+			major, _, _ := strings.Cut(db.Version, ".")
+			version, _ = strconv.Atoi(major)
+			return db.System.String(), version
+		}
+	}
+	return "", 0
+}
+
 // held are the backups of a stanza, the oldest first.
-func (s stanza) held(scope string, version int, proof backup.Proof) (all []backup.Held) {
+func (s stanza) held(scope string, proof backup.Proof) (all []backup.Held) {
 	for _, b := range s.Backup {
 		h := backup.Held{Record: backup.Record{
-			Name: b.Label, Scope: scope, Role: b.Type, Version: version, Bytes: b.Info.Size, Verified: !b.Error,
+			Name: b.Label, Scope: scope, Role: b.Type, Bytes: b.Info.Size, Verified: !b.Error,
 			At: time.Unix(b.Timestamp.Start, 0).UTC(), Ended: time.Unix(b.Timestamp.Stop, 0).UTC(),
 		}}
+		h.System, h.Version = s.of(b.Database.ID)
 		if len(b.Archive.Start) >= 8 {
 			timeline, _ := strconv.ParseInt(b.Archive.Start[:8], 16, 32)
 			h.Timeline = int(timeline)
@@ -182,7 +197,7 @@ func (w *work) backupToRepository(ctx context.Context, began time.Time) (r backu
 	if s, err = w.repositoryInfo(ctx); err != nil {
 		return r, err
 	}
-	all := s.held(w.seed.Cluster.Scope, w.seed.Cluster.Postgres.Version, backup.Proof{})
+	all := s.held(w.seed.Cluster.Scope, backup.Proof{})
 	if len(all) == 0 {
 		return r, errors.New("the repository has no backup after one was taken")
 	}

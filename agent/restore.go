@@ -46,8 +46,9 @@ func (a *Agent) CurrentRestore() (*Restore, error) {
 	return &r, nil
 }
 
-// PlanRestore says what a restore would do, and changes nothing. The newest good backup is restored when none is named.
-func (a *Agent) PlanRestore(ctx context.Context, name string, to time.Time) (*Restore, error) {
+// PlanRestore says what a restore would do, and changes nothing. The newest good backup is restored when none is named. another lets it
+// be of another database than the one that runs here.
+func (a *Agent) PlanRestore(ctx context.Context, name string, to time.Time, another bool) (*Restore, error) {
 	w, err := a.beginBackup("restore")
 	if err != nil {
 		return nil, err
@@ -55,6 +56,7 @@ func (a *Agent) PlanRestore(ctx context.Context, name string, to time.Time) (*Re
 	f := backup.Facts{
 		Self: w.seed.Machine.Name, To: to, Now: time.Now(), Version: w.seed.Cluster.Postgres.Version,
 		Members: w.databases(ctx), Data: w.databaseDir(), System: systemID(w.databaseDir()),
+		Another: another,
 	}
 	if f.System == "" {
 		return nil, fmt.Errorf("restore: there is no database in %s\n      hint: run it on a member that has one; `pgha status`", w.inside(f.Data))
@@ -105,10 +107,24 @@ func (w *work) chooseBackup(ctx context.Context, f *backup.Facts, name string) e
 			}
 		}
 	}
-	h, ok := backup.Newest(all, name)
+	h, ok := backup.Newest(all, name, f.System, f.Another, f.Now)
 	switch {
+	case !ok && name == "" && f.Another:
+		return errors.New("restore: there is no good backup of another database than the one that runs here\n      hint: pgha backup list; a directory that survived goes to the same place on this machine, owned by postgres")
+	case !ok && name == "":
+		if lost, there := backup.Newest(all, "", f.System, true, f.Now); there {
+			return fmt.Errorf("restore: there is no good backup of this cluster's database; %s is of another one, with the system identifier %s\n"+
+				"      hint: when all machines were lost, and these are the new ones: pgha restore --another-database", lost.Name, lost.System)
+		}
+		return noBackup("restore", name)
 	case !ok:
 		return noBackup("restore", name)
+	case f.Another && f.Repository:
+		if err := w.chooseNewest(ctx, f, all, h, name); err != nil {
+			return fmt.Errorf("restore: %w", err)
+		}
+		f.Size = f.From.Bytes
+		return nil
 	case f.Repository && !f.To.IsZero():
 		if err := w.chooseMoment(ctx, f, all, name); err != nil {
 			return fmt.Errorf("restore: %w", err)

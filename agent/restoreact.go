@@ -73,8 +73,14 @@ func (x *restoring) act(ctx context.Context, a restore.Action, o restore.Observa
 	case restore.Start:
 		return x.start(ctx, o, at)
 	case restore.Order:
+		if err := x.takeSecrets(ctx); err != nil {
+			return err
+		}
 		return x.order(ctx)
 	case restore.Resume:
+		if err := x.takeSecrets(ctx); err != nil {
+			return err
+		}
 		return x.pause(ctx, at, false)
 	case restore.Finish:
 		return x.finish(ctx, at)
@@ -262,6 +268,11 @@ func (x *restoring) lead(ctx context.Context, at netip.Addr) error {
 			if string(p.Value) == self {
 				continue
 			}
+		case "initialize":
+			if x.Plan.Another == "" || string(p.Value) == x.Plan.Another {
+				continue
+			}
+			value = []byte(x.Plan.Another)
 		case "sync":
 			var s map[string]any
 			if err := decode(p.Value, &s, string(p.Key)); err != nil {
@@ -297,6 +308,16 @@ func (a *api) leader(ctx context.Context, c *cluster.Cluster, addr netip.Addr) (
 		return "", err
 	}
 	return string(pairs[0].Value), nil
+}
+
+// takeSecrets gives the users of another database this cluster's passwords: replicas could not copy it with those that they have. It
+// may be done at any time, and twice.
+func (x *restoring) takeSecrets(ctx context.Context) error {
+	if x.Plan.Another == "" {
+		return nil
+	}
+	x.Say("restore: users, databases and passwords are made those of this cluster")
+	return x.Runner.Run(ctx, x.client("/usr/lib/pgha/post-bootstrap", "dbname=postgres"))
 }
 
 // order tells the members that have something else to copy the restored database.

@@ -23,6 +23,9 @@ func (x *restoring) base() string { return filepath.Join(x.backupDir(), x.Plan.B
 
 // check verifies the backup before anything depends on it.
 func (x *restoring) check(ctx context.Context) error {
+	if x.Plan.Repository && x.Plan.Another != "" {
+		return nil // the archive takes nothing of the database of today
+	}
 	if x.Plan.Repository {
 		if unit, err := x.postmasterUnit(); err != nil || unit == "" {
 			return err // what is not archived yet cannot be had
@@ -68,6 +71,11 @@ func (x *restoring) stageWhile(ctx context.Context, tick <-chan time.Time, free 
 func (x *restoring) makeReady(ctx context.Context) error {
 	dir := x.Plan.Staged
 	switch {
+	case x.Plan.Newest():
+		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=default", "--target-timeline="+x.Plan.Timeline); err != nil {
+			return err
+		}
+		return x.recover(ctx)
 	case x.Plan.Repository && x.Plan.To.IsZero():
 		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=immediate"); err != nil {
 			return err
@@ -92,19 +100,9 @@ func (x *restoring) makeReady(ctx context.Context) error {
 // that this cluster has seen, so that nothing of before can pass for it.
 func (x *restoring) recover(ctx context.Context, options ...string) error {
 	dir := x.Plan.Staged
-	d, _, err := x.readDCS(ctx)
+	live, err := x.bringHistories(ctx)
 	if err != nil {
 		return err
-	}
-	live := x.liveTimeline(ctx, d, x.askMembers(ctx), false)
-	seen, err := filepath.Glob(filepath.Join(x.Plan.Data, "pg_wal/*.history"))
-	if err != nil {
-		return err
-	}
-	for _, history := range seen {
-		if err := x.Runner.Run(ctx, x.asPostgres("cp", "--archive", "--no-clobber", history, filepath.Join(dir, "pg_wal"))); err != nil {
-			return err
-		}
 	}
 	if err := x.write(ctx, filepath.Join(dir, "recovery.signal"), nil); err != nil {
 		return err
@@ -144,6 +142,28 @@ func (x *restoring) recover(ctx context.Context, options ...string) error {
 		}
 	}
 	return x.writeJSON(ctx, filepath.Join(dir, stagedMark), reached)
+}
+
+// bringHistories lets the copy know the timelines that the cluster has had, and returns the number of the last. Of another database it
+// need not know: by its system identifier nothing of that passes for it.
+func (x *restoring) bringHistories(ctx context.Context) (live int, err error) {
+	if x.Plan.Another != "" {
+		return 0, nil
+	}
+	d, _, err := x.readDCS(ctx)
+	if err != nil {
+		return 0, err
+	}
+	seen, err := filepath.Glob(filepath.Join(x.Plan.Data, "pg_wal/*.history"))
+	if err != nil {
+		return 0, err
+	}
+	for _, history := range seen {
+		if err := x.Runner.Run(ctx, x.asPostgres("cp", "--archive", "--no-clobber", history, filepath.Join(x.Plan.Staged, "pg_wal"))); err != nil {
+			return 0, err
+		}
+	}
+	return x.liveTimeline(ctx, d, x.askMembers(ctx), false), nil
 }
 
 // missed says what else could be asked for when the WAL ended before a transaction of after the moment.

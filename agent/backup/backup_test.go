@@ -175,3 +175,21 @@ func TestLeftover(t *testing.T) {
 		t.Error("names and other names")
 	}
 }
+
+func TestNewest(t *testing.T) {
+	all := held("-+++")
+	for _, h := range held("++") {
+		h.Name, h.System, h.At = "lost"+h.Name, "6", h.At.Add(-12*time.Hour)
+		all = append(all, h)
+	}
+	all = append(all, Held{Record: Record{Name: "future", System: "7", Verified: true, At: night.AddDate(5, 0, 0)}})
+	for _, tt := range []struct {
+		name    string
+		another bool
+		want    string
+	}{{"", false, "1"}, {"", true, "lost0"}, {"0", false, "0"}, {"lost1", false, "lost1"}, {"none", false, ""}} {
+		if got, ok := Newest(all, tt.name, "7", tt.another, night); got.Name != tt.want || ok != (tt.want != "") {
+			t.Errorf("%+v: %s", tt, got.Name)
+		}
+	}
+}

@@ -34,13 +34,14 @@ func Surplus(all []Held, keep Keep, now time.Time) (names []string) {
 	return names
 }
 
-// Newest is the newest good backup, or the one of that name; false when there is none.
-func Newest(all []Held, name string) (newest Held, ok bool) {
+// Newest is the backup of that name, or the newest good one of the database with a system identifier when none is named, or of any other
+// database; false when there is none.
+func Newest(all []Held, name, system string, another bool, now time.Time) (newest Held, ok bool) {
 	for _, h := range all {
 		switch {
 		case name != "" && h.Name == name:
 			return h, true
-		case name == "" && h.Good() && (!ok || h.At.After(newest.At)):
+		case name == "" && h.Good() && (h.System == system) != another && !h.At.After(now.Add(ahead)) && (!ok || h.At.After(newest.At)):
 			newest, ok = h, true
 		}
 	}

@@ -46,6 +46,9 @@ type Facts struct {
 	Hole *archive.Hole
 	// Timeline is where To lies, as recovery_target_timeline takes it; Left what Plan.Left is.
 	Timeline, Left string
+	// Another tells that From is to be of another database than the one that runs here: all machines were lost, and this is what the
+	// new ones have begun with.
+	Another bool
 }
 
 // Plan is what a restore does. It is kept on the disk while it is carried out.
@@ -69,6 +72,8 @@ type Plan struct {
 	Staged string    `json:"staged"`
 	Aside  string    `json:"aside"`
 	Began  time.Time `json:"began,omitzero"`
+	// Another is the system identifier of the restored database where that is another one than the cluster's of today.
+	Another string `json:"another,omitempty"`
 	// Reached is what the restored database has; nil until it is made ready.
 	Reached *Reached `json:"reached,omitempty"`
 }
@@ -87,15 +92,19 @@ func Make(f Facts) (Plan, error) {
 			p.Others = append(p.Others, m.Name)
 		}
 	}
+	if f.Another {
+		p.Another = f.From.System
+	}
 	switch {
 	case !f.From.Verified:
 		return p, fmt.Errorf("%s is not verified\n      hint: another one: pgha backup list", f.From.Name)
-	case !f.Repository && f.From.Version != f.Version:
+	case f.From.Version != f.Version:
 		return p, fmt.Errorf("%s is of PostgreSQL %d, and the cluster runs %d\n      hint: its dumps can be read by any version: pg_restore", f.From.Name, f.From.Version, f.Version)
-	case !f.Repository && f.From.System != f.System:
+	case f.Another && f.From.System == f.System:
+		return p, fmt.Errorf("%s is of the database that this cluster has\n      hint: without --another-database", f.From.Name)
+	case !f.Another && f.From.System != f.System:
 		return p, fmt.Errorf("%s is of another database: its system identifier is %s, and this cluster's %s\n"+
-			"      hint: to begin a new cluster with it: copy its folder base to %s of a machine without data, and say adopt: {node: …, data: true} in cluster.yaml",
-			f.From.Name, f.From.System, f.System, f.Data)
+			"      hint: when all machines were lost, and these are the new ones: pgha restore --another-database, which puts it in the place of the new database", f.From.Name, f.From.System, f.System)
 	case !f.To.IsZero() && !f.Repository:
 		return p, fmt.Errorf("without an archive of the WAL a backup restores the database only as it was when it was taken: %s at %s\n"+
 			"      hint: pgha restore --backup %[1]s; for any moment: backup.repository in cluster.yaml, from then on", f.From.Name, f.From.Ended.Format(time.RFC3339))
@@ -120,11 +129,17 @@ func Make(f Facts) (Plan, error) {
 
 // Moment says to when the database goes back.
 func (p Plan) Moment() string {
-	if p.To.IsZero() {
+	switch {
+	case p.Newest():
+		return "the end of what the repository has"
+	case p.To.IsZero():
 		return "the end of " + p.Backup
 	}
 	return p.To.Format(archive.Moment)
 }
+
+// Newest tells that all WAL is recovered that there is: nothing else is left of that database.
+func (p Plan) Newest() bool { return p.Another != "" && p.Repository && p.To.IsZero() }
 
 // Back says where the database is when all is done.
 func (p Plan) Back() string {
@@ -139,6 +154,9 @@ func (p Plan) Says(s Step) string {
 	others := strings.Join(p.Others, " and ")
 	switch s {
 	case StepCheck:
+		if p.Repository && p.Another != "" {
+			return fmt.Sprintf("(%s is what the repository has of the database %s)", p.Backup, p.Another)
+		}
 		if p.Repository {
 			return "wait until the WAL of this moment is in the repository, which has " + p.Backup
 		}

@@ -18,12 +18,16 @@ func TestMake(t *testing.T) {
 		change func(*Facts)
 		want   string // in the error; none when empty
 	}{
-		"all well":         {func(*Facts) {}, ""},
-		"not verified":     {func(f *Facts) { f.From.Verified = false }, "is not verified"},
-		"another version":  {func(f *Facts) { f.From.Version = 15 }, "is of PostgreSQL 15, and the cluster runs 17"},
-		"another database": {func(f *Facts) { f.From.System = "8" }, "adopt: {node: …, data: true}"},
-		"a moment, no WAL": {func(f *Facts) { f.To = f.Now }, "without an archive of the WAL a backup restores the database only as it was"},
-		"a moment":         {func(f *Facts) { f.To = f.Now; f.Repository = true }, ""},
+		"all well":                          {func(*Facts) {}, ""},
+		"not verified":                      {func(f *Facts) { f.From.Verified = false }, "is not verified"},
+		"another version":                   {func(f *Facts) { f.From.Version = 15 }, "is of PostgreSQL 15, and the cluster runs 17"},
+		"another database":                  {func(f *Facts) { f.From.System = "8" }, "when all machines were lost, and these are the new ones: pgha restore --another-database"},
+		"another database, in a repository": {func(f *Facts) { f.From.System = "8"; f.Repository = true }, "is of another database"},
+		"another version, in a repository":  {func(f *Facts) { f.From.Version = 15; f.Repository = true }, "is of PostgreSQL 15"},
+		"all was lost":                      {func(f *Facts) { f.From.System = "8"; f.Another = true }, ""},
+		"nothing was lost":                  {func(f *Facts) { f.Another = true }, "without --another-database"},
+		"a moment, no WAL":                  {func(f *Facts) { f.To = f.Now }, "without an archive of the WAL a backup restores the database only as it was"},
+		"a moment":                          {func(f *Facts) { f.To = f.Now; f.Repository = true }, ""},
 		"a moment ago": {func(f *Facts) {
 			f.Now = f.Now.Add(500 * time.Millisecond)
 			f.To = f.Now.Add(-time.Millisecond)
@@ -86,5 +90,20 @@ func hole(reach, to time.Time) func(*Facts) {
 	return func(f *Facts) {
 		f.Repository, f.To = true, to
 		f.Hole = &archive.Hole{First: "0000000300000001000000AB", Last: "0000000300000001000000AF", Segments: 5, Reach: reach}
+	}
+}
+
+func TestPlanOfAnotherDatabase(t *testing.T) {
+	f := Facts{
+		Self: "db1", From: Held{Record: Record{Name: "20261126-020000F", Verified: true, Version: 17, System: "8", At: night, Ended: night}}, Repository: true, Another: true,
+		Now: night.Add(time.Hour), System: "7", Version: 17, Data: "/data", Size: 1, Free: 2,
+	}
+	p, err := Make(f)
+	if err != nil || p.Another != "8" || !p.Newest() || p.Moment() != "the end of what the repository has" {
+		t.Errorf("%+v, %s: %v", p, p.Moment(), err)
+	}
+	f.To = night.Add(time.Minute)
+	if p, err = Make(f); err != nil || p.Newest() {
+		t.Errorf("to a moment: %+v: %v", p, err)
 	}
 }

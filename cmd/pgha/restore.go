@@ -14,7 +14,7 @@ import (
 
 func restore(o *options) *cobra.Command {
 	var name, to string
-	var yes, giveUp, resume bool
+	var yes, giveUp, resume, another bool
 	cmd := &cobra.Command{
 		Use:   "restore",
 		Short: "Take the whole cluster back to a backup, or to a moment; shows its plan, and does it with --yes",
@@ -42,7 +42,7 @@ A moment is what the cluster had at that time, also when it has failed over or w
 			}
 			yes = yes || resume
 			again := r != nil
-			if again && (name != "" || to != "") {
+			if again && (name != "" || to != "" || another) {
 				return fmt.Errorf("restore: another one was begun here, to %s, and is not done\n      hint: `pgha restore` says where it stands", r.Moment())
 			}
 			if !again {
@@ -50,7 +50,7 @@ A moment is what the cluster had at that time, also when it has failed over or w
 				if err != nil {
 					return err
 				}
-				if r, err = a.PlanRestore(cmd.Context(), name, moment); err != nil {
+				if r, err = a.PlanRestore(cmd.Context(), name, moment, another); err != nil {
 					return err
 				}
 			}
@@ -71,6 +71,7 @@ A moment is what the cluster had at that time, also when it has failed over or w
 	}
 	cmd.Flags().StringVar(&name, "backup", "", "the backup, as pgha backup list shows it; the newest good one when absent")
 	cmd.Flags().StringVar(&to, "to", "", "the moment, such as '2026-11-26 12:00:00+00'; the end of the backup when absent")
+	cmd.Flags().BoolVar(&another, "another-database", false, "of another database than the cluster's: that of machines which are all lost, on the new ones")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
 	cmd.Flags().BoolVar(&giveUp, "give-up", false, "end one that was begun here and whose database has not served yet, or that of a machine which is lost")
 	cmd.Flags().BoolVar(&resume, "resume", false, "go on with one that was cut short after it had paused the cluster")
@@ -81,15 +82,21 @@ A moment is what the cluster had at that time, also when it has failed over or w
 
 // sameAgain are the options that lead to the same plan.
 func sameAgain(again bool, name, to string, r *agent.Restore) string {
+	other := ""
+	if r.Plan.Another != "" {
+		other = " --another-database"
+	}
 	switch {
 	case again:
 		return ""
 	case to != "":
-		return fmt.Sprintf(" --to '%s'", to)
+		return fmt.Sprintf("%s --to '%s'", other, to)
+	case r.Plan.Newest():
+		return other
 	case name == "" && r.Plan.Backup != "":
-		return " --backup " + r.Plan.Backup
+		return other + " --backup " + r.Plan.Backup
 	case name != "":
-		return " --backup " + name
+		return other + " --backup " + name
 	}
 	return ""
 }
@@ -112,6 +119,9 @@ func parseMoment(s string) (time.Time, error) {
 func printPlan(w io.Writer, r *agent.Restore) {
 	p := r.Plan
 	fmt.Fprintf(w, "This takes the whole cluster back to %s.\nWhat was written after that is no longer in the database; it stays in the one that is kept.\n\n", r.Moment())
+	if p.Another != "" {
+		fmt.Fprintf(w, "It is another database, with the system identifier %s: all that this cluster has today goes out of use.\n\n", p.Another)
+	}
 	for i, s := range backup.Steps {
 		mark := "    "
 		switch {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ func TestBackup(t *testing.T) {
 	t.Run("restored", l.restoredCluster)
 	t.Run("restored slowly", l.restoredSlowly)
 	t.Run("restore given up", l.restoreGivenUp)
+	t.Run("all lost", l.allLost)
 }
 
 // taken is what `pgha backup list --json` says.
@@ -266,6 +268,7 @@ alerts:
 	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "3 rows; every") {
 		t.Errorf("the proof on the new timeline: %s", out)
 	}
+	t.Run("all lost", l.repositoryLeft)
 	t.Run("archive", l.archiveWatched)
 	t.Run("sftp", l.sftpRepository)
 	// A repository that is gone: one message, and PostgreSQL serves.
@@ -274,6 +277,41 @@ alerts:
 		t.Errorf("without a repository: exit code %d\n%s", code, out)
 	}
 	psql("INSERT INTO moments VALUES (4)")
+}
+
+// repositoryLeft loses the machine; its repository was elsewhere. A new one takes over all that was archived.
+func (l *lab) repositoryLeft(t *testing.T) {
+	l = l.on(t)
+	const repository = "/srv/pgbackrest"
+	const rows = `runuser -u postgres -- psql -XAtq -d app -c "SELECT string_agg(i::text, ' ' ORDER BY i) FROM moments"`
+	before := l.sh("db1", rows)
+	last := l.superuser("db1", "SELECT pg_walfile_name(pg_switch_wal())")
+	l.eventually(last+" in the archive", time.Minute, func() bool {
+		return l.superuser("db1", "SELECT last_archived_wal >= '"+last+"' FROM pg_stat_archiver") == "t"
+	})
+	survived := t.TempDir()
+	l.copyTree(l.disk("db1", repository)+"/.", survived)
+	l.newDisks("db1")
+	dir := l.disk("db1", repository)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l.copyTree(survived+"/.", dir)
+	l.powerOn("db1")
+	l.healthy(2 * time.Minute)
+	if out, code := l.exec("db1", "pgha", "restore"); code != 1 || !strings.Contains(out, "--another-database") {
+		t.Errorf("without a word that it is another database: exit code %d\n%s", code, out)
+	}
+	t.Logf("%s", l.must("db1", "pgha", "restore", "--another-database", "--yes"))
+	l.healthy(time.Minute)
+	if got := l.sh("db1", rows); got != before {
+		t.Errorf("there were the rows %s, and now %s", before, got)
+	}
+	l.must("db1", "pgha", "backup")
+	l.nothingFound("db1")
 }
 
 // sftpRepository moves the repository to an sftp server, which is the machine's own here, by a changed specification. An S3

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -157,6 +159,7 @@ func (l *lab) restoreGivenUp(t *testing.T) {
 	l = l.on(t)
 	s := l.healthy(2 * time.Minute)
 	m := s.primary()
+	l.must(m, "pgha", "backup", "--here")
 	l.sql("CREATE TABLE kept AS SELECT 1")
 	at := l.killRestore(m, slices.Index(restoreSteps, "swap"))
 	l.pgbake("lab", "fault", "power-cut", m)
@@ -208,6 +211,48 @@ func (l *lab) isRestored(m string, s status) {
 	}
 	if out := l.sh(m, "cat /var/lib/postgresql/17/main/pg_wal/*.history"); !strings.Contains(out, "\n# restored by pgha to the end of 20") {
 		l.Errorf("nothing tells the restore from a failover:\n%s", out)
+	}
+	l.nothingFound(l.members()...)
+}
+
+// allLost loses every machine, and the secrets. One member's directory of backups has survived: new machines begin with an empty database,
+// and then take over what was lost, with passwords of their own.
+func (l *lab) allLost(t *testing.T) {
+	l = l.on(t)
+	p := l.healthy(2 * time.Minute).primary()
+	l.sql("CREATE TABLE survivors AS SELECT generate_series(1, 100)")
+	l.must(p, "pgha", "backup", "--here")
+	survived := t.TempDir()
+	l.copyTree(l.disk(p, backupDir)+"/.", survived)
+	l.pgbake("lab", "down")
+	if err := os.RemoveAll(filepath.Join(filepath.Dir(l.spec), "secrets")); err != nil {
+		t.Fatal(err)
+	}
+	l.pgbake("lab", "up", "--timeout", "20m")
+	m := l.healthy(2 * time.Minute).replicas()[0]
+	l.pgbake("lab", "fault", "power-cut", m)
+	l.copyTree(survived+"/.", l.disk(m, backupDir))
+	l.powerOn(m)
+	l.healthy(2 * time.Minute)
+
+	if out, code := l.exec(m, "pgha", "restore"); code != 1 || !strings.Contains(out, "there is no good backup") || !strings.Contains(out, "--another-database") {
+		t.Errorf("without a word that it is another database: exit code %d\n%s", code, out)
+	}
+	all := l.backups(m)
+	if out, code := l.exec(m, "pgha", "restore", "--backup", all[len(all)-1].Name); code != 1 || !strings.Contains(out, "is of another database") || !strings.Contains(out, "--another-database") {
+		t.Errorf("by name: exit code %d\n%s", code, out)
+	}
+	if out := l.must(m, "pgha", "restore", "--another-database"); !strings.Contains(out, "all that this cluster has today goes out of use") {
+		t.Errorf("the plan:\n%s", out)
+	}
+	t.Logf("%s", l.must(m, "pgha", "restore", "--another-database", "--yes"))
+	l.healthy(2 * time.Minute)
+	if got := l.sql("SELECT count(*) FROM survivors"); got != "100" { // by a password of the new secrets
+		t.Errorf("the database has %s", got)
+	}
+	l.must(m, "pgha", "backup", "--here")
+	if got := l.backups(m); len(got) != len(all)+1 { // more than are kept: those are of another database
+		t.Errorf("backups of before %+v and now %+v", all, got)
 	}
 	l.nothingFound(l.members()...)
 }
