@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/pgbake/pgbake/agent/archive"
 	"github.com/pgbake/pgbake/agent/backup"
 	"github.com/pgbake/pgbake/internal/libpq"
 )
@@ -160,22 +162,86 @@ func (w *work) tryOut(ctx context.Context, h backup.Held) (found string, err err
 	}
 	dir := filepath.Join(w.backupDir(), backup.Proving(w.seed.Machine.Name))
 	defer func() { err = errors.Join(err, w.discard(ctx, dir)) }()
-	options := []string{"archive_mode=off"}
+	var to archiveEnd
 	if w.inRepository() {
-		options = append(options, "recovery_target_timeline=current")
-		err = w.fromRepository(ctx, dir, h.Name, "--type=immediate")
+		// All WAL that there is behind it, not only what makes it whole: any moment until now is to be had.
+		if to, err = w.archiveEnd(ctx, h); err != nil {
+			return "", err
+		}
+		err = w.fromRepository(ctx, dir, h.Name, "--type=default", "--target-timeline="+to.timeline)
 	} else {
 		err = w.copyOf(ctx, base, dir)
 	}
 	if err != nil {
 		return "", err
 	}
-	s, err := w.startScratch(ctx, dir, "proof", options...)
+	s, err := w.startScratch(ctx, dir, "proof", "archive_mode=off")
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, s.stop(ctx)) }()
-	return s.read(ctx)
+	if found, err = s.read(ctx); err != nil || !w.inRepository() {
+		return found, err
+	}
+	whole, err := s.recoveredTo(to)
+	return found + "; " + whole, err
+}
+
+// archiveEnd is how far the archive goes: the timeline that a backup leads to, as recovery_target_timeline takes it, and where in the WAL the
+// newest segment begins that the archive has of it, in bytes.
+type archiveEnd struct {
+	timeline string
+	newest   uint64
+}
+
+// archiveEnd asks the repository. A backup of a timeline that the cluster has left leads to the end of that one.
+func (w *work) archiveEnd(ctx context.Context, h backup.Held) (e archiveEnd, err error) {
+	all, err := w.held(ctx)
+	if err != nil {
+		return e, err
+	}
+	r, err := w.readPast(ctx, &backup.Facts{Data: w.databaseDir(), System: h.System}, all)
+	if err != nil {
+		return e, err
+	}
+	e.timeline = "current"
+	timeline := uint32(h.Timeline) //nolint:gosec // a timeline's number
+	if c, err := r.past.To(time.Now(), h.Name); err == nil && c.Timeline != c.Backup.Timeline {
+		timeline, e.timeline = c.Timeline, fmt.Sprint(c.Timeline)
+	}
+	name, err := r.archived.newest(ctx, timeline)
+	if s, ok := archive.Parse(name, r.segmentBytes); ok {
+		e.newest = s.Number * r.segmentBytes
+	}
+	return e, err
+}
+
+// recoveredTo says how far the copy has recovered, which is less than the archive has where a segment is missing.
+func (s *scratch) recoveredTo(e archiveEnd) (string, error) {
+	reached, err := s.reached()
+	if err != nil {
+		return "", err
+	}
+	histories, err := filepath.Glob(filepath.Join(s.dir, "pg_wal/*.history"))
+	if err != nil || len(histories) == 0 {
+		return "", errors.Join(err, errors.New("the copy that has recovered has no history"))
+	}
+	own, err := readTheirs(slices.Max(histories))
+	if err != nil {
+		return "", err
+	}
+	f, ok := lastFork(own)
+	if !ok {
+		return "", fmt.Errorf("read %s: it names no timeline", slices.Max(histories))
+	}
+	end := fmt.Sprintf("%X/%X", f.at>>32, f.at&0xffffffff)
+	if !reached.Last.IsZero() {
+		end = reached.Last.UTC().Format("2006-01-02 15:04:05 UTC")
+	}
+	if uint64(f.at) < e.newest { //nolint:gosec // a place in the WAL
+		return "WAL is MISSING behind " + end + ", and the archive has newer", nil
+	}
+	return "all WAL to " + end, nil
 }
 
 // counting reads every row of every table, and says how many tables and rows are not the system's own.

@@ -212,7 +212,7 @@ func (w *work) fromRepository(ctx context.Context, dir, name string, options ...
 	if err := w.Runner.Run(ctx, w.asPostgres("mkdir", "--mode=700", dir)); err != nil {
 		return err
 	}
-	args := append([]string{"restore", "--pg1-path=" + dir, "--set=" + name, "--target-action=promote"}, options...)
+	args := append([]string{"restore", "--pg1-path=" + dir, "--set=" + name}, options...)
 	return w.Runner.Run(ctx, w.pgbackrest(args...))
 }
 

@@ -159,15 +159,20 @@ func (x *restoring) left() (f fork, ok bool) {
 		if err != nil {
 			continue
 		}
-		for line := range strings.Lines(string(body)) {
-			var high, low int64
-			if n, _ := fmt.Sscanf(line, "%d\t%X/%X", &f.timeline, &high, &low); n == 3 {
-				f.at, ok = high<<32|low, true
-			}
-		}
-		return f, ok
+		return lastFork(body)
 	}
 	return f, false
+}
+
+// lastFork is the last line of a history file: where its timeline left the one before.
+func lastFork(history []byte) (f fork, ok bool) {
+	for line := range strings.Lines(string(history)) {
+		var high, low int64
+		if n, _ := fmt.Sscanf(line, "%d\t%X/%X", &f.timeline, &high, &low); n == 3 {
+			f.at, ok = high<<32|low, true
+		}
+	}
+	return f, ok
 }
 
 // whose says which database the leader has, by the history that it writes into etcd: where the timeline before the restored one was left.

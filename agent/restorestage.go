@@ -77,14 +77,14 @@ func (x *restoring) makeReady(ctx context.Context) error {
 		}
 		return x.recover(ctx)
 	case x.Plan.Repository && x.Plan.To.IsZero():
-		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=immediate"); err != nil {
+		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=immediate", "--target-action=promote"); err != nil {
 			return err
 		}
 		return x.recover(ctx, "recovery_target_timeline=current")
 	case x.Plan.Repository && x.Plan.Timeline == "":
 		return errors.New("an older pgha has begun this restore, and did not say on which timeline the moment lies\n      hint: pgha restore --give-up, and once more")
 	case x.Plan.Repository:
-		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=time", "--target="+x.Plan.Moment(), "--target-timeline="+x.Plan.Timeline); err != nil {
+		if err := x.fromRepository(ctx, dir, x.Plan.Backup, "--type=time", "--target-action=promote", "--target="+x.Plan.Moment(), "--target-timeline="+x.Plan.Timeline); err != nil {
 			return err
 		}
 		return x.recover(ctx)
