@@ -38,5 +38,5 @@ func whileRoom(ctx context.Context, tick <-chan time.Time, free func() (int64, e
 // noRoomFor says how much a restored database took before it was removed again, and what ended it; size is that of its backup.
 func noRoomFor(data string, took, size int64, why error) error {
 	return fmt.Errorf("%w: the disk of %s has less than a twentieth left, which the database of today needs; the restored one had taken %s, and its backup is %s; "+
-		"it is removed again\n      hint: give the disk more room: the WAL since the backup comes on top of it", why, data, Size(took), Size(size))
+		"it is removed again\n      hint: the database of today is as it was; give the disk more room: the WAL since the backup comes on top of it", why, data, Size(took), Size(size))
 }

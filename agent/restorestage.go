@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -42,11 +41,7 @@ func (x *restoring) check(ctx context.Context) error {
 // stage makes the restored database ready, beside the one that serves: all that takes long, and all that may fail.
 func (x *restoring) stage(ctx context.Context) error {
 	dir := x.Plan.Staged
-	if mark, err := readTheirs(filepath.Join(dir, stagedMark)); err == nil {
-		var reached backup.Reached
-		if json.Unmarshal(mark, &reached) == nil { // an older pgha wrote nothing into it
-			x.Plan.Reached = &reached
-		}
+	if exists(filepath.Join(dir, stagedMark)) {
 		return nil
 	}
 	if err := x.discard(ctx, dir); err != nil { // an earlier attempt's
@@ -141,7 +136,7 @@ func (x *restoring) recover(ctx context.Context, options ...string) error {
 			return err
 		}
 	}
-	return x.writeJSON(ctx, filepath.Join(dir, stagedMark), reached)
+	return x.write(ctx, filepath.Join(dir, stagedMark), nil)
 }
 
 // bringHistories lets the copy know the timelines that the cluster has had, and returns the number of the last. Of another database it
