@@ -23,7 +23,7 @@ func (l *lab) archiveWatched(t *testing.T) {
 		t.Helper()
 		return psql("INSERT INTO moments VALUES (9); SELECT pg_walfile_name(pg_switch_wal())")
 	}
-	const archived = "/srv/pgbackrest/archive/moment"
+	archived := "/srv/pgbackrest/archive/" + l.scope
 
 	l.must("db1", "chmod", "-R", "a-w", archived)
 	first := written()
