@@ -31,13 +31,9 @@ func (a *Agent) CloseArchive(ctx context.Context) error {
 	return err
 }
 
-// bringMissing pushes what this machine has of the segments that the archive lacks, and tells whether a hole is left.
+// bringMissing pushes what this machine has of the segments that the archive lacks, and tells whether a hole is left. It keeps nobody from
+// the backups: pushing what is there does no harm.
 func (w *work) bringMissing(ctx context.Context, what string) (hole bool, err error) {
-	unlock, err := w.lockBackups(what)
-	if err != nil {
-		return false, err
-	}
-	defer unlock()
 	for tried := false; ; tried = true {
 		f, err := w.archiveFacts(ctx)
 		if err != nil {
