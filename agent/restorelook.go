@@ -215,6 +215,9 @@ func (x *restoring) lookAtDisk(ctx context.Context, d dcs, members []heard) rest
 	disk := restore.Disk{Data: exists(p.Data), Staged: exists(p.Staged), Aside: exists(p.Aside)}
 	disk.Ready = exists(filepath.Join(p.Staged, stagedMark))
 	placed := disk.Data && disk.Aside && !disk.Staged
+	if control, err := x.controlOf(ctx, p.Data); placed && x.Timeline == 0 && err == nil {
+		x.Timeline = timelineOf(control) // an older pgha did not note it
+	}
 	if x.Timeline > 0 && x.Plan.Another == "" { // another database is known by its system identifier
 		disk.Behind = x.Timeline <= x.liveTimeline(ctx, d, members, placed)
 	}
