@@ -234,14 +234,14 @@ func (s *scratch) recoveredTo(e archiveEnd) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("read %s: it names no timeline", slices.Max(histories))
 	}
-	end := fmt.Sprintf("%X/%X", f.at>>32, f.at&0xffffffff)
+	to := "; no transaction of after it is archived"
 	if !reached.Last.IsZero() {
-		end = reached.Last.UTC().Format("2006-01-02 15:04:05 UTC")
+		to = " to " + reached.Last.UTC().Format("2006-01-02 15:04:05 UTC")
 	}
 	if uint64(f.at) < e.newest { //nolint:gosec // a place in the WAL
-		return "WAL is MISSING behind " + end + ", and the archive has newer", nil
+		return fmt.Sprintf("WAL is MISSING at %X/%X, and the archive has some behind that%s", f.at>>32, f.at&0xffffffff, to), nil
 	}
-	return "all WAL to " + end, nil
+	return "all WAL behind it" + to, nil
 }
 
 // counting reads every row of every table, and says how many tables and rows are not the system's own.

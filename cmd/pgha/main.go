@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgbake/pgbake/agent"
+	"github.com/pgbake/pgbake/agent/safety"
 	"github.com/pgbake/pgbake/internal/run"
 )
 
@@ -87,5 +89,16 @@ func root() *cobra.Command {
 		Args:  cobra.NoArgs,
 		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version) },
 	})
+	sayWhatIsFinal(cmd)
 	return cmd
+}
+
+// sayWhatIsFinal adds to the help of each command what of it cannot be taken back.
+func sayWhatIsFinal(cmd *cobra.Command) {
+	if final := safety.Help(cmd.CommandPath()); final != "" {
+		cmd.Long = cmp.Or(cmd.Long, cmd.Short+".") + "\n" + final
+	}
+	for _, each := range cmd.Commands() {
+		sayWhatIsFinal(each)
+	}
 }

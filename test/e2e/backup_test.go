@@ -225,7 +225,7 @@ alerts:
 		t.Errorf("the second backup: %+v", all)
 	}
 	l.must("db1", "systemctl", "start", "pgha-proof.service")
-	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "3 rows; every table and index checked; all WAL to 20") {
+	if out := l.must("db1", "pgha", "backup", "list"); !strings.Contains(out, "3 rows; every table and index checked; all WAL behind it") {
 		t.Errorf("the proof: %s", out)
 	}
 	l.untrapped(t, "db1")
