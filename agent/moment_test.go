@@ -117,6 +117,12 @@ func TestHoleTo(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := a.holeTo(t.Context(), tt.way, size, archive.Segment{Timeline: 1, Number: 3}, tt.facts, hour(tt.to))
+		if got != nil {
+			if len(got.Names) != got.Segments {
+				t.Errorf("%s: %d segments, by name %v", what, got.Segments, got.Names)
+			}
+			got.Names = nil
+		}
 		if d := cmp.Diff(tt.want, got); d != "" || err != nil {
 			t.Errorf("%s: %v (-want +got):\n%s", what, err, d)
 		}
