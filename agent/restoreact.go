@@ -99,17 +99,6 @@ func (x *restoring) claim(ctx context.Context, o restore.Observation, at netip.A
 	return x.note()
 }
 
-// until looks until the condition holds, for as long as Patroni may take.
-func (x *restoring) until(ctx context.Context, what string, holds func(context.Context) (bool, string)) error {
-	ctx, cancel := context.WithTimeout(ctx, clusterTime)
-	defer cancel()
-	why := ""
-	return x.repeat(ctx, what, func(ctx context.Context) (ok bool, err error) {
-		ok, why = holds(ctx)
-		return ok, nil
-	}, func(context.Context) string { return why })
-}
-
 // paused is what a member says of it.
 func (a *api) paused(ctx context.Context, addr netip.Addr) (bool, error) {
 	var m struct {
@@ -124,13 +113,13 @@ func (x *restoring) pause(ctx context.Context, at netip.Addr, on bool) error {
 	if err := x.writePause(ctx, at, on); err != nil {
 		return err
 	}
-	return x.until(ctx, "Patroni", func(ctx context.Context) (bool, string) {
+	return x.until(ctx, "Patroni", clusterTime, func(ctx context.Context) string {
 		for _, n := range x.seed.Cluster.Nodes {
 			if paused, err := x.api.paused(ctx, n.Address); err == nil && paused != on {
-				return false, n.Name + " has not heard of the pause yet, or of its end"
+				return n.Name + " has not heard of the pause yet, or of its end"
 			}
 		}
-		return true, ""
+		return ""
 	})
 }
 
@@ -230,18 +219,20 @@ func (x *restoring) start(ctx context.Context, o restore.Observation, at netip.A
 		return err
 	}
 	self := x.seed.Machine.Address
-	leads := func(ctx context.Context) (bool, string) {
+	leads := func(ctx context.Context) string {
 		m, err := x.api.member(ctx, self)
 		switch {
 		case err != nil:
-			return false, "Patroni does not answer yet; see `journalctl -u patroni`"
+			return "it does not answer yet; see `journalctl -u patroni`"
 		case !m.leads() || !m.runs():
-			return false, fmt.Sprintf("it is %q as %s", m.State, m.Role)
+			return fmt.Sprintf("it is %q as %s", m.State, m.Role)
 		}
-		held, err := x.api.leader(ctx, x.seed.Cluster, self)
-		return err == nil && held == x.seed.Machine.Name, "it has not got the leader's lock yet"
+		if held, err := x.api.leader(ctx, x.seed.Cluster, self); err != nil || held != x.seed.Machine.Name {
+			return "it has not got the leader's lock yet"
+		}
+		return ""
 	}
-	if err := x.until(ctx, "Patroni", leads); err != nil {
+	if err := x.until(ctx, "Patroni", clusterTime, leads); err != nil {
 		return err
 	}
 	if unit, err := x.postmasterUnit(); err != nil || unit == "patroni.service" {
@@ -250,7 +241,7 @@ func (x *restoring) start(ctx context.Context, o restore.Observation, at netip.A
 	if err := x.api.command(ctx, self, "/restart", "{}"); err != nil {
 		return err
 	}
-	return x.until(ctx, "PostgreSQL", leads)
+	return x.until(ctx, "PostgreSQL", clusterTime, leads)
 }
 
 // lead tells Patroni in etcd that this machine is the one that has led last, and alone has all rows: where nobody led when the restore
