@@ -28,6 +28,9 @@ type Cmd struct {
 	Stdin io.Reader
 	// Log gets what the program writes on both outputs, besides the end of it that an error quotes.
 	Log io.Writer
+	// Terminal gives the program a terminal to read from and to write to, at which nobody sits: it asks what it would ask a person,
+	// and reads an end of file as the answer. Stdin is not read then.
+	Terminal bool
 	// Disposable means that nobody wants what the program made until it is stopped: it gets SIGKILL at once.
 	Disposable bool
 }
@@ -90,6 +93,13 @@ func (s System) run(ctx context.Context, c Cmd, stdout io.Writer) error {
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Dir, cmd.Stdin = c.Dir, c.Stdin
 	cmd.Stdout, cmd.Stderr = writers(stdout, tail), writers(c.Log, tail)
+	ended := func() {}
+	if c.Terminal {
+		var err error
+		if ended, err = onTerminal(cmd, cmd.Stdout); err != nil {
+			return &Error{Args: c.Args, Err: err}
+		}
+	}
 	if !c.Disposable {
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	}
@@ -100,7 +110,9 @@ func (s System) run(ctx context.Context, c Cmd, stdout io.Writer) error {
 		defer runtime.UnlockOSThread()
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	}
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	ended()
+	if err != nil {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return context.Cause(ctx) // the program is not to blame
 		}
