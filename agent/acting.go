@@ -217,10 +217,14 @@ func (a *Agent) Order(ctx context.Context) error {
 }
 
 // SetAside renames this machine's data of one kind, "etcd" or "postgres", and returns its new name. What uses it is stopped first.
+// Of "data-disk" it is the note of which disk that is.
 func (a *Agent) SetAside(ctx context.Context, kind string) (to string, err error) {
 	w, err := a.prepare()
 	if err != nil {
 		return "", err
+	}
+	if kind == "data-disk" {
+		return a.setAsideDisk(ctx, w.seed)
 	}
 	dir, unit := w.etcdDir(), "etcd.service"
 	if kind == "postgres" {

@@ -182,7 +182,7 @@ func TestForeignDataDiskIsLeftAlone(t *testing.T) {
 	put(t, w.Root, "disk", "anything")
 	var ran bytes.Buffer
 	w.Runner = run.Recorder{W: &ran, Answer: func([]string) []byte { return []byte("LABEL=theirs\nTYPE=xfs\n") }}
-	err := w.format(t.Context(), disk, nil)
+	err := w.prepareDisk(t.Context(), disk)
 	if err == nil || !strings.Contains(err.Error(), "not blank (xfs)") {
 		t.Errorf("got %v", err)
 	}

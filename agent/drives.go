@@ -1,90 +1,178 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
-	"github.com/pgbake/pgbake/cluster"
+	"golang.org/x/sys/unix"
+
+	"github.com/pgbake/pgbake/agent/datadisk"
+	"github.com/pgbake/pgbake/internal/run"
 )
 
-// Which of a machine's disks is for the database. What a disk is tells, not what it is called: names follow the order in which
-// disks are attached, and the seed is one of them.
+// What this machine's block devices are, read at this moment. Their names follow the order in which disks are attached, and
+// the seed is one of them: what a disk is tells, not what it is called.
 
-// drive is a whole disk of this machine.
+// drive is a block device of this machine.
 type drive struct {
-	dev string
-	// label and kind are those of what lies on it; both empty on one without a signature.
-	label, kind string
-	// not is why it cannot be for the database, as words behind its name; empty when it can.
-	not string
+	datadisk.Device
+	// path is where it lies, below the agent's root; sys is its directory in /sys, empty where it has none there.
+	path, sys string
+	// whole tells that it is a disk, neither a part of one nor made of others.
+	whole bool
 }
 
-// drives are the whole disks of this machine, by name.
-func (w *work) drives(ctx context.Context) ([]drive, error) {
-	found, err := filepath.Glob(filepath.Join(w.Root, "sys/block/*"))
+// drives are the block devices of this machine, by name: disks, partitions, and what is made of them. The beginning of each is
+// read, unless its partitions or what it is a part of are; more is not looked at.
+func (a *Agent) drives() ([]drive, error) {
+	all, err := a.listed()
+	if err != nil {
+		return nil, err
+	}
+	// What /sys has no place for here, or what is left out as no disk: an owner may have labelled it.
+	link := filepath.Join(a.Root, "dev/disk/by-label", datadisk.Label)
+	if path, err := filepath.EvalSymlinks(link); err == nil && a.find(all, path) == nil {
+		all = append(all, a.drive(path, ""))
+	}
+	return all, nil
+}
+
+// listed are the block devices that /sys lists.
+func (a *Agent) listed() ([]drive, error) {
+	found, err := filepath.Glob(filepath.Join(a.Root, "sys/block/*"))
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(found)
 	var all []drive
-	for _, path := range found {
-		name := filepath.Base(path)
-		// What is made of files, memory or other disks has no device of its own; CD and floppy drives have.
-		if !exists(filepath.Join(path, "device")) || strings.HasPrefix(name, "sr") || strings.HasPrefix(name, "fd") || sysNumber(path, "size") == "0" {
+	for _, sys := range found {
+		name := filepath.Base(sys)
+		// Memory, files, and drives for CDs and floppies are no disks; a card reader without a card has the size 0.
+		if slices.ContainsFunc([]string{"loop", "ram", "zram", "sr", "fd"}, func(p string) bool { return strings.HasPrefix(name, p) }) || empty(sys) {
 			continue
 		}
-		d := drive{dev: filepath.Join(w.Root, device(path))}
-		if d.label, d.kind, err = signature(ctx, w.Runner, d.dev); err != nil {
-			d.kind, d.not = "unknown", "cannot be read"
-		} else {
-			d.not = d.unfit(path)
-		}
+		d := a.drive(filepath.Join(a.Root, device(sys)), sys)
+		// What is made of other disks has no device of its own.
+		d.whole = exists(filepath.Join(sys, "device"))
 		all = append(all, d)
+		for _, part := range partitions(sys) {
+			if !empty(part) {
+				all = append(all, a.drive(filepath.Join(a.Root, device(part)), part))
+			}
+		}
 	}
 	return all, nil
 }
 
-// unfit is why a disk that can be read is not for the database: anything that is not surely blank, and nobody's.
-func (d drive) unfit(path string) string {
-	partitions, _ := filepath.Glob(filepath.Join(path, "*/partition"))
-	holders, _ := filepath.Glob(filepath.Join(path, "holders/*"))
-	switch {
-	case isSeed(d.label, d.kind):
-		return "is the seed"
-	case len(partitions) > 0:
-		return "has partitions"
-	case d.kind != "":
-		return "is not blank (" + d.kind + ")"
-	case len(holders) > 0:
-		return "is part of another device"
-	case sysNumber(path, "ro") != "0":
-		return "is read-only"
-	case sysNumber(path, "removable") != "0":
-		return "can be taken out"
+// drive reads what tells one device from the others.
+func (a *Agent) drive(path, sys string) drive {
+	d := drive{path: path, sys: sys}
+	d.Name, d.Serial, d.Attached = a.inside(path), a.serial(path, sys), a.attached(sys)
+	if len(partitions(sys)) == 0 && len(holders(sys)) == 0 {
+		begin, err := readBegin(path)
+		d.Failed = err
+		d.Label, d.UUID = datadisk.Superblock(begin)
 	}
-	zero, err := blankEnds(d.dev)
-	switch {
-	case errors.Is(err, syscall.EBUSY):
-		return "is in use"
-	case err != nil:
-		return "cannot be read"
-	case !zero:
-		return "is not blank (data without a signature)"
+	return d
+}
+
+func partitions(sys string) []string {
+	files, _ := filepath.Glob(filepath.Join(sys, "*/partition"))
+	for i, f := range files {
+		files[i] = filepath.Dir(f)
+	}
+	return files
+}
+
+func holders(sys string) []string {
+	found, _ := filepath.Glob(filepath.Join(sys, "holders/*"))
+	return found
+}
+
+func empty(sys string) bool { n := sysNumber(sys, "size"); return n == "0" || n == "" }
+
+func sysNumber(sys, name string) string {
+	body, _ := os.ReadFile(filepath.Join(sys, name))
+	return strings.TrimSpace(string(body))
+}
+
+// serial is the device's first name below /dev/disk/by-id, which has the maker's or the hypervisor's serial number in it; else
+// that number as the kernel has it; else empty.
+func (a *Agent) serial(path, sys string) string {
+	links, _ := filepath.Glob(filepath.Join(a.Root, "dev/disk/by-id/*"))
+	for _, link := range links {
+		if same(link, path) {
+			return filepath.Base(link)
+		}
+	}
+	for _, file := range []string{"serial", "device/serial", "device/wwid"} {
+		if s := sysNumber(sys, file); sys != "" && s != "" {
+			return s
+		}
 	}
 	return ""
 }
 
-func sysNumber(path, name string) string {
-	body, _ := os.ReadFile(filepath.Join(path, name))
-	return strings.TrimSpace(string(body))
+// same tells whether two paths lead to one device.
+func same(one, other string) bool {
+	a, err := filepath.EvalSymlinks(one)
+	b, err2 := filepath.EvalSymlinks(other)
+	return err == nil && err2 == nil && a == b
+}
+
+// attached numbers this attachment of a disk in this boot; empty where the kernel (before 5.15) does not.
+func (a *Agent) attached(sys string) string {
+	boot, err := os.ReadFile(filepath.Join(a.Root, "proc/sys/kernel/random/boot_id"))
+	if n := sysNumber(sys, "diskseq"); err == nil && sys != "" && n != "" {
+		return strings.TrimSpace(string(boot)) + " " + n
+	}
+	return ""
+}
+
+// find is the device that a path leads to; nil when there is none.
+func (a *Agent) find(all []drive, path string) *drive {
+	for i := range all {
+		if same(all[i].path, path) {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// examine looks at a device as one to format: what is on it, who has it, and whether it holds nothing but zeros.
+func (d *drive) examine(ctx context.Context, w *work) {
+	if d.Failed != nil {
+		return
+	}
+	label, kind, err := signature(ctx, w.Runner, d.path)
+	switch {
+	case err != nil:
+		d.Failed = err
+		return
+	case isSeed(label, kind):
+		d.Seed, d.Label = true, label
+	case len(partitions(d.sys)) > 0:
+		d.Not = "has partitions"
+	case len(holders(d.sys)) > 0:
+		d.Not = "is part of another device"
+	case d.sys != "" && sysNumber(d.sys, "ro") != "0":
+		d.Not = "is read-only"
+	}
+	d.Kind, d.Removable = kind, d.sys != "" && sysNumber(d.sys, "removable") != "0"
+	if d.Not != "" || d.Seed {
+		return
+	}
+	switch d.Data, err = firstData(d.path); {
+	case errors.Is(err, unix.EBUSY):
+		d.InUse = true
+	case err != nil:
+		d.Failed = err
+	}
 }
 
 // isSeed tells whether a file system is what NoCloud or a config drive comes in, whoever made it.
@@ -93,92 +181,33 @@ func isSeed(label, kind string) bool {
 	return (kind == "iso9660" || kind == "vfat") && (l == "cidata" || l == "config-2")
 }
 
-// inUse tells whether the kernel lets nobody else have a disk: it or a part of it is mounted, swapped to, or part of another device.
-func inUse(dev string) bool {
-	f, err := os.OpenFile(dev, os.O_RDONLY|syscall.O_EXCL, 0)
-	if err == nil {
-		_ = f.Close() // only read
+// signature tells what lies on a block device: the label and kind of what was found, both empty where blkid finds nothing. That
+// is no proof that there is nothing: blkid finds nothing on a device that it cannot read, either.
+func signature(ctx context.Context, r run.Runner, dev string) (label, kind string, err error) {
+	if _, err := os.Stat(dev); err != nil {
+		return "", "", fmt.Errorf("look at the data disk: %w", err)
 	}
-	return errors.Is(err, syscall.EBUSY)
-}
-
-// blankEnds tells whether a disk has nothing but zeros in its first and last MiB, where everything that has no signature
-// begins or ends. EBUSY is a disk in use.
-func blankEnds(dev string) (bool, error) {
-	f, err := os.OpenFile(dev, os.O_RDONLY|syscall.O_EXCL, 0)
-	if err != nil {
-		return false, err
+	// blkid's exit codes: 2 nothing found, 8 several signatures that contradict each other.
+	out, err := r.Output(ctx, run.Command("blkid", "--probe", "--output", "export", dev))
+	switch code := run.ExitCode(err); {
+	case err != nil && code == 2:
+		return "", "", nil
+	case err != nil && code == 8:
+		return "", "several signatures", nil
+	case err != nil:
+		return "", "", err
 	}
-	defer f.Close() //nolint:errcheck // only read
-	const end = 1 << 20
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return false, err
-	}
-	buf := make([]byte, min(end, size))
-	for _, at := range []int64{0, size - int64(len(buf))} {
-		if _, err := f.ReadAt(buf, at); err != nil {
-			return false, err
-		}
-		if len(bytes.Trim(buf, "\x00")) > 0 {
-			return false, nil
+	for line := range strings.Lines(string(out)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch key {
+		case "LABEL":
+			label = value
+		case "TYPE", "PTTYPE":
+			kind = value
 		}
 	}
-	return true, nil
-}
-
-// labelled are the disks that this or an earlier pgha made for the database. A partition that an owner labelled so is one, too.
-func (w *work) labelled(all []drive) (devs []string) {
-	for _, d := range all {
-		if d.label == dataLabel {
-			devs = append(devs, d.dev)
-		}
+	if kind == "" {
+		return "", "", errors.New("blkid says neither a kind nor that " + dev + " is blank")
 	}
-	if link := filepath.Join(w.Root, "dev/disk/by-label", dataLabel); len(devs) == 0 && exists(link) {
-		devs = append(devs, link)
-	}
-	return devs
-}
-
-// blank are the disks that can be for the database.
-func blank(all []drive) (devs []string) {
-	for _, d := range all {
-		if d.not == "" {
-			devs = append(devs, d.dev)
-		}
-	}
-	return devs
-}
-
-// findDisk is the disk that `storage.data_disk: auto` means on a machine that has none of ours: the only one that is blank.
-func (w *work) findDisk(all []drive) (string, error) {
-	const is = "storage.data_disk is " + cluster.AnyDisk
-	switch devs := blank(all); {
-	case w.adopting():
-		return "", fmt.Errorf("find the data disk: %s, and no disk has the label %s\n"+
-			"      hint: the database to adopt lies on one, in %d/main: e2label DISK %[2]s", is, dataLabel, w.seed.Cluster.Postgres.Version)
-	case exists(filepath.Join(w.Root, "etc/systemd/system", dataMount)):
-		// It had one. A blank one in its place would be an empty database, on a guess.
-		return "", fmt.Errorf("find the data disk: this machine had one, and no disk has its label, %s\n"+
-			"      hint: attach it; or, when it is lost for good and another one is there: rm /etc/systemd/system/%s, and pgha apply", dataLabel, dataMount)
-	case len(devs) > 1:
-		return "", fmt.Errorf("find the data disk: %s, and more than one disk is blank: %s\n"+
-			"      hint: detach what is not for the database, or name the one that is: storage.data_disk: /dev/disk/by-id/…", is, w.named(devs))
-	case len(devs) == 1:
-		return devs[0], nil
-	}
-	var each []string
-	for _, d := range all {
-		each = append(each, w.inside(d.dev)+" "+d.not)
-	}
-	return "", fmt.Errorf("find the data disk: %s, and no disk is blank: %s\n      hint: attach an empty disk to this machine", is, strings.Join(each, ", "))
-}
-
-// named are the disks as the machine has them.
-func (w *work) named(devs []string) string {
-	var names []string
-	for _, d := range devs {
-		names = append(names, w.inside(d))
-	}
-	return strings.Join(names, ", ")
+	return label, kind, nil
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/pgbake/pgbake/agent/datadisk"
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
 )
@@ -40,6 +41,12 @@ func machineDisks(t *testing.T, root string, disks map[string]string) {
 		default: // of the kernel: ro, removable, holders/dm-0, vda1/partition
 			put(t, root, "sys/block/"+name+"/"+label, "1\n")
 		}
+	}
+	put(t, root, "etc/passwd", "postgres:x:0:0::/:/bin/sh\n")
+	put(t, root, "etc/group", "postgres:x:0:\n")
+	put(t, root, "dev/disk/by-id/of", "")
+	if err := os.Symlink("../../vdb", filepath.Join(root, "dev/disk/by-id/virtio-DATA")); err != nil {
+		t.Fatal(err)
 	}
 	// What is no disk.
 	put(t, root, "sys/block/loop0/size", "16384\n")
@@ -88,19 +95,23 @@ func TestDataDiskIsFoundByWhatItIs(t *testing.T) {
 		"auto, by Ignition's config drive": {auto, map[string]string{"sda": root, "nvme0n1": "iso config-2", "nvme1n1": "blank"}, "nvme1n1", nil},
 		"auto, none":                       {auto, map[string]string{"vda": root, "vdb": "iso cidata"}, "", []string{"no disk is blank: /dev/vda has partitions, /dev/vdb is the seed\n", "hint: attach an empty disk"}},
 		"auto, somebody's":                 {auto, map[string]string{"vda": root, "vdb": "ext4 theirs"}, "", []string{"/dev/vdb is not blank (ext4)"}},
-		"auto, two":                        {auto, map[string]string{"vda": root, "vdb": "blank", "vdc": "blank"}, "", []string{"more than one disk is blank: /dev/vdb, /dev/vdc\n", "hint: detach"}},
-		"auto, data without a signature":   {auto, map[string]string{"vdb": "zeroless"}, "", []string{"/dev/vdb is not blank (data without a signature)"}},
-		"auto, data at the end":            {auto, map[string]string{"vdb": "tail"}, "", []string{"/dev/vdb is not blank (data without a signature)"}},
+		"auto, two":                        {auto, map[string]string{"vda": root, "vdb": "blank", "vdc": "blank"}, "", []string{"more than one disk is blank: /dev/vdb (virtio-DATA) and /dev/vdc\n", "hint: detach"}},
+		"auto, data without a signature":   {auto, map[string]string{"vdb": "zeroless"}, "", []string{"/dev/vdb is not blank (data at byte 4096, without a signature)"}},
+		"auto, data at the end":            {auto, map[string]string{"vdb": "tail"}, "", []string{"/dev/vdb is not blank (data at byte 8388598, without a signature)"}},
 		"auto, read-only":                  {auto, map[string]string{"vdb": "ro"}, "", []string{"/dev/vdb is read-only"}},
 		"auto, a stick":                    {auto, map[string]string{"sdb": "removable"}, "", []string{"/dev/sdb can be taken out"}},
 		"auto, of a volume group":          {auto, map[string]string{"vdb": "holders/dm-0"}, "", []string{"/dev/vdb is part of another device"}},
 		"auto, ours already":               {auto, map[string]string{"vdb": "blank", "vdc": "ext4 pgha-data"}, "ours", nil},
 		"named, ours under another name":   {"/dev/vdb", map[string]string{"vdb": "blank", "vdc": "ext4 pgha-data"}, "ours", nil},
-		"named, ours twice":                {"/dev/vdb", map[string]string{"vdb": "ext4 pgha-data", "vdc": "ext4 pgha-data"}, "", []string{"more than one has the label pgha-data: /dev/vdb, /dev/vdc"}},
+		"named, ours twice":                {"/dev/vdb", map[string]string{"vdb": "ext4 pgha-data", "vdc": "ext4 pgha-data"}, "", []string{"more than one has the label pgha-data: /dev/vdb (virtio-DATA) and /dev/vdc; nothing is mounted, nothing is written\n"}},
 		"named, blank":                     {"/dev/vdb", map[string]string{"vdb": "blank", "vdc": "blank"}, "vdb", nil},
 		"named, the seed":                  {"/dev/vdb", map[string]string{"vdb": "iso cidata", "vdc": "blank"}, "", []string{"/dev/vdb is the seed (iso9660, cidata)", "hint: /dev/vdc is blank: storage.data_disk: /dev/vdc, or auto"}},
 		"named, the seed and no other":     {"/dev/vdb", map[string]string{"vdb": "iso cidata"}, "", []string{"/dev/vdb is the seed", "hint: attach an empty disk"}},
-		"named, somebody's":                {"/dev/vdb", map[string]string{"vdb": "ext4 theirs"}, "", []string{"/dev/vdb is not blank (ext4) and is left alone", "wipefs --all"}},
+		"named, somebody's":                {"/dev/vdb", map[string]string{"vdb": "ext4 theirs"}, "", []string{"/dev/vdb is not blank (ext4) and is left alone", "mkfs.ext4 -L pgha-data /dev/vdb"}},
+		"named, data without a signature":  {"/dev/vdb", map[string]string{"vdb": "zeroless"}, "", []string{"/dev/vdb is not blank (data at byte 4096, without a signature) and is left alone"}},
+		"named, data at the end":           {"/dev/vdb", map[string]string{"vdb": "tail"}, "", []string{"/dev/vdb is not blank (data at byte 8388598, without a signature) and is left alone"}},
+		"named, not there":                 {"/dev/vdd", map[string]string{"vdb": "blank"}, "", []string{"there is no /dev/vdd\n", "hint: /dev/vdb is blank"}},
+		"named, by another name":           {"/dev/disk/by-id/virtio-DATA", map[string]string{"vdb": "blank", "vdc": "blank"}, "vdb", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := testWork(t)
@@ -113,8 +124,6 @@ func TestDataDiskIsFoundByWhatItIs(t *testing.T) {
 			if dev != auto {
 				dev = filepath.Join(w.Root, dev)
 			}
-			put(t, w.Root, "etc/passwd", "postgres:x:0:0::/:/bin/sh\n")
-			put(t, w.Root, "etc/group", "postgres:x:0:\n")
 			err := w.prepareDisk(t.Context(), dev)
 			said := ""
 			if err != nil {
@@ -128,7 +137,7 @@ func TestDataDiskIsFoundByWhatItIs(t *testing.T) {
 			if (tt.is == "") != (err != nil) {
 				t.Fatalf("got %v", err)
 			}
-			if strings.Contains(said, "seed") && strings.Contains(said, "wipefs") {
+			if strings.Contains(said, "seed") && strings.Contains(said, "mkfs") {
 				t.Errorf("it says how to destroy the seed: %s", said)
 			}
 			for disk := range tt.disks {
@@ -136,7 +145,7 @@ func TestDataDiskIsFoundByWhatItIs(t *testing.T) {
 				if same := bytes.Equal(before[disk], []byte(readAll(t, file))); same != (disk != tt.is) {
 					t.Errorf("%s: touched %t", disk, !same)
 				}
-				if label, kind, err := signature(t.Context(), w.Runner, file); disk == tt.is && (label != dataLabel || kind != "ext4" || err != nil) {
+				if label, kind, err := signature(t.Context(), w.Runner, file); disk == tt.is && (label != datadisk.Label || kind != "ext4" || err != nil) {
 					t.Errorf("%s has %q %q, %v", disk, label, kind, err)
 				}
 			}
@@ -144,13 +153,38 @@ func TestDataDiskIsFoundByWhatItIs(t *testing.T) {
 	}
 }
 
-// A machine whose data disk is gone does not begin anew on a blank one by itself.
+// A machine whose data disk is gone does not begin anew on a blank one by itself, however the disk is named.
 func TestLostDataDiskIsNotReplacedOnAGuess(t *testing.T) {
-	w := testWork(t)
-	machineDisks(t, w.Root, map[string]string{"vdb": "blank"})
-	put(t, w.Root, "etc/systemd/system/"+dataMount, "")
-	if err := w.prepareDisk(t.Context(), cluster.AnyDisk); err == nil || !strings.Contains(err.Error(), "this machine had one, and no disk has its label, pgha-data") {
-		t.Errorf("got %v", err)
+	const noted = `{"uuid":"6a5c7d9e-0000-4000-8000-000000000001","disk":"virtio-OLD"}`
+	for name, tt := range map[string]struct{ file, body, says string }{
+		"it had one":            {"etc/systemd/system/" + dataMount, "", "this machine had one, or a database, and no disk has its label, pgha-data"},
+		"it was a member":       {memoryFile, `{"etcd":"1","system":"2"}`, "this machine had one, or a database, and no disk has its label, pgha-data"},
+		"it noted one":          {diskNoteFile, noted, "not attached (UUID 6a5c7d9e-0000-4000-8000-000000000001, on virtio-OLD when it was first mounted)"},
+		"a note of half a line": {diskNoteFile, "{", "read which disk is this machine's data disk: " + diskNoteFile},
+	} {
+		for _, wish := range []string{cluster.AnyDisk, "/dev/vdb"} {
+			t.Run(name+", "+wish, func(t *testing.T) {
+				w := testWork(t)
+				machineDisks(t, w.Root, map[string]string{"vdb": "blank"})
+				put(t, w.Root, tt.file, tt.body)
+				if wish != cluster.AnyDisk {
+					wish = filepath.Join(w.Root, wish)
+				}
+				if err := w.prepareDisk(t.Context(), wish); err == nil || !strings.Contains(err.Error(), tt.says) {
+					t.Errorf("got %v", err)
+				}
+				if body := readAll(t, filepath.Join(w.Root, "dev/vdb")); strings.Trim(body, "\x00") != "" {
+					t.Error("something was written")
+				}
+				// The way out, in so many words.
+				if err := writeDiskNote(w.Root, datadisk.Note{GivenUp: true}); err != nil {
+					t.Fatal(err)
+				}
+				if err := w.prepareDisk(t.Context(), wish); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 	}
 }
 
@@ -182,18 +216,31 @@ func TestDiskInUse(t *testing.T) {
 		}
 	}
 	defer do("losetup", "--detach", dev)
-	if zero, err := blankEnds(dev); !zero || err != nil || inUse(dev) {
-		t.Errorf("a blank disk: %t, %v, in use %t", zero, err, inUse(dev))
+	put(t, w.Root, "dev/vdc", string(make([]byte, 8<<20)))
+	for key, value := range map[string]string{"size": "16384", "ro": "0", "removable": "0", "device/vendor": "test"} {
+		put(t, w.Root, "sys/block/vdc/"+key, value+"\n")
+	}
+	if data, err := firstData(dev); data != "" || err != nil {
+		t.Errorf("a blank disk: %q, %v", data, err)
 	}
 	put(t, w.Root, "mounted/empty", "")
 	do("mkfs.ext4", "-q", dev)
 	do("mount", dev, dir)
 	defer do("umount", dir)
-	if _, err := blankEnds(dev); !errors.Is(err, syscall.EBUSY) || !inUse(dev) {
-		t.Errorf("a mounted disk: %v, in use %t", err, inUse(dev))
+	if _, err := firstData(dev); !errors.Is(err, syscall.EBUSY) {
+		t.Errorf("a mounted disk: %v", err)
 	}
-	err = w.format(t.Context(), dev, []drive{{dev: filepath.Join(w.Root, "dev/vdc")}})
-	if err == nil || !strings.Contains(err.Error(), dev+" is in use (ext4) and is left alone\n      hint: /dev/vdc is blank") || strings.Contains(err.Error(), "wipefs") {
+	_, err = w.blankDisk(t.Context(), dev, datadisk.Note{}, drivesOf(t, w))
+	if err == nil || !strings.Contains(err.Error(), dev+" is in use (ext4) and is left alone\n      hint: /dev/vdc is blank") || strings.Contains(err.Error(), "mkfs") {
 		t.Errorf("got %v", err)
 	}
+}
+
+func drivesOf(t *testing.T, w *work) []drive {
+	t.Helper()
+	all, err := w.drives()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }

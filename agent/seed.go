@@ -108,6 +108,7 @@ func (s *Seed) Files(root string) ([]rootfs.File, error) {
 		Identity:  s.Identity,
 		Memory:    memory(root),
 		Disk:      disk(filepath.Join(root, dataPath)),
+		DataUUID:  dataUUID(root),
 		Interface: card(s.Machine.Address),
 	})
 }

@@ -49,6 +49,7 @@ type page struct {
 	Databases   []database
 
 	Interface          string
+	DataUUID           string
 	RouterID, Priority int
 	OtherProxies       []cluster.Node
 }
@@ -83,6 +84,7 @@ func newPage(c *cluster.Cluster, m cluster.Machine, in Input) (*page, error) {
 		LocalParameters:  yamlMap(localParameters(c, in), 4),
 		HBA:              hba(c),
 		Interface:        in.Interface,
+		DataUUID:         in.DataUUID,
 	}
 	if p.EtcdState == "" {
 		p.EtcdState = "new"

@@ -26,6 +26,8 @@ type Input struct {
 	Memory uint64
 	// Disk is the size of the disk that PostgreSQL's data lies on, in bytes; 0 when unknown.
 	Disk uint64
+	// DataUUID is that of the file system on the data disk; empty until it was mounted for the first time.
+	DataUUID string
 	// Interface is the network card that gets the virtual address; empty leaves the choice to keepalived.
 	Interface string
 	// EtcdState is ETCD_INITIAL_CLUSTER_STATE: "new" when empty, "existing" for a member that joins a running etcd.

@@ -43,18 +43,22 @@ has data, and lasts until this machine is switched off.`,
 func member(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "member", Short: "What only a person decides about this member"}
 	cmd.AddCommand(&cobra.Command{
-		Use:   "set-aside etcd|postgres",
-		Short: "Rename this machine's data, so that it begins without; nothing is deleted",
+		Use:   "set-aside etcd|postgres|data-disk",
+		Short: "Rename this machine's data, or forget its data disk, so that it begins without; nothing is deleted",
 		Long: `Rename this machine's data, with the time in the new name, so that it begins without; nothing is deleted.
-What uses the data is stopped first. "pgha apply" then goes on as on a machine that never had any.`,
+What uses the data is stopped first. "pgha apply" then goes on as on a machine that never had any.
+
+With data-disk the machine forgets which disk was its data disk: for one that is lost for good, or that another one is to
+replace. The disk and all that is on it stays as it is. Detach it first where it is still there: "pgha apply" takes the disk
+with the label pgha-data, or, where there is none, a blank one.`,
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
-		ValidArgs: []string{"etcd", "postgres"},
+		ValidArgs: []string{"etcd", "postgres", "data-disk"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := needRoot(o, "member set-aside"); err != nil {
 				return err
 			}
 			to, err := o.agent().SetAside(cmd.Context(), args[0])
-			if err == nil {
+			if err == nil && to != "" {
 				fmt.Fprintln(cmd.OutOrStdout(), to)
 			}
 			return err
@@ -130,6 +134,21 @@ func recopy(o *options) *cobra.Command {
 				return err
 			}
 			return o.agent().Recopy(cmd.Context())
+		},
+	}
+}
+
+func dataDisk(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:    "data-disk",
+		Short:  "Tell whether the data disk that is about to be mounted is this machine's own",
+		Hidden: true, // pgha-data-disk.service runs it
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needRoot(o, "data-disk"); err != nil {
+				return err
+			}
+			return o.agent().CheckDataDisk(cmd.Context())
 		},
 	}
 }

@@ -63,6 +63,7 @@ func TestQEMULone(t *testing.T) {
 	l := up(t, virtual("virtual-lone", 1), "--kind", "qemu")
 	l.healthy(virtualTime)
 	t.Run("programs", l.virtualPrograms)
+	t.Run("data disk is noted", l.notedDisk)
 	t.Run("forward", l.forward)
 	t.Run("watchdog", l.watchdog)
 	t.Run("larger disks", l.largerDisks)
@@ -100,6 +101,28 @@ func (l *lab) dataDisk(t *testing.T) {
 		if got := strings.Join(strings.Fields(out), " "); code != 0 || got != "/dev/vdc ext4 pgha-data" {
 			t.Errorf("%s has its database on %q", m, got)
 		}
+	}
+}
+
+// notedDisk: the disk was noted when it was mounted, its unit goes by its UUID, and before each mount pgha looks at it.
+func (l *lab) notedDisk(t *testing.T) {
+	l = l.on(t)
+	uuid, code := l.exec("db1", "findmnt", "--noheadings", "--output", "UUID", "/var/lib/postgresql")
+	uuid = strings.TrimSpace(uuid)
+	if note, _ := l.exec("db1", "cat", "/var/lib/pgha/data-disk.json"); code != 0 || uuid == "" || !strings.Contains(note, uuid) {
+		t.Errorf("%q is mounted, and noted is %s", uuid, note)
+	}
+	if what, _ := l.exec("db1", "systemctl", "show", "--property", "What,NeedDaemonReload", "var-lib-postgresql.mount"); !strings.Contains(what, "NeedDaemonReload=no") {
+		t.Error(what)
+	}
+	if unit, _ := l.exec("db1", "systemctl", "cat", "var-lib-postgresql.mount"); !strings.Contains(unit, "What=/dev/disk/by-uuid/"+uuid+"\n") {
+		t.Error(unit)
+	}
+	if out, code := l.exec("db1", "pgha", "diff"); code != 0 {
+		t.Errorf("pgha diff: %s", out)
+	}
+	if out, code := l.exec("db1", "systemctl", "start", "pgha-data-disk.service"); code != 0 {
+		t.Errorf("its own disk: %s", out)
 	}
 }
 
@@ -177,7 +200,7 @@ func (l *lab) watchdog(t *testing.T) {
 	l.keptAll(l.account(file))
 }
 
-// foreignDisk: a disk with something on it is refused, and nothing is written to it.
+// foreignDisk: another machine's data disk, in the place of this one's, is neither mounted nor written to, whatever its label.
 func (l *lab) foreignDisk(t *testing.T) {
 	l = l.on(t)
 	const victim = "db1"
@@ -191,14 +214,17 @@ func (l *lab) foreignDisk(t *testing.T) {
 		}
 	}
 	host("truncate", "--size=64M", raw)
-	host("mkfs.ext4", "-q", "-L", "somebody-elses", raw)
+	host("mkfs.ext4", "-q", "-L", "pgha-data", raw)
 	host("qemu-img", "convert", "-O", "qcow2", raw, foreign)
 	host("cp", foreign, own)
 	l.pgbake("lab", "fault", "power-on", victim)
 	l.eventually("a refusal", virtualTime, func() bool {
 		out, _ := l.try(t.Context(), "lab", "status") // its exit code is 3
-		return strings.Contains(out, "/dev/vdc is not blank (ext4) and is left alone")
+		return strings.Contains(out, "/dev/vdc has the label pgha-data, and is another disk: its UUID is ")
 	})
+	if out, _ := l.exec(victim, "findmnt", "--noheadings", "/var/lib/postgresql"); out != "" {
+		t.Errorf("mounted all the same: %s", out)
+	}
 	l.pgbake("lab", "fault", "power-cut", victim)
 	host("qemu-img", "compare", "--force-share", foreign, own) // the killed QEMU may still hold its lock
 }
