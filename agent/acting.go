@@ -114,7 +114,7 @@ func asideName(dir string) string {
 	return dir + ".aside-" + time.Now().UTC().Format("20060102T150405.000Z")
 }
 
-// setAside renames a directory.
+// setAside renames a directory that nothing uses; the database's is for moveDatabase.
 func setAside(dir string) (to string, err error) {
 	to = asideName(dir)
 	if err := os.Rename(dir, to); err != nil {
@@ -218,6 +218,7 @@ func (a *Agent) Order(ctx context.Context) error {
 
 // SetAside renames this machine's data of one kind, "etcd" or "postgres", and returns its new name. What uses it is stopped first.
 // Of "data-disk" it is the note of which disk that is.
+// Refused is the data of a primary in maintenance: nobody would take over.
 func (a *Agent) SetAside(ctx context.Context, kind string) (to string, err error) {
 	w, err := a.prepare()
 	if err != nil {
@@ -226,19 +227,26 @@ func (a *Agent) SetAside(ctx context.Context, kind string) (to string, err error
 	if kind == "data-disk" {
 		return a.setAsideDisk(ctx, w.seed)
 	}
-	dir, unit := w.etcdDir(), "etcd.service"
+	dir := w.etcdDir()
 	if kind == "postgres" {
-		dir, unit = w.databaseDir(), "patroni.service"
+		dir = w.databaseDir()
+		if m, err := w.api.member(ctx, w.seed.Machine.Address); err == nil && m.Paused && m.runs() && (m.leads() || m.leadsStandby()) {
+			return "", fmt.Errorf("set data aside: %s is the primary, and in maintenance nobody takes over from it; nothing was changed\n      hint: pgha maintenance off", w.seed.Machine.Name)
+		}
 	}
 	if _, err := os.Stat(dir); err != nil {
 		return "", fmt.Errorf("set data aside: %w", err)
 	}
-	for _, stop := range []string{"pgha-apply.service", unit} {
-		if err := a.Runner.Run(ctx, run.Command("systemctl", "stop", stop)); err != nil {
-			return "", err
-		}
+	if err := a.Runner.Run(ctx, run.Command("systemctl", "stop", "pgha-apply.service")); err != nil {
+		return "", err
 	}
-	if to, err = setAside(dir); err != nil {
+	if kind == "postgres" {
+		to = asideName(dir)
+		err = w.moveDatabase(ctx, to)
+	} else if err = a.Runner.Run(ctx, run.Command("systemctl", "stop", "etcd.service")); err == nil {
+		to, err = setAside(dir)
+	}
+	if err != nil {
 		return "", err
 	}
 	return to, a.Runner.Run(ctx, run.Command("systemctl", "start", "--no-block", "pgha-apply.service"))

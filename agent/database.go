@@ -88,7 +88,7 @@ func (w *work) postgres(ctx context.Context) error {
 		case join.Refuse:
 			return false, errors.New(because)
 		case join.AsideDatabase:
-			return false, w.setDatabaseAside(because)
+			return false, w.setDatabaseAside(ctx, because)
 		case join.ReleaseReserve:
 			return false, w.release(ctx, reserve)
 		case join.AdoptDatabase:
@@ -218,9 +218,9 @@ func finished(root string) error {
 	return err
 }
 
-func (w *work) setDatabaseAside(why string) error {
-	to, err := setAside(w.databaseDir())
-	if err != nil {
+func (w *work) setDatabaseAside(ctx context.Context, why string) error {
+	to := asideName(w.databaseDir())
+	if err := w.moveDatabase(ctx, to); err != nil {
 		return err
 	}
 	w.Say("the database is now %s: %s", w.inside(to), why)

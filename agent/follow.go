@@ -225,8 +225,8 @@ func (f *follower) leave(ctx context.Context, g cluster.Generation) {
 	if errors.Is(gone, fs.ErrNotExist) {
 		gone = nil
 	}
-	for _, stop := range []string{applyUnit, "patroni.service", "etcd.service"} {
-		gone = errors.Join(gone, f.Runner.Run(ctx, run.Command("systemctl", "stop", stop)))
+	for _, end := range [][2]string{{"stop", applyUnit}, {"start", stopUnit}, {"stop", "etcd.service"}} {
+		gone = errors.Join(gone, f.Runner.Run(ctx, run.Command("systemctl", end[0], end[1])))
 	}
 	if gone == nil {
 		gone = durable(filepath.Join(f.Root, removedFile), fmt.Appendf(nil, "%v\n", err))

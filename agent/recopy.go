@@ -198,8 +198,8 @@ func (w *work) copyAnew(ctx context.Context, dir, why string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(os.Rename(dir, filepath.Join(w.Root, note.Aside)), syncDir(filepath.Dir(dir))); err != nil {
-		return fmt.Errorf("set data aside: %w", err)
+	if err := w.moveDatabase(ctx, filepath.Join(w.Root, note.Aside)); err != nil {
+		return err
 	}
 	w.Say("PostgreSQL could not go on with this machine's data, which is now %s: %s", note.Aside, why)
 	d, _, err := w.observeDatabase(ctx, false)

@@ -46,7 +46,8 @@ func member(o *options) *cobra.Command {
 		Use:   "set-aside etcd|postgres|data-disk",
 		Short: "Rename this machine's data, or forget its data disk, so that it begins without; nothing is deleted",
 		Long: `Rename this machine's data, with the time in the new name, so that it begins without; nothing is deleted.
-What uses the data is stopped first. "pgha apply" then goes on as on a machine that never had any.
+What uses the data is stopped first, PostgreSQL too where Patroni would leave it running in maintenance; a primary is refused
+there. "pgha apply" then goes on as on a machine that never had any.
 
 With data-disk the machine forgets which disk was its data disk: for one that is lost for good, or that another one is to
 replace. The disk and all that is on it stays as it is. Detach it first where it is still there: "pgha apply" takes the disk
@@ -120,6 +121,21 @@ func follow(o *options) *cobra.Command {
 		Hidden: true, // pgha-follow.service runs it
 		Args:   cobra.NoArgs,
 		RunE:   func(cmd *cobra.Command, _ []string) error { return o.agent().Follow(cmd.Context()) },
+	}
+}
+
+func stopDatabase(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:    "stop-database",
+		Short:  "End Patroni and PostgreSQL on a machine that was removed from its cluster; its data stays",
+		Hidden: true, // pgha-stop.service runs it
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needRoot(o, "stop-database"); err != nil {
+				return err
+			}
+			return o.agent().StopDatabase(cmd.Context())
+		},
 	}
 }
 
