@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,37 +25,6 @@ func (a *Agent) Reinit(ctx context.Context, name string, last bool) error {
 		return fmt.Errorf("reinit %s: %w", name, err)
 	}
 	return nil
-}
-
-// mayReinit says why a member's data must stay; empty when it need not. passes tells that it may soon: another replica
-// streams, and does not count yet.
-func (s survey) mayReinit(name string, last bool) (why string, passes bool) {
-	p, none := s.primary()
-	m, known := s.member(name)
-	others := 0
-	for _, r := range s.replicas() {
-		switch {
-		case r.name == name || s.streams(r) != "":
-		case s.confirmWant == 0 || slices.Contains(s.confirm, r.name):
-			others++
-		default:
-			passes = len(s.confirm) < s.confirmWant
-		}
-	}
-	switch {
-	case !known:
-		return "the cluster has no such member", false
-	case none != "":
-		return none + ", so there is nothing to copy from, and this may be the newest copy\n      hint: pgha doctor", false
-	case name == p.name:
-		return "it is the primary: its data is the cluster's\n      hint: pgha switchover, and then once more", false
-	case m.err != nil:
-		return fmt.Sprintf("its Patroni does not answer: %s\n      hint: on %s: pgha doctor", short(m.err), name), false
-	case others == 0 && s.streams(m) == "" && !last:
-		return "until it is copied no other replica could take over: if " + p.name + " is lost meanwhile, so is the database\n" +
-			"      hint: bring the other replicas back first (pgha doctor), or: pgha reinit " + name + " --even-the-last-copy", passes
-	}
-	return "", false
 }
 
 func (w *work) reinit(ctx context.Context, name string, last bool) error {

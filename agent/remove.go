@@ -15,8 +15,9 @@ import (
 )
 
 // RemoveMember takes a member that the newest generation does not list out of the cluster's etcd, and says what it did.
-// The machine removed ends its services itself; its data is never touched.
-func (a *Agent) RemoveMember(ctx context.Context, name string) error {
+// The machine removed ends its services itself; its data is never touched. It is refused where the last replica that could take over
+// would go with it, unless last says that it may.
+func (a *Agent) RemoveMember(ctx context.Context, name string, last bool) error {
 	w, err := a.prepare()
 	if err != nil {
 		return err
@@ -40,6 +41,9 @@ func (a *Agent) RemoveMember(ctx context.Context, name string) error {
 		return errors.Join(w.forget(ctx, name, netip.Addr{}), w.uncount(ctx, name))
 	}
 	if err := w.leavesQuorum(ctx, e, e.Members[i]); err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	if err := w.leavesCopy(ctx, name, last); err != nil {
 		return fmt.Errorf("remove %s: %w", name, err)
 	}
 	err = w.locked(ctx, func() error {
@@ -110,6 +114,23 @@ func (w *work) leavesQuorum(ctx context.Context, e *join.Etcd, victim join.Liste
 			len(ask), need, left, strings.Join(sick, " and "))
 	}
 	return nil
+}
+
+// leavesCopy refuses where the last replica that could take over would go. Another one that is about to count is waited for.
+func (w *work) leavesCopy(ctx context.Context, name string, last bool) error {
+	never := ""
+	_, err := w.awaitSurvey(ctx, "another replica that may take over", time.Minute, func(s survey) string {
+		why, passes := s.mayRemove(name, last)
+		if why != "" && !passes {
+			never = why
+			return ""
+		}
+		return why
+	})
+	if never != "" {
+		return errors.New(never)
+	}
+	return err
 }
 
 // locked does something while no machine joins or is replaced.

@@ -74,6 +74,7 @@ func TestWhoMayTakeOver(t *testing.T) {
 
 func TestWhoseDataMayGo(t *testing.T) {
 	lone := func(s *survey) { s.confirm = []string{"db2"} }
+	pair := func(s *survey) { s.members, s.confirm, s.confirmWant = s.members[:2], []string{"db2"}, 1 }
 	for _, tt := range []struct {
 		name, victim string
 		last         bool
@@ -90,10 +91,53 @@ func TestWhoseDataMayGo(t *testing.T) {
 		{"the last one, on purpose", "db2", true, three(lone), ""},
 		{"one that follows no more", "db3", false, three(lone, func(s *survey) { s.members[2].State = "start failed" }), ""},
 		{"the last of an asynchronous cluster", "db2", false, three(func(s *survey) { s.confirm, s.confirmWant, s.members = nil, 0, s.members[:2] }), "no other replica could take over"},
+		{"the only other copy, though it does not stream", "db2", false, three(func(s *survey) { s.members[0].Replication, s.confirm = nil, nil; s.members[1].State = "start failed" }), "no replica streams"},
+		{"the only other copy of a pair, though it does not stream", "db2", false, three(pair, func(s *survey) { s.members[0].Replication = nil }), "no replica streams"},
+		{"the only other copy that does not stream, on purpose", "db2", true, three(pair, func(s *survey) { s.members[0].Replication = nil }), ""},
+		{"one that is being copied already", "db2", false, three(pair, func(s *survey) { s.members[0].Replication = nil; s.members[1].State = "creating replica" }), ""},
 		{"one whose Patroni is down", "db3", false, three(func(s *survey) { s.members[2].err = errors.New("refused") }), "on db3: pgha doctor"},
 	} {
 		got, passes := tt.s.mayReinit(tt.victim, tt.last)
 		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) || passes != strings.HasPrefix(tt.name, "for the moment") {
+			t.Errorf("%s: %q, passes: %t, want %q", tt.name, got, passes, tt.want)
+		}
+	}
+}
+
+func TestWhoMayLeave(t *testing.T) {
+	quiet := func(names ...string) func(*survey) {
+		return func(s *survey) {
+			s.members[0].Replication = slices.DeleteFunc(slices.Clone(s.members[0].Replication), func(r standby) bool { return slices.Contains(names, r.Name) })
+		}
+	}
+	counted := func(want int, names ...string) func(*survey) {
+		return func(s *survey) { s.confirm, s.confirmWant = names, want }
+	}
+	gone := func(s *survey) { s.members = s.members[:2] } // the newest specification lists db3 no more
+	for _, tt := range []struct {
+		name, victim string
+		last         bool
+		s            survey
+		want         string // empty when it may
+	}{
+		{"one of two replicas", "db3", false, three(), ""},
+		{"one of two that this machine's specification lists no more", "db3", false, three(gone), ""},
+		{"one that is dead", "db3", false, three(quiet("db3")), ""},
+		{"one that is dead, and the last", "db3", false, three(quiet("db2", "db3"), counted(1)), ""},
+		{"the last that streams", "db3", false, three(quiet("db2"), counted(1, "db3")), "the last replica that streams"},
+		{"the last that streams, and its Patroni is silent", "db3", false, three(quiet("db2"), counted(1, "db3"), func(s *survey) { s.members[2].err = errors.New("refused") }), "the last replica that streams"},
+		{"the last of a pair", "db2", false, three(gone, quiet("db3"), counted(1, "db2")), "the only copy of the database is that of db1"},
+		{"the last of a pair, on purpose", "db2", true, three(gone, quiet("db3"), counted(1, "db2")), ""},
+		{"the only synchronous one", "db3", false, three(counted(1, "db3")), "none may take over without loss"},
+		{"for the moment the only synchronous one", "db3", false, three(counted(2, "db3")), "none may take over without loss"},
+		{"the only synchronous one, on purpose", "db3", true, three(counted(1, "db3")), ""},
+		{"one of an asynchronous cluster", "db3", false, three(counted(0)), ""},
+		{"the last of an asynchronous cluster", "db3", false, three(counted(0), quiet("db2")), "the last replica that streams"},
+		{"without a primary", "db3", false, three(func(s *survey) { s.members[0].Role = "replica" }), "no member leads"},
+		{"without a primary, on purpose", "db3", true, three(func(s *survey) { s.members[0].Role = "replica" }), ""},
+	} {
+		got, passes := tt.s.mayRemove(tt.victim, tt.last)
+		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) || passes != strings.HasPrefix(tt.name, "for the moment") || got != "" && !strings.Contains(got, evenLast) {
 			t.Errorf("%s: %q, passes: %t, want %q", tt.name, got, passes, tt.want)
 		}
 	}

@@ -65,21 +65,24 @@ with the label pgha-data, or, where there is none, a blank one.`,
 			return err
 		},
 	})
-	cmd.AddCommand(&cobra.Command{
+	var last bool
+	remove := &cobra.Command{
 		Use:   "remove NAME",
 		Short: "Take another member, which cluster.yaml lists no more, out of the cluster; its data is kept",
 		Long: `Take another member out of the cluster's etcd. First take it out of cluster.yaml, run "pgbake seed", and on any one
-machine "pgha spec accept generation.json". Refused for the primary, and where those that are left and healthy would be
-no quorum. The machine removed stops its Patroni and its etcd; its data is never deleted. Done when a failover does not
-need it any more.`,
+machine "pgha spec accept generation.json". Refused for the primary, where those that are left and healthy would be no
+quorum, and where the last replica that could take over would go. The machine removed stops its Patroni and its etcd; its
+data is never deleted. Done when a failover does not need it any more.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := needRoot(o, "member remove"); err != nil {
 				return err
 			}
-			return o.agent().RemoveMember(cmd.Context(), args[0])
+			return o.agent().RemoveMember(cmd.Context(), args[0], last)
 		},
-	})
+	}
+	remove.Flags().BoolVar(&last, "even-the-last-copy", false, "also where no other replica could take over then")
+	cmd.AddCommand(remove)
 	return cmd
 }
 

@@ -75,8 +75,9 @@ func reinit(o *options) *cobra.Command {
 		Use:   "reinit NODE",
 		Short: "Throw a replica's data away, and copy the primary's anew",
 		Long: `Throw a replica's data away, and copy the primary's anew: for one that cannot follow any more. It is shown how far the
-copy is, and the command ends when the replica streams; the copy goes on without it. Refused for the primary, and for the
-last replica that could take over.`,
+copy is, and the command ends when the replica streams; the copy goes on without it. Refused for the primary, for the
+last replica that could take over, and for one that follows no more while no other streams: its data may be the only other
+copy.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := needRoot(o, "reinit"); err != nil {
@@ -85,7 +86,7 @@ last replica that could take over.`,
 			return o.agent().Reinit(cmd.Context(), args[0], last)
 		},
 	}
-	cmd.Flags().BoolVar(&last, "even-the-last-copy", false, "also where no other replica could take over meanwhile")
+	cmd.Flags().BoolVar(&last, "even-the-last-copy", false, "also where no other replica could take over meanwhile, or none has a copy")
 	return cmd
 }
 
