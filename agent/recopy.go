@@ -209,16 +209,13 @@ func (w *work) copyAnew(ctx context.Context, dir, why string) error {
 	if err := w.letPatroni(ctx, d); err != nil {
 		return err
 	}
-	err = w.until(ctx, "the copy", 7*24*time.Hour, func(ctx context.Context) string {
+	err = w.whileMoving(ctx, "the copy", func(ctx context.Context) (advance, bool) {
 		s := w.survey(ctx)
 		m, _ := s.member(w.seed.Machine.Name)
-		if m.runs() {
-			return s.streams(m)
-		}
-		return w.copying(ctx, s, m)
+		return s.advance(m, w.sentTo(ctx, s, m)), s.streams(m) == ""
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("%w\n      hint: the copy may still go on; journalctl -u patroni; the old data is %s", err, note.Aside)
 	}
 	return finished(w.Root)
 }

@@ -4,14 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"strconv"
-	"strings"
 	"time"
 )
-
-// copyStall is how long nothing may be heard of a copy before this command gives it up; the copy itself goes on.
-const copyStall = 10 * time.Minute
 
 // Reinit throws a replica's data away and copies the primary's anew. It is refused for the primary, and where the replica
 // is the last that could take over without loss, unless last says that it may be.
@@ -47,66 +41,20 @@ func (w *work) reinit(ctx context.Context, name string, last bool) error {
 	}
 	p, _ := s.primary()
 	w.Say("%s copies the database of %s; the copy goes on when this command is ended", name, p.name)
-	began, heard, text := time.Now(), time.Now(), ""
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	err = w.until(ctx, name, 7*24*time.Hour, func(ctx context.Context) string {
+	began := time.Now()
+	err = w.whileMoving(ctx, name, func(ctx context.Context) (advance, bool) {
 		s = w.survey(ctx)
 		now, _ := s.member(name)
-		if now.Started != m.Started && now.Started != "" && s.streams(now) == "" {
-			return ""
-		}
-		next := w.copying(ctx, s, now)
-		switch {
-		case next != text:
-			text, heard = next, time.Now()
-		case time.Since(heard) > copyStall:
-			cancel(fmt.Errorf("for %s: %s\n      hint: journalctl -u patroni, on %s", copyStall, text, name))
-		}
-		return text
+		return s.advance(now, w.sentTo(ctx, s, now)), now.Started != m.Started && now.Started != "" && s.streams(now) == ""
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("%w\n      hint: the copy may still go on; journalctl -u patroni, on %s", err, name)
 	}
 	w.Say("%s streams after %.1f s", name, time.Since(began).Seconds())
 	if why := s.sick(); why != "" {
-		if _, err := w.awaitWhole(ctx, wholeTime); err != nil {
+		if _, err := w.awaitMoving(ctx, "a healthy cluster", wholeTime, survey.sick); err != nil {
 			return fmt.Errorf("it is copied and streams; the cluster is not whole: %w\n      hint: pgha doctor", err)
 		}
 	}
 	return nil
-}
-
-// copying says how far the copy of a member is.
-func (w *work) copying(ctx context.Context, s survey, m surveyed) string {
-	if m.err != nil {
-		return "its Patroni does not answer: " + short(m.err)
-	}
-	if p, why := s.primary(); why == "" && m.State == "creating replica" {
-		if text := w.copied(ctx, p.at, m.at); text != "" {
-			return text
-		}
-	}
-	if m.runs() {
-		return s.streams(m)
-	}
-	return fmt.Sprintf("it is %q", m.State)
-}
-
-// copied asks the primary how much it has sent; empty while it does not say.
-func (w *work) copied(ctx context.Context, primary, replica netip.Addr) string {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	out, err := w.sql(ctx, "any", "SELECT p.phase, p.backup_streamed, p.backup_total FROM pg_catalog.pg_stat_progress_basebackup p JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE a.client_addr = '"+replica.String()+"'", primary)
-	f := strings.Split(out, "|")
-	if err != nil || len(f) != 3 {
-		return ""
-	}
-	sent, _ := strconv.ParseFloat(f[1], 64)
-	total, _ := strconv.ParseFloat(f[2], 64)
-	if total <= 0 {
-		return f[0]
-	}
-	// In steps of five percent: each is a line.
-	return fmt.Sprintf("%d %% of %.0f MiB copied", min(100, int(sent/total*20)*5), total/(1<<20))
 }

@@ -100,7 +100,7 @@ func (w *work) restart(ctx context.Context, r Restart, told func(string)) error 
 		}
 		text, err := w.restartOne(ctx, s, t, r.Patience)
 		if err == nil {
-			s, err = w.awaitWhole(ctx, wholeTime)
+			s, err = w.awaitMoving(ctx, "a healthy cluster", wholeTime, survey.sick)
 		}
 		if err != nil {
 			if t.name == w.seed.Machine.Name {
@@ -176,17 +176,14 @@ func (w *work) restarted(ctx context.Context, m surveyed) error {
 	if err != nil {
 		return err
 	}
-	return w.until(ctx, "PostgreSQL of "+m.name, wholeTime, func(ctx context.Context) string {
-		now, _ := w.survey(ctx).member(m.name)
-		switch {
-		case now.err != nil:
-			return "Patroni does not answer: " + short(now.err)
-		case !now.runs():
-			return fmt.Sprintf("it is %q", now.State)
-		case now.Started == m.Started:
-			return "it was not restarted yet"
+	return w.whileMoving(ctx, "PostgreSQL of "+m.name, func(ctx context.Context) (advance, bool) {
+		s := w.survey(ctx)
+		now, _ := s.member(m.name)
+		a := s.advance(now, sent{})
+		if now.runs() && now.Started == m.Started {
+			a = advance{stage: stageStart, patience: standsStill, text: "it was not restarted yet"}
 		}
-		return ""
+		return a, now.err == nil && now.runs() && now.Started != m.Started
 	})
 }
 

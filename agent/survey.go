@@ -50,6 +50,7 @@ type answer struct {
 	WAL struct {
 		Location int64 `json:"location"`
 		Received int64 `json:"received_location"`
+		Replayed int64 `json:"replayed_location"`
 		// Paused tells that its replay is.
 		Paused bool `json:"paused"`
 	} `json:"xlog"`
@@ -197,12 +198,11 @@ func short(err error) string {
 	return line
 }
 
-// until looks every half second until why is empty, patience at most, and says what it waits for when that changes.
+// until looks every half second, and more seldom what has taken long, until why is empty, patience at most. It says what it waits for
+// when that changes.
 func (a *Agent) until(ctx context.Context, what string, patience time.Duration, why func(context.Context) string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
 	began := time.Now()
 	now, said := "", ""
 	for {
@@ -223,13 +223,13 @@ func (a *Agent) until(ctx context.Context, what string, patience time.Duration, 
 				return fmt.Errorf("waited %s for %s in vain: %s", patience, what, now)
 			}
 			return context.Cause(ctx)
-		case <-tick.C:
+		case <-time.After(min(max(500*time.Millisecond, time.Since(began)/100), 10*time.Second)):
 		}
 	}
 }
 
-// wholeTime is how long a step may take to leave the cluster whole again: a replica replays its WAL since the last
-// checkpoint before it streams.
+// wholeTime is how long a step may take to leave the cluster whole again, beyond what a replica needs to replay its WAL since the last
+// checkpoint before it streams, which may be hours.
 const wholeTime = 5 * time.Minute
 
 // awaitWhole waits until nothing is wrong with the cluster.

@@ -32,6 +32,8 @@ type trio struct {
 	obey func(p *trio) (code int, text string)
 	// wake is what Patroni does when it looks around.
 	wake func(p *trio)
+	// look is what has happened by the time that somebody asks.
+	look func(p *trio)
 }
 
 // play returns them, and the work of db1, which asks them and whose psql always succeeds.
@@ -72,6 +74,9 @@ func (p *trio) RoundTrip(r *http.Request) (*http.Response, error) {
 func (p *trio) serve(w http.ResponseWriter, r *http.Request) (reached bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.look != nil {
+		p.look(p)
+	}
 	m := p.s.members[slices.IndexFunc(p.s.members, func(m surveyed) bool { return m.at.String() == r.URL.Hostname() })]
 	var body any
 	switch r.Method + " " + r.URL.Path {
