@@ -42,6 +42,9 @@ type follower struct {
 
 	upkeep  announced
 	failing startFailures
+	// free is how many bytes the database's disk had when the limits on WAL were made anew, roomAt when it was looked at.
+	free   uint64
+	roomAt time.Time
 	// rolesAsked is when an apply was last asked for, to make users that waited.
 	rolesAsked time.Time
 	archive    closed
@@ -96,6 +99,7 @@ func (a *Agent) Follow(ctx context.Context) error {
 		f.resumes(ctx)
 		f.closes(ctx)
 		f.awaitRoles(ctx)
+		f.room(ctx)
 	}
 }
 

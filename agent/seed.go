@@ -109,6 +109,8 @@ func (s *Seed) Files(root string) ([]rootfs.File, error) {
 		Memory:    memory(root),
 		Disk:      disk(filepath.Join(root, dataPath)),
 		DataUUID:  dataUUID(root),
+		WALRoom:   walRoom(filepath.Join(root, dataPath), filepath.Join(root, s.Cluster.DataDir(), "pg_wal")),
+		SlotLimit: slotLimitOf(filepath.Join(root, cluster.PatroniConfig)),
 		Interface: card(s.Machine.Address),
 	})
 }

@@ -133,7 +133,7 @@ func parameters(c *cluster.Cluster) map[string]any {
 func localParameters(c *cluster.Cluster, in Input) map[string]any {
 	p := map[string]any{
 		"shared_buffers":         sharedBuffers(in.Memory),
-		"max_slot_wal_keep_size": slotLimit(in.Disk),
+		"max_slot_wal_keep_size": slotLimit(in),
 		// Java's drivers on old machines know nothing newer.
 		"ssl_min_protocol_version": "TLSv1.2",
 	}
@@ -162,13 +162,23 @@ func sharedBuffers(memory uint64) string {
 	return fmt.Sprintf("%dMB", max(128, (memory+step/2)/step*32))
 }
 
-// slotLimit is 30 % of the disk, so that a dead member's slot cannot fill it; 10 GB when unknown.
-func slotLimit(disk uint64) string {
-	if disk == 0 {
+// slotLimit is how much WAL a replication slot may keep: 30 % of the disk, so that a dead member's slot cannot fill it, and never more
+// than half of what the data leaves for WAL. The other half is for what PostgreSQL writes until its next checkpoint drops the slot's
+// claim, and for what the data grows by until pgha-room.service comes round. The limit that is there stays while it is about right:
+// what is free moves all the time, and each change costs a reload. 10 GB when nothing is known.
+func slotLimit(in Input) string {
+	if in.Disk == 0 {
 		return "10GB"
 	}
-	if limit := disk / 10 * 3; limit >= 10*gibibyte {
+	limit := in.Disk / 10 * 3
+	if in.WALRoom > 0 {
+		limit = min(limit, in.WALRoom/2)
+	}
+	if had := in.SlotLimit; had >= limit/5*4 && had <= limit/4*5 {
+		limit = had
+	}
+	if limit >= 10*gibibyte {
 		return fmt.Sprintf("%dGB", limit/gibibyte)
 	}
-	return fmt.Sprintf("%dMB", max(64, disk/10*3/mebibyte))
+	return fmt.Sprintf("%dMB", max(64, limit/mebibyte))
 }

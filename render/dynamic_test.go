@@ -1,6 +1,7 @@
 package render
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -62,10 +63,59 @@ func TestSizes(t *testing.T) {
 		}
 	}
 	for disk, want := range map[uint64]string{0: "10GB", 100 * mib: "64MB", 10 * gib: "3072MB", 50 * gib: "15GB"} {
-		if got := slotLimit(disk); got != want {
+		if got := slotLimit(Input{Disk: disk}); got != want {
 			t.Errorf("max_slot_wal_keep_size on %d: %s, want %s", disk, got, want)
 		}
 	}
+}
+
+// A dead replica's slot must not fill a disk, however much of it the data has.
+func TestSlotsLeaveRoom(t *testing.T) {
+	const gib = 1 << 30
+	for _, tt := range []struct {
+		name            string
+		disk, room, had uint64 // in GiB
+		want            string
+	}{
+		{"a new disk", 100, 99, 0, "30GB"},
+		{"half of it is data", 100, 50, 30, "30GB"}, // 25 would be right, and 30 is about that
+		{"half of it is data, after a reinstallation", 100, 50, 0, "25GB"},
+		{"70 % is data", 100, 30, 30, "15GB"},
+		{"85 % is data", 100, 15, 15, "7680MB"},
+		{"97 % is data", 100, 3, 7, "1536MB"},
+		{"nothing is left", 100, 0, 0, "30GB"}, // it could not be told
+		{"some temporary files", 100, 14, 8, "8192MB"},
+		{"data was removed", 100, 80, 7, "30GB"},
+		{"the disk was made larger", 1000, 915, 15, "300GB"},
+	} {
+		in := Input{Disk: tt.disk * gib, WALRoom: tt.room * gib, SlotLimit: tt.had * gib}
+		if got := slotLimit(in); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	// Whatever was there before: a slot never has more than five eighths of the room, and a limit never changes twice.
+	for room := uint64(1); room <= 100; room++ {
+		for had := uint64(0); had <= 40; had++ {
+			in := Input{Disk: 100 * gib, WALRoom: room * gib, SlotLimit: had * gib}
+			first := size(t, slotLimit(in))
+			if first > room*gib/8*5 {
+				t.Errorf("of %d GiB, with %d before: %d", room, had, first)
+			}
+			in.SlotLimit = first
+			if second := size(t, slotLimit(in)); second != first {
+				t.Errorf("of %d GiB: first %d, then %d", room, first, second)
+			}
+		}
+	}
+}
+
+func size(t *testing.T, text string) (bytes uint64) {
+	t.Helper()
+	unit := ""
+	if _, err := fmt.Sscanf(text, "%d%s", &bytes, &unit); err != nil {
+		t.Fatal(text, err)
+	}
+	return bytes * map[string]uint64{"MB": 1 << 20, "GB": 1 << 30}[unit]
 }
 
 func TestTextQuotes(t *testing.T) {

@@ -74,7 +74,7 @@ func newPage(c *cluster.Cluster, m cluster.Machine, in Input) (*page, error) {
 		REST: text(in.Secrets.REST), Replicator: text(in.Secrets.Replicator), Rewind: text(in.Secrets.Rewind),
 		Stats: text(in.Secrets.Stats), VRRP: text(in.Secrets.VRRP),
 		RepositoryKey: text(in.Secrets.RepositoryKey), RepositoryKeySecret: text(in.Secrets.RepositoryKeySecret),
-		RepositoryCipher: text(in.Secrets.RepositoryCipher), QueueLimit: slotLimit(in.Disk),
+		RepositoryCipher: text(in.Secrets.RepositoryCipher), QueueLimit: slotLimit(in),
 		RepositorySSHKey: text(strings.TrimSpace(in.Secrets.RepositorySSHKey)),
 		Syncfs:           c.Postgres.Version >= 17,
 		CutByLua:         c.Debian >= 13,

@@ -28,6 +28,10 @@ type Input struct {
 	Disk uint64
 	// DataUUID is that of the file system on the data disk; empty until it was mounted for the first time.
 	DataUUID string
+	// WALRoom is what WAL may take of it at most, in bytes: what is free, and what the WAL has now; 0 when unknown.
+	WALRoom uint64
+	// SlotLimit is what the files that are there give a replication slot of it, in bytes; 0 when there are none.
+	SlotLimit uint64
 	// Interface is the network card that gets the virtual address; empty leaves the choice to keepalived.
 	Interface string
 	// EtcdState is ETCD_INITIAL_CLUSTER_STATE: "new" when empty, "existing" for a member that joins a running etcd.

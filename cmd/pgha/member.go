@@ -142,6 +142,21 @@ func stopDatabase(o *options) *cobra.Command {
 	}
 }
 
+func followRoom(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:    "follow-room",
+		Short:  "Make the limits on WAL that is kept anew, by the room on the disk",
+		Hidden: true, // pgha-room.service runs it
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needRoot(o, "follow-room"); err != nil {
+				return err
+			}
+			return o.agent().FollowRoom(cmd.Context())
+		},
+	}
+}
+
 func recopy(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:    "recopy",

@@ -47,7 +47,7 @@ func (l *life) install(t *testing.T) {
 		t.Errorf("pgha version says %q", got)
 	}
 	// systemd reads a drop-in with a mistake in it, and only complains.
-	got := l.Sh(t, "cd /usr/lib/systemd/system; systemd-analyze verify --man=no pgha-apply.service pgha-firewall.service etcd.service patroni.service haproxy.service keepalived.service pgha-follow.service pgha-monitor.service pgha-backup.service pgha-proof.service pgha-recopy.service pgha-data-disk.service pgha-restore.service pgha-stop.service pgha-archive.service pgha-updates.service pgha-updates.timer 2>&1 | grep pgha || :")
+	got := l.Sh(t, "cd /usr/lib/systemd/system; systemd-analyze verify --man=no pgha-apply.service pgha-firewall.service etcd.service patroni.service haproxy.service keepalived.service pgha-follow.service pgha-monitor.service pgha-backup.service pgha-proof.service pgha-recopy.service pgha-data-disk.service pgha-restore.service pgha-stop.service pgha-archive.service pgha-room.service pgha-updates.service pgha-updates.timer 2>&1 | grep pgha || :")
 	if got != "" {
 		t.Errorf("systemd-analyze verify:\n%s", got)
 	}

@@ -18,7 +18,7 @@ func TestSystemdAcceptsTheUnits(t *testing.T) {
 		s.run("root", "cp", "/bin/true", "/usr/bin/pgha")
 		s.run("root", "find", "/usr/lib/pgha", "-type", "f", "-exec", "chmod", "0755", "{}", "+")
 		out := s.run("root", "systemd-analyze", "verify", "--man=no",
-			"pgha-apply.service", "pgha-firewall.service", "etcd.service", "patroni.service", "haproxy.service", "keepalived.service", "pgha-follow.service", "pgha-monitor.service", "pgha-backup.service", "pgha-proof.service", "pgha-recopy.service", "pgha-data-disk.service", "pgha-restore.service", "pgha-stop.service", "pgha-archive.service", "pgha-updates.service", "pgha-updates.timer")
+			"pgha-apply.service", "pgha-firewall.service", "etcd.service", "patroni.service", "haproxy.service", "keepalived.service", "pgha-follow.service", "pgha-monitor.service", "pgha-backup.service", "pgha-proof.service", "pgha-recopy.service", "pgha-data-disk.service", "pgha-restore.service", "pgha-stop.service", "pgha-archive.service", "pgha-room.service", "pgha-updates.service", "pgha-updates.timer")
 		for line := range strings.Lines(out) {
 			// What systemd says of Debian's own units is not ours to mend.
 			if strings.Contains(line, "pgha") {
