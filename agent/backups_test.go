@@ -311,3 +311,74 @@ func TestWhoIsAReplica(t *testing.T) {
 		}
 	}
 }
+
+// backingUp plays a machine that backs up into a directory; failing names the program that fails.
+func backingUp(t *testing.T, failing string) (*work, *answering) {
+	t.Helper()
+	w, _ := backupWork(t, "postgres: {databases: [{name: app, owner: app}, {name: other, owner: app}], users: [{name: app}]}\nbackup: {directory: /backups, dump: [app, other], keep: 1}\n")
+	const prefix = "setpriv --reuid=postgres --regid=postgres --init-groups -- "
+	r := &answering{}
+	r.do = func(line string) error {
+		line = strings.TrimPrefix(line, prefix)
+		if failing != "" && strings.Contains(line, failing) {
+			return errors.New("it fails")
+		}
+		f := strings.Fields(line)
+		switch {
+		case f[0] == "mkdir":
+			return os.Mkdir(f[len(f)-1], 0o700)
+		case f[0] == "dd":
+			return os.WriteFile(strings.TrimPrefix(f[1], "of="), []byte(r.stdin), 0o600)
+		case f[0] == "rm":
+			return os.RemoveAll(f[len(f)-1])
+		}
+		return nil
+	}
+	r.answer = func(line string) string {
+		if strings.Contains(line, "psql") {
+			return "1000000|t|7442000000000000000|3|17|0\n"
+		}
+		return ""
+	}
+	w.Runner = r
+	return w, r
+}
+
+// A base backup that is whole and verified stays and counts, whatever becomes of the dumps beside it.
+func TestADumpThatFailsCostsNoBackup(t *testing.T) {
+	for _, tt := range []struct {
+		name, failing string
+		counts        bool
+		dumps         []string
+		errors        string
+	}{
+		{"nothing", "", true, []string{"app", "other"}, ""},
+		{"a dump", "app.dump -d", true, []string{"other"}, "dump the database app: it fails"},
+		{"the roles", "pg_dumpall", true, []string{"app", "other"}, "dump the roles: it fails"},
+		{"the look", "pg_verifybackup", false, nil, "verify the copy: it fails"},
+		{"the copy", "pg_basebackup", false, nil, "copy the database: it fails"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w, _ := backingUp(t, tt.failing)
+			old := holdBackup(t, w, 90, "")
+			r, err := w.makeBackup(t.Context(), time.Now())
+			if (err == nil) != (tt.errors == "") || err != nil && !strings.Contains(err.Error(), tt.errors) {
+				t.Errorf("got %v, want %q", err, tt.errors)
+			}
+			if counts := err == nil || errors.As(err, new(beside)); counts != tt.counts {
+				t.Errorf("it counts: %t, want %t", counts, tt.counts)
+			}
+			all, held := w.held(t.Context())
+			if held != nil {
+				t.Fatal(held)
+			}
+			newest, _ := backup.Newest(all, "")
+			switch {
+			case !tt.counts && newest.Name != old:
+				t.Errorf("the newest good one is %s, want %s", newest.Name, old)
+			case tt.counts && (newest.Name != r.Name || !cmp.Equal(newest.Dumps, tt.dumps) || (newest.DumpError == "") != (tt.errors == "")):
+				t.Errorf("its record is %+v, want %s with %v", newest.Record, r.Name, tt.dumps)
+			}
+		})
+	}
+}

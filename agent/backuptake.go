@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/agent/backup"
+	"github.com/pgbake/pgbake/internal/run"
 )
 
 // Backup takes one now, on this machine. On the primary it is refused while a replica could take it, unless here.
@@ -61,24 +62,37 @@ func (w *work) takeBackup(ctx context.Context) (backup.Record, error) {
 	}
 	r, err := take(ctx, began)
 	done := backup.Done{At: began, Machine: w.seed.Machine.Name, Name: r.Name, Bytes: r.Bytes}
+	counts := err == nil || errors.As(err, new(beside))
+	if !counts {
+		err = full(err, w.inside(w.backupDir()))
+		done.Name, done.Bytes = "", 0
+	}
 	if err != nil {
-		err = fmt.Errorf("back up: %w", full(err, w.inside(w.backupDir())))
-		done.Name, done.Bytes, done.Error = "", 0, brief(err)
+		err = fmt.Errorf("back up: %w", err)
+		done.Error = brief(err)
 	}
 	if noted := w.noteBackup(done); noted != nil {
 		w.Say("%v", noted)
 	}
+	if counts {
+		w.tell(ctx, "last", done)
+	}
 	if err != nil {
 		return r, err
 	}
-	w.tell(ctx, "last", done)
 	if w.inRepository() {
 		return r, nil // pgBackRest has done it
 	}
 	return r, w.rotate(ctx, r.System)
 }
 
-// makeBackup makes one under a name of its own, and gives it the final one when it is complete and verified.
+// beside is an error beside a backup that is whole, verified, and counts.
+type beside struct{ error }
+
+func (b beside) Unwrap() error { return b.error }
+
+// makeBackup makes one under a name of its own, and gives it the final one when it is complete and verified. A dump
+// that fails costs the backup nothing: its record says so, and the error is beside.
 func (w *work) makeBackup(ctx context.Context, began time.Time) (r backup.Record, err error) {
 	if err := w.sweep(ctx); err != nil {
 		return r, err
@@ -113,8 +127,13 @@ func (w *work) makeBackup(ctx context.Context, began time.Time) (r backup.Record
 	if err := w.baseBackup(ctx, filepath.Join(work, "base")); err != nil {
 		return r, err
 	}
-	if r.Dumps, err = w.dump(ctx, work); err != nil {
-		return r, err
+	names, failed := w.dump(ctx, work)
+	if ctx.Err() != nil {
+		return r, context.Cause(ctx)
+	}
+	r.Dumps = names
+	if failed != nil {
+		r.DumpError = brief(failed)
 	}
 	if r.Bytes, err = sizeOf(work); err != nil {
 		return r, err
@@ -127,6 +146,9 @@ func (w *work) makeBackup(ctx context.Context, began time.Time) (r backup.Record
 		return r, err
 	}
 	w.Say("%s is complete and verified: %s in %s", r.Name, Size(r.Bytes), r.Ended.Sub(r.At))
+	if failed != nil {
+		return r, beside{fmt.Errorf("%s is a good backup of the database, and a dump beside it failed; no older backup is removed: %w", r.Name, failed)}
+	}
 	return r, nil
 }
 
@@ -209,18 +231,26 @@ func (w *work) verify(ctx context.Context, base string) error {
 	return nil
 }
 
-// dump writes the roles and the chosen databases as SQL can read them, whatever version of PostgreSQL comes next.
-func (w *work) dump(ctx context.Context, work string) (names []string, err error) {
-	if err := w.Runner.Run(ctx, w.dumpAll(filepath.Join(work, "globals.sql"))); err != nil {
-		return nil, fmt.Errorf("dump the roles: %w", err)
-	}
-	for _, db := range w.seed.Cluster.Backup.Dump {
-		if err := w.Runner.Run(ctx, w.dumpOne(db, filepath.Join(work, db+".dump"))); err != nil {
-			return nil, fmt.Errorf("dump the database %s: %w", db, err)
+// dump writes the roles and the chosen databases as SQL can read them, whatever version of PostgreSQL comes next. One that fails leaves
+// nothing behind, and keeps none of the others away.
+func (w *work) dump(ctx context.Context, work string) (names []string, failed error) {
+	one := func(what, file string, c run.Cmd) bool {
+		err := w.Runner.Run(ctx, c)
+		if err == nil {
+			return true
 		}
-		names = append(names, db)
+		failed = errors.Join(failed, fmt.Errorf("dump %s: %w", what, full(err, w.inside(filepath.Dir(work)))), w.Runner.Run(ctx, w.asPostgres("rm", "-f", file)))
+		return false
 	}
-	return names, nil
+	globals := filepath.Join(work, "globals.sql")
+	one("the roles", globals, w.dumpAll(globals))
+	for _, db := range w.seed.Cluster.Backup.Dump {
+		file := filepath.Join(work, db+".dump")
+		if one("the database "+db, file, w.dumpOne(db, file)) {
+			names = append(names, db)
+		}
+	}
+	return names, failed
 }
 
 // rotate removes what is kept no longer of a database's backups. Each first gets another name: half a backup never looks like a whole one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,19 +14,34 @@ import (
 	"github.com/pgbake/pgbake/internal/run"
 )
 
-// answering runs nothing: it keeps the command lines, and does what a test has a command do.
+// answering runs nothing: it keeps the command lines, and does and says what a test has a command do and say.
 type answering struct {
-	lines []string
-	do    func(line string) error
+	lines  []string
+	stdin  string // the last command's
+	do     func(line string) error
+	answer func(line string) string
 }
 
 func (r *answering) Run(_ context.Context, c run.Cmd) error {
 	line := run.Line(c.Args)
-	r.lines = append(r.lines, line)
+	r.lines, r.stdin = append(r.lines, line), ""
+	if c.Stdin != nil {
+		body, err := io.ReadAll(c.Stdin)
+		if err != nil {
+			return err
+		}
+		r.stdin = string(body)
+	}
 	return r.do(line)
 }
 
-func (r *answering) Output(ctx context.Context, c run.Cmd) ([]byte, error) { return nil, r.Run(ctx, c) }
+func (r *answering) Output(ctx context.Context, c run.Cmd) ([]byte, error) {
+	err := r.Run(ctx, c)
+	if r.answer == nil {
+		return nil, err
+	}
+	return []byte(r.answer(run.Line(c.Args))), err
+}
 
 // postgresProcess makes a process below root's /proc: its name, the directory that it works in, and its unit.
 func postgresProcess(t *testing.T, root string, pid int, comm, cwd, unit string) {

@@ -28,6 +28,8 @@ type Record struct {
 	Timeline int      `json:"timeline"`
 	Dumps    []string `json:"dumps,omitempty"`
 	Verified bool     `json:"verified"`
+	// DumpError says which dumps failed; the database itself is in the backup all the same.
+	DumpError string `json:"dump_error,omitempty"`
 }
 
 // Proof is what restoring a backup on trial came to.
@@ -39,7 +41,7 @@ type Proof struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Done is the newest attempt at a backup.
+// Done is the newest attempt at a backup. One with a name and an error is a backup that counts, beside which something failed.
 type Done struct {
 	At      time.Time `json:"at,omitzero"`
 	Machine string    `json:"machine,omitempty"`

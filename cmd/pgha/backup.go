@@ -76,7 +76,10 @@ func listBackups(w io.Writer, all []backup.Held, state backup.State, now time.Ti
 	fmt.Fprintln(t, "BACKUP\tAGE\tSIZE\tFROM\tVERIFIED\tPROVEN")
 	for _, h := range all {
 		verified, proven := "no", "never"
-		if h.Verified {
+		switch {
+		case h.DumpError != "":
+			verified = "yes, but: " + h.DumpError
+		case h.Verified:
 			verified = "yes"
 		}
 		switch {
@@ -91,6 +94,8 @@ func listBackups(w io.Writer, all []backup.Held, state backup.State, now time.Ti
 		return err
 	}
 	switch b := state.Backup; {
+	case b.Error != "" && b.Name != "":
+		fmt.Fprintf(w, "\nthe cluster's newest is %s, %s old, on %s, and something failed beside it: %s\n", b.Name, age(b.At, now), b.Machine, b.Error)
 	case b.Error != "":
 		fmt.Fprintf(w, "\nthe last backup failed, %s ago on %s: %s\n", age(b.At, now), b.Machine, b.Error)
 	case b.Machine != "":
