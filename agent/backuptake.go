@@ -81,7 +81,7 @@ func (w *work) takeBackup(ctx context.Context) (backup.Record, error) {
 		return r, err
 	}
 	if w.inRepository() {
-		return r, nil // pgBackRest has done it
+		return r, nil // expire has done it
 	}
 	return r, w.rotate(ctx, r.System)
 }

@@ -167,10 +167,10 @@ func (s stanza) held(scope string, proof backup.Proof) (all []backup.Held) {
 }
 
 // backupToRepository takes one: a full one when there is none of its time, else what differs from it. pgBackRest verifies
-// every page as it reads it, waits for the WAL that makes it whole, and only then lets the oldest ones go.
+// every page as it reads it, and waits for the WAL that makes it whole. Only after a good one the oldest may go.
 func (w *work) backupToRepository(ctx context.Context, began time.Time) (r backup.Record, err error) {
-	if _, err := w.askSQL(ctx, socketDir, "SELECT 1"); err != nil {
-		return r, noAnswer(err)
+	if _, _, err := w.source(ctx); err != nil {
+		return r, err
 	}
 	if err := w.Runner.Run(ctx, w.pgbackrest("stanza-create")); err != nil {
 		return r, fmt.Errorf("open the repository: %w\n      hint: is it mounted, and does it answer? PostgreSQL keeps its WAL meanwhile; no backup is touched", err)
@@ -179,31 +179,30 @@ func (w *work) backupToRepository(ctx context.Context, began time.Time) (r backu
 	if err != nil {
 		return r, err
 	}
-	b := w.seed.Cluster.Backup
-	var full time.Time
-	for _, each := range s.Backup {
-		if each.Type == "full" && !each.Error {
-			full = time.Unix(each.Timestamp.Start, 0)
-		}
-	}
-	kind := "diff"
-	if b.Repository.Full == cluster.FullDaily || full.Before(backup.Due(b.At, true, began)) {
-		kind = "full"
-	}
+	b, before := w.seed.Cluster.Backup, len(s.Backup)
+	kind := s.nextKind(b, began)
 	w.Say("take a backup into the repository: %s", map[string]string{"full": "all of it", "diff": "what differs from the last full one"}[kind])
-	if err := w.Runner.Run(ctx, w.pgbackrest("backup", "--type="+kind)); err != nil {
+	if err := w.Runner.Run(ctx, w.pgbackrest("backup", "--type="+kind, "--no-expire-auto")); err != nil {
 		return r, err
 	}
 	if s, err = w.repositoryInfo(ctx); err != nil {
 		return r, err
 	}
 	all := s.held(w.seed.Cluster.Scope, backup.Proof{})
-	if len(all) == 0 {
-		return r, errors.New("the repository has no backup after one was taken")
+	if len(all) <= before {
+		return r, errors.New("the repository has no new backup after one was taken")
 	}
 	r = all[len(all)-1].Record
 	r.Machine = w.seed.Machine.Name
+	if !r.Verified {
+		return r, fmt.Errorf("pgBackRest has read pages with wrong checksums: the database on this machine is damaged, and %s does not count; older backups stay\n"+
+			"      hint: journalctl -u pgha-backup names the files; pgha doctor; when a replica's copy is good: pgha switchover, and then pgha reinit %s", r.Name, r.Machine)
+	}
 	w.Say("%s is complete: %s in %s", r.Name, Size(r.Bytes), time.Since(began).Round(time.Second))
+	keep := fmt.Sprintf("--repo1-retention-full=%d", s.retention(b.Keep, b.KeepDays, time.Now()))
+	if err := w.Runner.Run(ctx, w.pgbackrest("expire", keep)); err != nil {
+		return r, beside{fmt.Errorf("%s is a good backup; the oldest ones could not be removed from the repository: %w", r.Name, err)}
+	}
 	return r, nil
 }
 
