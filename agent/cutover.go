@@ -2,9 +2,12 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pgbake/pgbake/agent/adopt"
@@ -147,7 +150,15 @@ func (c *Cutover) Go(ctx context.Context, stop []string, patience time.Duration)
 		return 0, fmt.Errorf("cut over: %w\n      hint: Patroni was told to lead, and may still: pgha status", err)
 	}
 	pause = time.Since(last)
-	return pause, c.finish(ctx)
+	back := c.stillDown(ctx)
+	if back != nil {
+		w.Say("%v", back)
+	}
+	err = c.finish(ctx)
+	if back == nil {
+		back = c.stillDown(ctx)
+	}
+	return pause, errors.Join(back, err)
 }
 
 // finish makes what the cluster needs beside what was copied.
@@ -167,31 +178,77 @@ func (c *Cutover) finish(ctx context.Context) error {
 	return w.roles(ctx)
 }
 
-// awaitShutdown waits until the last thing that is known of the other primary is that it was shut down in order: then
-// nothing of it is missing here. It returns when it was last seen to stream.
+// awaitShutdown waits until the last thing that is known of the other primary is that it was shut down in order, and it does not come
+// back: then nothing of it is missing here. It returns when it was last seen to stream.
 func (c *Cutover) awaitShutdown(ctx context.Context) (last time.Time, err error) {
 	w := c.w
-	last = time.Now()
-	why := fmt.Sprintf("the primary at %s still streams", c.Host)
+	f := farewell{last: time.Now()}
+	why := ""
 	err = w.repeat(ctx, "its shutdown", func(ctx context.Context) (bool, error) {
-		streams, err := w.number(ctx, streamsQuery)
+		e, err := c.look(ctx)
 		if err != nil {
 			return false, err
 		}
-		if streams > 0 {
-			last = time.Now()
-			return false, nil
+		done, text, moved := f.see(c.Host, e, time.Now())
+		if moved {
+			return false, fmt.Errorf("%s\n      hint: `pgha status` says which one; there: pgha cutover", text)
 		}
-		record, err := w.lastRecord(ctx)
-		if err != nil {
-			why = err.Error() // a record that is just being written, too: it is looked at again
-			return false, ctx.Err()
-		}
-		why = fmt.Sprintf("the primary at %s does not stream, and its last record here is not that it was shut down: it was killed, or cannot be reached; "+
-			"start it again, and then shut it down in order. The last record: %s", c.Host, record)
-		return strings.Contains(record, "CHECKPOINT_SHUTDOWN"), nil
+		why = text
+		return done, ctx.Err()
 	}, func(context.Context) string { return why })
-	return last, err
+	return f.last, err
+}
+
+// look is one look at the other primary.
+func (c *Cutover) look(ctx context.Context) (e elsewhere, err error) {
+	w := c.w
+	streams, err := w.number(ctx, streamsQuery)
+	if err != nil {
+		return e, err
+	}
+	m, err := w.api.member(ctx, w.seed.Machine.Address)
+	if err != nil {
+		e.leads, e.err = true, fmt.Errorf("ask Patroni on this machine: %w", err)
+		return e, nil
+	}
+	e.streams, e.leads = streams > 0, m.leadsStandby()
+	if e.streams || !e.leads {
+		return e, nil
+	}
+	if e.record, e.err = w.lastRecord(ctx); e.err == nil {
+		e.answers = c.answers(ctx)
+	}
+	return e, nil
+}
+
+// answers tries a connection to the other primary.
+func (c *Cutover) answers(ctx context.Context) answers {
+	ctx, cancel := context.WithTimeout(ctx, remoteTime)
+	defer cancel()
+	dialer := net.Dialer{Timeout: 2 * time.Second}
+	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(c.Host, fmt.Sprint(c.Port)))
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return itRefuses
+	case err != nil:
+		return nobodyThere
+	}
+	_ = conn.Close()
+	// Something listens, if only a proxy before it.
+	_, err = c.w.askRemote(ctx, "SELECT 1")
+	if err == nil || strings.Contains(err.Error(), "FATAL:") {
+		return itRuns
+	}
+	return nobodyThere
+}
+
+// stillDown says it loudly when the other primary is back, now that the cluster leads itself.
+func (c *Cutover) stillDown(ctx context.Context) error {
+	if c.answers(ctx) != itRuns {
+		return nil
+	}
+	return fmt.Errorf("THE CLUSTER HAS LEFT THE PRIMARY AT %s, AND THAT ONE RUNS AGAIN: what is written there now is not here\n"+
+		"      hint: stop it at once and for good, there: systemctl disable --now postgresql; then compare what it has taken since", c.Host)
 }
 
 // lastRecord is the last thing that was replayed, as pg_waldump says it. It looks from the last checkpoint on.

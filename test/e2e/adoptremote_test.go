@@ -129,6 +129,12 @@ func TestAdoptRemote(t *testing.T) {
 		why, _ := l.waits(leader)
 		return strings.Contains(why, "still streams")
 	})
+	// A mere restart looks the same for a moment, and is none.
+	l.sh("db3", "systemctl restart theirs")
+	l.eventually("the cluster to follow it again", time.Minute, func() bool {
+		why, _ := l.waits(leader)
+		return strings.Contains(why, "still streams") && l.superuser(leader, "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1"
+	})
 	l.sh("db3", "systemctl stop theirs")
 	said := <-done
 	t.Logf("%s", said)
