@@ -336,7 +336,7 @@ func backingUp(t *testing.T, failing string) (*work, *answering) {
 	}
 	r.answer = func(line string) string {
 		if strings.Contains(line, "psql") {
-			return "1000000|t|7442000000000000000|3|17|0\n"
+			return "1000000|f|7442000000000000000|3|17|0\n"
 		}
 		return ""
 	}
@@ -372,7 +372,7 @@ func TestADumpThatFailsCostsNoBackup(t *testing.T) {
 			if held != nil {
 				t.Fatal(held)
 			}
-			newest, _ := backup.Newest(all, "")
+			newest, _ := backup.Newest(all, "", all[len(all)-1].System, false, time.Now().Add(time.Hour))
 			switch {
 			case !tt.counts && newest.Name != old:
 				t.Errorf("the newest good one is %s, want %s", newest.Name, old)

@@ -23,6 +23,7 @@ func TestBackup(t *testing.T) {
 	t.Run("elected", l.elected)
 	t.Run("killed", l.killedBackup)
 	t.Run("damaged", l.damagedBackup)
+	t.Run("a dump fails", l.dumpFails)
 	t.Run("restored", l.restoredCluster)
 	t.Run("restored slowly", l.restoredSlowly)
 	t.Run("restore given up", l.restoreGivenUp)
@@ -174,6 +175,27 @@ func (l *lab) damagedBackup(t *testing.T) {
 	}
 }
 
+// dumpFails: one file that pg_dump cannot read costs its dump, and not the backup beside it.
+func (l *lab) dumpFails(t *testing.T) {
+	l = l.on(t)
+	m := l.healthy(time.Minute).replicas()[0]
+	const program = "/usr/lib/postgresql/17/bin/pg_dump"
+	l.must(m, "sh", "-c", "mount --bind /bin/false "+program)
+	out, code := l.exec(m, "pgha", "backup")
+	if code != 1 || !strings.Contains(out, "is a good backup of the database, and a dump beside it failed") || !strings.Contains(out, "dump the database app") {
+		t.Errorf("a dump that fails: exit code %d\n%s", code, out)
+	}
+	l.must(m, "umount", program)
+	all := l.backups(m)
+	if newest := all[len(all)-1]; !newest.Verified || !strings.Contains(out, newest.Name) {
+		t.Errorf("it counts not: %+v", all)
+	}
+	if out := l.must(m, "pgha", "backup", "list"); !strings.Contains(out, "yes, but: dump the database app") || !strings.Contains(out, "something failed beside it") {
+		t.Errorf("the list does not say so:\n%s", out)
+	}
+	l.must(m, "pgha", "backup")
+}
+
 // TestPointInTime archives WAL into a repository, and goes back to a moment between two rows. One member is enough: what a
 // restore does with the others is TestBackup's.
 func TestPointInTime(t *testing.T) {
@@ -269,6 +291,7 @@ alerts:
 		t.Errorf("the proof on the new timeline: %s", out)
 	}
 	t.Run("all lost", l.repositoryLeft)
+	t.Run("refused", func(t *testing.T) { l.on(t).badPages(psql) })
 	t.Run("archive", l.archiveWatched)
 	t.Run("sftp", l.sftpRepository)
 	// A repository that is gone: one message, and PostgreSQL serves.
@@ -312,6 +335,36 @@ func (l *lab) repositoryLeft(t *testing.T) {
 	}
 	l.must("db1", "pgha", "backup")
 	l.nothingFound("db1")
+}
+
+// badPages: a backup of damaged pages has failed, and one of a tablespace elsewhere is not begun.
+func (l *lab) badPages(psql func(string) string) {
+	before := len(l.backups("db1"))
+	l.must("db1", "install", "-d", "-m", "700", "-o", "postgres", "/srv/far")
+	psql("CREATE TABLESPACE far LOCATION '/srv/far'")
+	if out, code := l.exec("db1", "pgha", "backup"); code != 1 || !strings.Contains(out, "the database has tablespaces outside of its directory") {
+		l.Errorf("a tablespace: exit code %d\n%s", code, out)
+	}
+	psql("DROP TABLESPACE far")
+	psql("CREATE TABLE damaged AS SELECT generate_series(1, 5000) AS i")
+	psql("CHECKPOINT")
+	file := "/var/lib/postgresql/17/main/" + psql("SELECT pg_relation_filepath('damaged')")
+	l.must("db1", "sh", "-c", "printf '\\377\\376\\375' | dd of="+file+" bs=1 seek=9000 conv=notrunc status=none")
+	if out, code := l.exec("db1", "pgha", "backup"); code != 1 || !strings.Contains(out, "pages with wrong checksums") {
+		l.Errorf("damaged pages: exit code %d\n%s", code, out)
+	}
+	if all := l.backups("db1"); len(all) != before+1 || all[before].Verified {
+		l.Errorf("a backup of damaged pages counts: %+v", all)
+	}
+	if out := l.must("db1", "cat", "/var/lib/pgha/backup.json"); !strings.Contains(out, "pages with wrong checksums") {
+		l.Errorf("the record does not say so: %s", out)
+	}
+	psql("DROP TABLE damaged")
+	psql("CHECKPOINT")
+	l.must("db1", "pgha", "backup")
+	if all := l.backups("db1"); len(all) != before+2 || !all[before+1].Verified {
+		l.Errorf("after it was mended: %+v", all)
+	}
 }
 
 // sftpRepository moves the repository to an sftp server, which is the machine's own here, by a changed specification. An S3

@@ -156,8 +156,18 @@ func (l *lab) maintenance() {
 	patronictl := "runuser -u postgres -- patronictl -c /etc/patroni/config.yml "
 	l.says("db1", 0, patronictl+"pause --wait")
 	l.says("db2", 3, "pgha doctor", "Patroni is paused, and nobody said for how long", "mend: pgha maintenance off")
+	// In pause Patroni leaves PostgreSQL running: it is ended before its directory gets another name, and cleanly.
+	now := l.healthy(time.Minute)
+	m := now.replicas()[0]
+	l.says(now.primary(), 1, "pgha member set-aside postgres", "in maintenance nobody takes over from it")
+	l.says(m, 0, "pgha member set-aside postgres", "main.aside-")
+	l.says(m, 0, "cd /var/lib/postgresql/17; /usr/lib/postgresql/17/bin/pg_controldata main.aside-* | grep state; ls main.aside-*/postmaster.pid || :; readlink /proc/[0-9]*/cwd | grep aside || echo nobody",
+		"shut down in recovery", "No such file or directory", "nobody")
 	l.says("db3", 0, "pgha maintenance off")
+	l.healthy(2 * time.Minute)
+	l.says(m, 0, "rm -r /var/lib/postgresql/17/main.aside-*")
 	l.nothingFound("db1")
+	l.says(m, 0, "systemctl start pgha-room; systemctl show -p Result pgha-room", "Result=success")
 }
 
 // replicaAway stops Patroni of a replica: its slot fills, and the other replica is the last that could take over.
