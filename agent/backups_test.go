@@ -324,12 +324,12 @@ func backingUp(t *testing.T, failing string) (*work, *answering) {
 			return errors.New("it fails")
 		}
 		f := strings.Fields(line)
-		switch {
-		case f[0] == "mkdir":
+		switch f[0] {
+		case "mkdir":
 			return os.Mkdir(f[len(f)-1], 0o700)
-		case f[0] == "dd":
+		case "dd":
 			return os.WriteFile(strings.TrimPrefix(f[1], "of="), []byte(r.stdin), 0o600)
-		case f[0] == "rm":
+		case "rm":
 			return os.RemoveAll(f[len(f)-1])
 		}
 		return nil

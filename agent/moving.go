@@ -28,34 +28,34 @@ func (w *work) whileMoving(ctx context.Context, what string, look func(context.C
 	})
 }
 
-// awaitMoving waits until the cluster is as it should be, patience at most beyond the last moment at which a replica that is not there
+// awaitMoving waits until the cluster is as it should be, wholeTime at most beyond the last moment at which a replica that is not there
 // yet has moved.
-func (w *work) awaitMoving(ctx context.Context, what string, patience time.Duration, sick func(survey) string) (survey, error) {
+func (w *work) awaitMoving(ctx context.Context, what string, sick func(survey) string) (survey, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	members, began := map[string]*progress{}, time.Now()
+	members, last := map[string]*progress{}, time.Now()
 	return w.awaitSurvey(ctx, what, movesMost, func(s survey) string {
 		why := sick(s)
 		if why == "" || ctx.Err() != nil {
 			return why
 		}
-		goesOn := time.Since(began) <= patience
 		for _, m := range s.replicas() {
-			if s.streams(m) == "" {
-				delete(members, m.name)
-				continue
-			}
 			p := members[m.name]
 			if p == nil {
 				p = &progress{}
 				members[m.name] = p
 			}
 			a := s.advance(m, w.sentTo(ctx, s, m))
-			stuck := p.see(a, time.Now())
-			goesOn = goesOn || stuck == "" && !a.unseen && (time.Since(p.moved) <= patience || a.patience > standsStill && a.stage > stageDown)
+			switch stuck := p.see(a, time.Now()); {
+			case stuck != "":
+			case p.moved.After(last):
+				last = p.moved
+			case a.patience > standsStill && !a.unseen: // nobody can see whether it moves
+				last = time.Now()
+			}
 		}
-		if !goesOn {
-			cancel(errors.New("waited " + patience.String() + " for " + what + " in vain: " + why))
+		if time.Since(last) > wholeTime {
+			cancel(errors.New("waited " + wholeTime.String() + " for " + what + " in vain: " + why))
 		}
 		return why
 	})

@@ -24,11 +24,12 @@ const (
 
 // The stages of a member on its way to a replica that streams, in their order.
 const (
-	stageDown  = iota // PostgreSQL does not run
-	stageCopy         // the primary's files are copied; position: bytes
-	stageCatch        // its WAL
-	stageStart        // PostgreSQL starts
-	stageRuns         // it replays; position: in the WAL
+	stageDown    = iota // PostgreSQL does not run
+	stageCopy           // the primary's files are copied; position: bytes
+	stageCatch          // its WAL
+	stageStart          // PostgreSQL starts
+	stageRuns           // it replays; position: in the WAL
+	stageStreams        // it is there
 )
 
 // advance is how far something is, as one look sees it.
@@ -124,7 +125,7 @@ func (s survey) advance(m surveyed, c sent) advance {
 		a.stage, a.at, a.text = stageRuns, max(m.WAL.Received, m.WAL.Replayed), s.streams(m)
 		switch {
 		case a.text == "":
-			a.text = "it streams"
+			a.stage, a.at, a.text = stageStreams, 0, "it streams"
 		case m.WAL.Paused:
 			a.text += "; its replay is paused"
 		}

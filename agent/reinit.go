@@ -52,7 +52,7 @@ func (w *work) reinit(ctx context.Context, name string, last bool) error {
 	}
 	w.Say("%s streams after %.1f s", name, time.Since(began).Seconds())
 	if why := s.sick(); why != "" {
-		if _, err := w.awaitMoving(ctx, "a healthy cluster", wholeTime, survey.sick); err != nil {
+		if _, err := w.awaitMoving(ctx, "a healthy cluster", survey.sick); err != nil {
 			return fmt.Errorf("it is copied and streams; the cluster is not whole: %w\n      hint: pgha doctor", err)
 		}
 	}

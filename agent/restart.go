@@ -100,7 +100,7 @@ func (w *work) restart(ctx context.Context, r Restart, told func(string)) error 
 		}
 		text, err := w.restartOne(ctx, s, t, r.Patience)
 		if err == nil {
-			s, err = w.awaitMoving(ctx, "a healthy cluster", wholeTime, survey.sick)
+			s, err = w.awaitMoving(ctx, "a healthy cluster", survey.sick)
 		}
 		if err != nil {
 			if t.name == w.seed.Machine.Name {

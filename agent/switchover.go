@@ -230,7 +230,7 @@ func (w *work) arrive(ctx context.Context, old, c surveyed, p *probe) (Moved, er
 	}
 	m.Pause, _ = p.end()
 	// What was wrong before is none of this.
-	s, err = w.awaitMoving(ctx, old.name+" as a replica", wholeTime, func(s survey) string {
+	s, err = w.awaitMoving(ctx, old.name+" as a replica", func(s survey) string {
 		m, _ := s.member(old.name)
 		why := s.streams(m)
 		if why == "" && s.confirmWant > 0 && len(s.confirm) == 0 {

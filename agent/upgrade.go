@@ -88,14 +88,14 @@ func (w *work) upgradeMember(ctx context.Context, u Upgrade, told func(string)) 
 	again := func(err error) error {
 		return fmt.Errorf("the packages are installed, and: %w\n      hint: `pgha doctor` looks for what is wrong; then once more: pgha upgrade", trimHint(err))
 	}
-	if s, err = w.awaitMoving(ctx, "a healthy cluster", wholeTime, survey.sick); err != nil {
+	if s, err = w.awaitMoving(ctx, "a healthy cluster", survey.sick); err != nil {
 		return again(err)
 	}
 	if m, _ := s.member(self); m.Started == before.Started && w.newerServer(ctx, m, plan) {
 		if err := w.restarted(ctx, m); err != nil {
 			return again(err)
 		}
-		if s, err = w.awaitMoving(ctx, "a healthy cluster", wholeTime, survey.sick); err != nil {
+		if s, err = w.awaitMoving(ctx, "a healthy cluster", survey.sick); err != nil {
 			return again(err)
 		}
 	}
