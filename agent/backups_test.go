@@ -111,8 +111,8 @@ func TestBackupCommandLines(t *testing.T) {
 	if err := w.baseBackup(t.Context(), "/backups/x/base"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.dump(t.Context(), "/backups/x"); err != nil {
-		t.Fatal(err)
+	if _, failed := w.dump(t.Context(), "/backups/x"); failed != "" {
+		t.Fatal(failed)
 	}
 	const want = `pg_basebackup -D /backups/x/base --wal-method=stream --checkpoint=fast --label=pgha -h /var/run/postgresql -p 5432 -U postgres -w
 pg_verifybackup --quiet /backups/x/base
@@ -353,8 +353,8 @@ func TestADumpThatFailsCostsNoBackup(t *testing.T) {
 		errors        string
 	}{
 		{"nothing", "", true, []string{"app", "other"}, ""},
-		{"a dump", "app.dump -d", true, []string{"other"}, "dump the database app: it fails"},
-		{"the roles", "pg_dumpall", true, []string{"app", "other"}, "dump the roles: it fails"},
+		{"a dump", "app.dump -d", true, []string{"other"}, "the database app: it fails"},
+		{"the roles", "pg_dumpall", true, []string{"app", "other"}, "the roles: it fails"},
 		{"the look", "pg_verifybackup", false, nil, "verify the copy: it fails"},
 		{"the copy", "pg_basebackup", false, nil, "copy the database: it fails"},
 	} {

@@ -127,13 +127,9 @@ func (w *work) makeBackup(ctx context.Context, began time.Time) (r backup.Record
 	if err := w.baseBackup(ctx, filepath.Join(work, "base")); err != nil {
 		return r, err
 	}
-	names, failed := w.dump(ctx, work)
+	r.Dumps, r.DumpError = w.dump(ctx, work)
 	if ctx.Err() != nil {
 		return r, context.Cause(ctx)
-	}
-	r.Dumps = names
-	if failed != nil {
-		r.DumpError = brief(failed)
 	}
 	if r.Bytes, err = sizeOf(work); err != nil {
 		return r, err
@@ -146,8 +142,8 @@ func (w *work) makeBackup(ctx context.Context, began time.Time) (r backup.Record
 		return r, err
 	}
 	w.Say("%s is complete and verified: %s in %s", r.Name, Size(r.Bytes), r.Ended.Sub(r.At))
-	if failed != nil {
-		return r, beside{fmt.Errorf("%s is a good backup of the database, and a dump beside it failed; no older backup is removed: %w", r.Name, failed)}
+	if r.DumpError != "" {
+		return r, beside{fmt.Errorf("%s is a good backup of the database, and a dump beside it failed; no older backup is removed: %s", r.Name, r.DumpError)}
 	}
 	return r, nil
 }
@@ -232,14 +228,19 @@ func (w *work) verify(ctx context.Context, base string) error {
 }
 
 // dump writes the roles and the chosen databases as SQL can read them, whatever version of PostgreSQL comes next. One that fails leaves
-// nothing behind, and keeps none of the others away.
-func (w *work) dump(ctx context.Context, work string) (names []string, failed error) {
+// nothing behind, and keeps none of the others away; failed says which, in one line.
+func (w *work) dump(ctx context.Context, work string) (names []string, failed string) {
+	var why []string
 	one := func(what, file string, c run.Cmd) bool {
 		err := w.Runner.Run(ctx, c)
 		if err == nil {
 			return true
 		}
-		failed = errors.Join(failed, fmt.Errorf("dump %s: %w", what, full(err, w.inside(filepath.Dir(work)))), w.Runner.Run(ctx, w.asPostgres("rm", "-f", file)))
+		w.Say("dump %s: %v", what, full(err, w.inside(filepath.Dir(work))))
+		why = append(why, what+": "+short(err))
+		if err := w.Runner.Run(ctx, w.asPostgres("rm", "-f", file)); err != nil {
+			w.Say("%v", err)
+		}
 		return false
 	}
 	globals := filepath.Join(work, "globals.sql")
@@ -250,7 +251,7 @@ func (w *work) dump(ctx context.Context, work string) (names []string, failed er
 			names = append(names, db)
 		}
 	}
-	return names, failed
+	return names, strings.Join(why, "; ")
 }
 
 // rotate removes what is kept no longer of a database's backups. Each first gets another name: half a backup never looks like a whole one.
