@@ -224,6 +224,9 @@ func (a *Agent) SetAside(ctx context.Context, kind string) (to string, err error
 	if err != nil {
 		return "", err
 	}
+	if r, err := a.CurrentRestore(); err != nil || r != nil && r.Note.Claimed {
+		return "", errors.Join(errors.New("set data aside: a restore is at work on this machine\n      hint: where it stands: pgha restore"), err)
+	}
 	if kind == "data-disk" {
 		return a.setAsideDisk(ctx, w.seed)
 	}

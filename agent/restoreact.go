@@ -182,19 +182,12 @@ func (x *restoring) letPatroniGo(ctx context.Context) error {
 	return x.systemctl(ctx, "start", "patroni.service")
 }
 
-// stop ends Patroni, which in pause leaves PostgreSQL running, and then PostgreSQL in order.
+// stop ends Patroni, which does not start again by itself, and PostgreSQL in order.
 func (x *restoring) stop(ctx context.Context) error {
 	if err := x.hold(); err != nil {
 		return err
 	}
-	if err := x.systemctl(ctx, "stop", "patroni.service"); err != nil {
-		return err
-	}
-	unit, err := x.postmasterUnit()
-	if err != nil || unit == "" {
-		return err
-	}
-	return x.Runner.Run(ctx, x.asPostgres(x.program("pg_ctl"), "stop", "-D", x.Plan.Data, "-s", "-w", "-t", "600", "-m", "fast"))
+	return x.endDatabase(ctx)
 }
 
 // start has Patroni find a primary that runs: in pause it starts none, and takes the lead of one. Then it restarts

@@ -68,7 +68,7 @@ var Operations = []Operation{
 		Name: "Cut-over from a primary elsewhere", Command: "pgha cutover --yes",
 		Final: "this cluster leads itself: what the other primary writes after that is not in it",
 		Protects: []string{
-			"the other one's shutdown is the last thing in its WAL, and all of it is here",
+			"the other one's shutdown is the last thing in its WAL, and all of it is here; it has refused connections for some seconds, which a restart does not",
 			"one task at a time, by etcd",
 		},
 		CutShort: "`pgha cutover` says whether this cluster follows or leads; once more when it follows",
@@ -89,6 +89,7 @@ var Operations = []Operation{
 		Final: "its vote in etcd. The machine keeps its data, and does not come back by itself",
 		Protects: []string{
 			"refused for the primary, for a member that cluster.yaml lists, and where the voters that are left could not agree on anything",
+			"refused where the last replica that could take over would go, unless `--even-the-last-copy` says so",
 		},
 		CutShort: "once more: it does nothing twice",
 		Shown:    "`TestGrow`",
@@ -96,9 +97,9 @@ var Operations = []Operation{
 	{
 		Name: "Setting data aside", Command: "pgha member set-aside",
 		Final:    "nothing: the directory gets another name",
-		Protects: []string{"what uses it is stopped first; nothing is deleted"},
+		Protects: []string{"what uses it is ended first, and no PostgreSQL works there any more; nothing is deleted", "refused for a primary in maintenance, and during a restore"},
 		CutShort: "once more, or rename the directory back while Patroni and etcd are stopped",
-		Shown:    "`TestGrow`",
+		Shown:    "`TestUpkeep`, `TestADatabaseIsEndedBeforeItsDirectoryMoves`",
 	},
 	{
 		Name: "A new copy of a replica", Command: "pgha reinit",
@@ -159,10 +160,11 @@ var Operations = []Operation{
 		Name:  "The data disk",
 		Final: "a file system on a disk that was blank",
 		Protects: []string{
-			"read before, and blank; a disk that cannot be read, that has anything on it, or that is another one is refused, and left alone",
+			"the disk is read before, at both ends and at hundreds of places between, and has nothing but zeros; one that cannot be read is not formatted, nor any other then",
+			"a machine that has had a data disk, or remembers a cluster, formats none; its disk is known by its UUID, and a copy or another one is not mounted",
 		},
 		CutShort: "nothing: the next boot looks again",
-		Shown:    "`TestDataDiskIsFoundByWhatItIs`, `TestStock`",
+		Shown:    "`TestDiskThatCannotBeRead`, `TestStock`",
 	},
 }
 
