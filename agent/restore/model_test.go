@@ -249,7 +249,7 @@ func (w world) works(r *rules) (event, bool) {
 }
 
 // lives are the things that Patroni and the machines do by themselves, when all goes well.
-func (w world) lives(r *rules) (all []event) {
+func (w world) lives() (all []event) {
 	add := func(name string, after world) { all = append(all, event{name: name, after: after}) }
 	take := func(name string, after world, has db) {
 		e := event{name: name, after: after}
@@ -319,7 +319,7 @@ func (w world) lives(r *rules) (all []event) {
 			add("an application writes to the restored database", n)
 		}
 	}
-	if w.aOn && w.lock == "" && !w.heard && (w.aData == fresh || w.aData == old && !w.written) && !(w.patroni && w.postgres) {
+	if w.aOn && w.lock == "" && !w.heard && (w.aData == fresh || w.aData == old && !w.written) && (!w.patroni || !w.postgres) {
 		n := w
 		n.lock = "A"
 		if w.aData == old {
@@ -333,12 +333,12 @@ func (w world) lives(r *rules) (all []event) {
 // happens is everything that may.
 func (w world) happens(r *rules) (all []event) {
 	if w.over {
-		return w.lives(r)
+		return w.lives()
 	}
 	if e, ok := w.works(r); ok {
 		all = append(all, e)
 	}
-	all = append(all, w.lives(r)...)
+	all = append(all, w.lives()...)
 	add := func(name string, after world) { all = append(all, event{name: name, after: after}) }
 	if w.exec && w.kills > 0 {
 		n := w
@@ -426,7 +426,7 @@ func (w world) rests(r *rules, ends map[world]string) (wrong string) {
 			return "it goes round in circles: " + strings.Join(told[len(told)-10:], "; ")
 		}
 		next := w.returns(r)
-		next = append(next, w.lives(r)...)
+		next = append(next, w.lives()...)
 		if e, ok := w.works(r); ok {
 			next = append(next, e)
 		}
