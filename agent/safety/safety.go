@@ -42,20 +42,22 @@ var Operations = []Operation{
 		Protects: []string{
 			"it counts when it is whole, verified and renamed to its final name; half a one never does",
 			"a replica is copied only while the primary sends it WAL, and when it has replayed what that had",
+			"a dump that fails costs no base backup",
 			"as many good ones as are kept stay, those of another database and those that seem to come from the future always",
 		},
 		CutShort: "nothing: the next one on that machine removes what was begun",
-		Shown:    "`TestSurplus`; `TestBackup`",
+		Shown:    "`TestSurplus`; `TestBackup`, `TestADumpThatFailsCostsNoBackup`",
 	},
 	{
 		Name: "Backup into a repository", Command: "pgha backup",
 		Final: "the oldest backups, and the WAL that only they need, after a good one",
 		Protects: []string{
-			"pgBackRest checks every page as it reads it, and waits for the WAL that makes it whole",
+			"pgBackRest checks every page as it reads it, and waits for the WAL that makes it whole; one with wrong checksums has failed, and the oldest go only after a good one",
+			"such a one costs no good one: what is kept is counted without it, and nothing is built on it",
 			"who takes over brings the WAL that the primary before had not archived; the monitor tells of a hole",
 		},
 		CutShort: "nothing: the next one goes on",
-		Shown:    "`TestPointInTime`, `TestArchiveRead`",
+		Shown:    "`TestPointInTime`, `TestArchiveRead`, `TestBadBackupsCostNoGoodOne`",
 	},
 	{
 		Name: "Proof of a backup", Command: "pgha backup prove",
@@ -72,7 +74,7 @@ var Operations = []Operation{
 			"one task at a time, by etcd",
 		},
 		CutShort: "`pgha cutover` says whether this cluster follows or leads; once more when it follows",
-		Shown:    "`TestAdoptRemote`",
+		Shown:    "`TestAdoptRemote`, `TestWhoIsShutDownForGood`",
 	},
 	{
 		Name:  "Adoption of a database",
@@ -92,7 +94,7 @@ var Operations = []Operation{
 			"refused where the last replica that could take over would go, unless `--even-the-last-copy` says so",
 		},
 		CutShort: "once more: it does nothing twice",
-		Shown:    "`TestGrow`",
+		Shown:    "`TestGrow`, `TestWhoMayLeave`",
 	},
 	{
 		Name: "Setting data aside", Command: "pgha member set-aside",
@@ -105,11 +107,11 @@ var Operations = []Operation{
 		Name: "A new copy of a replica", Command: "pgha reinit",
 		Final: "the data of that replica",
 		Protects: []string{
-			"refused for the primary, where nobody leads, and for the last copy that could take over, unless `--even-the-last-copy` says so",
+			"refused for the primary, where nobody leads, and for the last copy that could take over, or that there is beside the primary's, unless `--even-the-last-copy` says so",
 			"one task at a time, by etcd",
 		},
 		CutShort: "the copy goes on when the command is ended; `pgha status` shows it",
-		Shown:    "`TestUpkeep`",
+		Shown:    "`TestUpkeep`, `TestWhoseDataMayGo`, `TestLargeIsNormal`",
 	},
 	{
 		Name:  "A replica that cannot start, or cannot follow",
