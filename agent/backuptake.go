@@ -174,24 +174,24 @@ func (w *work) source(ctx context.Context) (r backup.Record, size int64, err err
 	return r, size, err
 }
 
-// replayTime is how long a replica may take to replay what the primary had written when its backup began.
-const replayTime = 30 * time.Minute
-
 // awaitReplay waits until this replica has all that the primary had written when it was called: what it copies is no older.
 func (w *work) awaitReplay(ctx context.Context) error {
 	p, why := w.survey(ctx).primary()
 	if why != "" {
 		return fmt.Errorf("how old this replica's database is nobody can say: %s\n      hint: pgha doctor", why)
 	}
-	err := w.until(ctx, "the replay", replayTime, func(ctx context.Context) string {
+	err := w.whileMoving(ctx, "the replay", func(ctx context.Context) (advance, bool) {
+		a := advance{stage: stageRuns, patience: standsStill}
 		rows, err := w.askSQL(ctx, socketDir, "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_replay_lsn(), '0/0')::bigint")
+		if err == nil {
+			a.at, err = strconv.ParseInt(strings.Join(rows, ""), 10, 64)
+		}
 		if err != nil {
-			return short(err)
+			a.unseen, a.text = true, short(err)
+			return a, false
 		}
-		if at, err := strconv.ParseInt(strings.Join(rows, ""), 10, 64); err == nil && at < p.WAL.Location {
-			return fmt.Sprintf("this replica lacks %s of what %s had written when the backup began", Size(p.WAL.Location-at), p.name)
-		}
-		return ""
+		a.text = fmt.Sprintf("this replica lacks %s of what %s had written when the backup began", Size(p.WAL.Location-a.at), p.name)
+		return a, a.at >= p.WAL.Location
 	})
 	if err != nil {
 		return fmt.Errorf("%w\n      hint: `pgha doctor` says why it does not follow; another member can take the backup", err)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -67,10 +68,15 @@ func (w *work) sentTo(ctx context.Context, s survey, m surveyed) (c sent) {
 	if none != "" || m.err != nil || m.State != "creating replica" {
 		return c
 	}
+	return w.sentBy(ctx, p.at, m.at)
+}
+
+// sentBy is sentTo by their addresses.
+func (w *work) sentBy(ctx context.Context, primary, replica netip.Addr) (c sent) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	out, err := w.sql(ctx, "any", "SELECT p.phase, p.backup_streamed, p.backup_total FROM pg_catalog.pg_stat_progress_basebackup p JOIN pg_catalog.pg_stat_activity a USING (pid)"+
-		" WHERE a.client_addr = '"+m.at.String()+"' ORDER BY a.backend_start DESC LIMIT 1", p.at)
+		" WHERE a.client_addr = '"+replica.String()+"' ORDER BY a.backend_start DESC LIMIT 1", primary)
 	f := strings.Split(out, "|")
 	if err != nil || len(f) != 3 {
 		return c

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -264,20 +263,8 @@ func (x *restoring) lookAtCopies(ctx context.Context, d dcs, members []heard) {
 			continue
 		}
 		if strings.Contains(m.State, "creating") {
-			seen.Bytes = x.sentBytes(ctx, leader, f.node.Address)
+			seen.Bytes = x.sentBy(ctx, leader, f.node.Address).bytes
 		}
 		f.state, f.what = f.replica.Next(seen, time.Now())
 	}
-}
-
-// sentBytes is how much the primary has sent of a copy; 0 while it does not say.
-func (x *restoring) sentBytes(ctx context.Context, primary, replica netip.Addr) int64 {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	out, err := x.sql(ctx, "any", "SELECT coalesce(pg_catalog.sum(p.backup_streamed), 0) FROM pg_catalog.pg_stat_progress_basebackup p JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE a.client_addr = '"+replica.String()+"'", primary)
-	if err != nil {
-		return 0
-	}
-	sent, _ := strconv.ParseInt(out, 10, 64)
-	return sent
 }
