@@ -4,11 +4,8 @@ import sys
 from types import SimpleNamespace
 
 sys.path.insert(0, "/usr/lib/pgha")
-from patroni.ha import Ha
-
 import pgha_corrections
 
-Ha._is_healthiest_node.__code__  # Patroni has it
 healthiest = pgha_corrections.leads_only_the_clusters_history(lambda self: True)
 
 LIVED = [[1, 1000, "no recovery target specified"], [2, 3000, "no recovery target specified"]]
