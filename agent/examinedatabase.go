@@ -25,7 +25,8 @@ const localSQL = `SELECT pg_catalog.json_build_object(
  'hba_errors', (SELECT coalesce(pg_catalog.json_agg(line_number || ': ' || error), '[]') FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL),
  'archive_fails', (SELECT coalesce(pg_catalog.max(last_failed_wal), '') FROM pg_catalog.pg_stat_archiver WHERE last_failed_time > coalesce(last_archived_time, '-infinity')),
  'checksums', (SELECT coalesce(pg_catalog.json_agg(coalesce(datname, 'shared objects')), '[]') FROM pg_catalog.pg_stat_database WHERE checksum_failures > 0),
- 'collations', (SELECT coalesce(pg_catalog.json_agg(datname), '[]') FROM pg_catalog.pg_database WHERE datallowconn AND datcollversion <> pg_catalog.pg_database_collation_actual_version(oid)))`
+ 'collations', (SELECT coalesce(pg_catalog.json_agg(datname), '[]') FROM pg_catalog.pg_database WHERE datallowconn AND datcollversion <> pg_catalog.pg_database_collation_actual_version(oid)),
+ 'horizon', ` + horizonSQL + `)`
 
 func (w *work) examineDatabase(ctx context.Context, l *doctor.Look) {
 	out, err := w.localQuestion(ctx, l, localSQL)

@@ -27,11 +27,16 @@ const remoteTime = 20 * time.Second
 
 // askRemote asks the primary elsewhere, as the role that streams.
 func (w *work) askRemote(ctx context.Context, query string) ([]byte, error) {
+	return w.askRemoteTrusting(ctx, remoteTrustFile, query)
+}
+
+// askRemoteTrusting is askRemote with a file of its own for the authority: two programs that write the same one disturb each other.
+func (w *work) askRemoteTrusting(ctx context.Context, file, query string) ([]byte, error) {
 	s, r := w.seed, w.seed.Cluster.Adopt.Remote
 	trust := ""
 	if r.SSLMode.Verifies() {
 		// Not the file in /etc/patroni: the check comes before any file is written. Nor one that is there: /run is empty after a boot.
-		trust = filepath.Join(w.Root, remoteTrustFile)
+		trust = filepath.Join(w.Root, file)
 		if err := os.MkdirAll(filepath.Dir(trust), 0o755); err != nil { //nolint:gosec // holds no secret
 			return nil, err
 		}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/agent/archive"
+	"github.com/pgbake/pgbake/agent/horizon"
 	"github.com/pgbake/pgbake/agent/monitor"
 	"github.com/pgbake/pgbake/cluster"
 )
@@ -50,11 +51,13 @@ func (m *watcher) report(ctx context.Context) *monitor.Report {
 	}
 	r.Roles = waiting.At
 	if exists(filepath.Join(m.Root, fmt.Sprintf("%s/.s.PGSQL.%d", socketDir, m.seed.Cluster.Ports.Postgres))) { // else Patroni says what is wrong with it
-		var facts *archive.Facts
-		if r.Slots, facts, err = m.database(ctx); err != nil {
+		var d inside
+		if d, err = m.database(ctx); err != nil {
 			r.Unasked["postgres"] = err.Error()
 		}
-		r.Archive = m.archive(ctx, facts)
+		r.Slots, r.Horizon = d.slots, d.horizon
+		r.Archive = m.archive(ctx, d.archive)
+		r.Elsewhere = m.elsewhere(ctx)
 	}
 	return r
 }
@@ -158,16 +161,24 @@ func (m *watcher) archive(ctx context.Context, f *archive.Facts) *archive.State 
 	return &s
 }
 
+// inside is what PostgreSQL says of itself. The archive's and the ids' are a primary's alone.
+type inside struct {
+	slots   []monitor.Slot
+	archive *archive.Facts
+	horizon *horizon.Facts
+}
+
 // database asks PostgreSQL on its socket, as postgres, in one session. Not by /usr/bin/psql, which is a program in Perl that
 // looks for the right version first, and costs more than all the rest.
-func (m *watcher) database(ctx context.Context) (list []monitor.Slot, facts *archive.Facts, err error) {
+func (m *watcher) database(ctx context.Context) (d inside, err error) {
 	c := m.seed.Cluster
-	out, err := ask(ctx, m.postgres(), slotQuery+";\n"+archiveSQL, psql(filepath.Join(c.BinDir(), "psql"), "--host="+socketDir, fmt.Sprintf("--port=%d", c.Ports.Postgres), "--dbname=postgres")...)
+	queries := slotQuery + ";\n" + archiveSQL + ";\nSELECT coalesce((" + horizonSQL + ")::text, 'null')"
+	out, err := ask(ctx, m.postgres(), queries, psql(filepath.Join(c.BinDir(), "psql"), "--host="+socketDir, fmt.Sprintf("--port=%d", c.Ports.Postgres), "--dbname=postgres")...)
 	if err != nil {
-		return nil, nil, err
+		return d, err
 	}
 	answers := json.NewDecoder(bytes.NewReader(out))
-	return list, facts, errors.Join(answers.Decode(&list), answers.Decode(&facts))
+	return d, errors.Join(answers.Decode(&d.slots), answers.Decode(&d.archive), answers.Decode(&d.horizon))
 }
 
 // postgres is the system's user of that name; nil when there is none, and then psql says so.

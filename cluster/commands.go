@@ -13,12 +13,17 @@ const Patronictl = "patronictl -c " + PatroniConfig
 
 // Psql is psql as the superuser, on the machine's own socket. It is told the port where that is not the one that it takes by
 // itself.
-func (p Ports) Psql() string {
-	const psql = "runuser -u postgres -- psql"
+func (p Ports) Psql() string { return p.client("psql") }
+
+// Vacuumdb is vacuumdb in the same way.
+func (p Ports) Vacuumdb() string { return p.client("vacuumdb") }
+
+func (p Ports) client(program string) string {
+	line := "runuser -u postgres -- " + program
 	if p.Postgres == PostgresPort {
-		return psql
+		return line
 	}
-	return fmt.Sprintf("%s -p %d", psql, p.Postgres)
+	return fmt.Sprintf("%s -p %d", line, p.Postgres)
 }
 
 // Etcdctl is etcdctl for etcd's members at some addresses, the machine's own one where none is named. The machine's own

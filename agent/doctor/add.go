@@ -2,7 +2,8 @@ package doctor
 
 import (
 	"cmp"
-	"strings"
+
+	"github.com/pgbake/pgbake/cluster"
 )
 
 // Add takes over what a part of the look has filled in.
@@ -52,19 +53,9 @@ func (l *Look) Connect() {
 	}
 	for i := range l.Database.Slots {
 		for _, m := range l.Cluster.Members {
-			if l.Database.Slots[i].Name == slotOf(m.Name) {
+			if l.Database.Slots[i].Name == cluster.SlotOf(m.Name) {
 				l.Database.Slots[i].Member = m.Name
 			}
 		}
 	}
-}
-
-// slotOf is the name that Patroni gives a member's slot: what a slot's name may not have becomes "_".
-func slotOf(member string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '_'
-	}, strings.ToLower(member))
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/agent/archive"
+	"github.com/pgbake/pgbake/agent/horizon"
 	"github.com/pgbake/pgbake/cluster"
 )
 
@@ -58,6 +59,7 @@ var Checks = []Check{
 	{"restart pending", "parameters that only a restart shows", pending},
 	{"settings", "Patroni's dynamic configuration, against cluster.yaml", settings},
 	{"slots", "replication slots that keep WAL for nobody", slots},
+	{"horizon", "the age of transaction ids, what holds back the oldest xmin, prepared transactions", horizonOf},
 	{"access", "who gets in without a password", access},
 	{"archive", "whether WAL is archived, and the repository has all of it", archiving},
 	{"corruption", "checksums, and indexes that another collation sorted", corruption},
@@ -272,6 +274,8 @@ type Database struct {
 	// Checksums are databases with blocks whose checksum was wrong; Collations those that another collation's version sorted.
 	Checksums  []string `json:"checksums"`
 	Collations []string `json:"collations"`
+	// Horizon is how old its transaction ids are, and who holds them back; nil on a replica.
+	Horizon *horizon.Facts `json:"horizon"`
 }
 
 // Slot is a replication slot.

@@ -21,6 +21,8 @@ var checks = []check{
 	{"members", members},
 	{"replication", replication},
 	{"slots", slots},
+	{"elsewhere", elsewhere},
+	{"transactions", transactions},
 	{"proxies", proxies},
 	{"disks", disks},
 	{"certificates", certificates},
@@ -51,6 +53,8 @@ func Judge(s *Seen) *Verdict {
 	archived := s.archive()
 	v.blind[" "+string(fromArchive)] = archived == nil
 	v.blind[" "+string(fromRepository)] = s.Repository && (archived == nil || archived.Repository == nil)
+	v.blind[" "+string(fromHorizon)] = s.horizon() == nil
+	v.blind[" "+string(fromElsewhere)] = s.Follows != "" && s.elsewhere() == nil
 	if len(s.Machines) > 1 && others == 0 {
 		v.alone = true
 		v.say("alone/"+s.Self, s.Self, Critical, soon,

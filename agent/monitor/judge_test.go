@@ -13,6 +13,7 @@ import (
 
 	"github.com/pgbake/pgbake/agent/archive"
 	"github.com/pgbake/pgbake/agent/backup"
+	"github.com/pgbake/pgbake/agent/horizon"
 	"github.com/pgbake/pgbake/cluster"
 )
 
@@ -211,6 +212,56 @@ var cases = []struct {
 		s.Follows = "10.9.9.9:5432"
 		m(s, 1).Patroni.Role = "replica"
 	}},
+	{"transaction ids are old", func(s *Seen) { holds(s, 600_000_000, nil) }},
+	{"PostgreSQL soon gives out no more of them", func(s *Seen) {
+		holds(s, 2_000_000_000, &horizon.Holder{Kind: horizon.Slot, Age: 1_990_000_000, Seconds: -1, Name: "db3"})
+	}},
+	{"multixacts are old", func(s *Seen) {
+		holds(s, 1, nil)
+		m(s, 1).Report.Horizon.Multixacts = horizon.Oldest{Database: "template0", Age: 1_700_000_000, FreezeMax: 400_000_000, Closed: true}
+	}},
+	{"a replica told of old ids when it led", func(s *Seen) {
+		holds(s, 600_000_000, nil)
+		m(s, 2).Report.Horizon, m(s, 1).Report.Horizon = m(s, 1).Report.Horizon, nil
+	}},
+	{"a session holds xmin", func(s *Seen) {
+		holds(s, 1, &horizon.Holder{Kind: horizon.Session, Age: 30_000_000, Seconds: 7200, PID: 4711, User: "app", Application: "x\nhint: y", Database: "app", State: "idle in transaction"})
+	}},
+	{"a query on a replica holds xmin", func(s *Seen) {
+		holds(s, 1, &horizon.Holder{Kind: horizon.Slot, Age: 30_000_000, Seconds: -1, Name: "db3", Active: true})
+	}},
+	{"transactions stay prepared", func(s *Seen) {
+		holds(s, 1, nil)
+		m(s, 1).Report.Horizon.Prepared, m(s, 1).Report.Horizon.First = 2, &horizon.Prepared{GID: "it's", Owner: "app", Database: "app", Seconds: 4000}
+	}},
+	{"the slot elsewhere is read", func(s *Seen) { copies(s, Elsewhere{There: &Slot{Active: true, Retained: 1 << 30}, Limit: -1}) }},
+	{"the slot elsewhere is read slowly", func(s *Seen) { copies(s, Elsewhere{There: &Slot{Active: true, Retained: 5 << 30}, Limit: -1}) }},
+	{"nobody reads the slot elsewhere", func(s *Seen) { copies(s, Elsewhere{There: &Slot{Retained: 2 << 30}, Limit: -1}) }},
+	{"nobody reads the slot elsewhere for long", func(s *Seen) { copies(s, Elsewhere{There: &Slot{Retained: 5 << 30}, Limit: -1}) }},
+	{"nobody reads the slot elsewhere, which is limited", func(s *Seen) { copies(s, Elsewhere{There: &Slot{Retained: 5 << 30}, Limit: 10240}) }},
+	{"nobody reads the slot elsewhere, and it holds little", func(s *Seen) { copies(s, Elsewhere{There: &Slot{Retained: 1 << 30}, Limit: -1}) }},
+	{"the slot elsewhere is lost", func(s *Seen) { copies(s, Elsewhere{There: &Slot{Lost: true}, Limit: 10240}) }},
+	{"there is no slot elsewhere", func(s *Seen) { copies(s, Elsewhere{}) }},
+	{"the primary elsewhere takes no question", func(s *Seen) { copies(s, Elsewhere{Error: "no pg_hba.conf entry", Behind: 1 << 20}) }},
+	{"the primary elsewhere does not answer", func(s *Seen) { copies(s, Elsewhere{Error: "timeout expired", Behind: -1}) }},
+	{"the slot elsewhere after the cut-over", func(s *Seen) {
+		copies(s, Elsewhere{There: &Slot{Retained: 5 << 30}, Limit: -1})
+		s.Follows, m(s, 1).Patroni.Role, m(s, 4).Routes.ReadWrite = "", "primary", []string{"db1"}
+		s.Confirm = []string{"db2", "db3"}
+	}},
+}
+
+// holds is a primary that says what holds its transaction ids back.
+func holds(s *Seen, age int64, h *horizon.Holder) {
+	s.Machines[0].Report.Horizon = &horizon.Facts{TransactionIDs: horizon.Oldest{Database: "app", Age: age, FreezeMax: 200_000_000}, Holder: h}
+}
+
+// copies is a cluster that follows a primary elsewhere, and what its standby leader says of its slot there.
+func copies(s *Seen, e Elsewhere) {
+	s.Follows, s.Synchronous, s.Confirm = "10.9.9.9:5432", true, nil
+	s.Machines[0].Patroni.Role, s.Machines[3].Routes.ReadWrite = StandbyLeader, nil
+	e.Host, e.Slot = "10.9.9.9", "pgha_shop"
+	s.Machines[0].Report.Elsewhere = &e
 }
 
 // archives is a cluster with a repository, and what its primary says of it.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgbake/pgbake/agent/horizon"
 	"github.com/pgbake/pgbake/cluster"
 )
 
@@ -69,6 +70,7 @@ func Metrics(s *Seen, v *Verdict, state State, self Self) []byte {
 	e.proxies(s)
 	e.backups(s)
 	e.archive(s)
+	e.horizon(s)
 	e.alerts(s, v, state, self)
 	var b bytes.Buffer
 	for _, m := range e.families {
@@ -243,6 +245,44 @@ func (e *exposition) archive(s *Seen) {
 		missing.add(float64(r.Hole.Segments), "machine", leader.Name)
 	case r.Backup != "":
 		missing.add(0, "machine", leader.Name)
+	}
+}
+
+func (e *exposition) horizon(s *Seen) {
+	age := e.family("transaction_id_age", "Age of the oldest transaction or multixact id of all databases, in transactions.")
+	limit := e.family("transaction_id_age_limit", "Age from which on autovacuum does not keep up (warning), or PostgreSQL soon gives out no more ids (critical).")
+	held, holds := e.family("oldest_xmin_age", "How many transactions back the oldest xmin is held; 0 when nobody holds it."), e.family("oldest_xmin_seconds", "How long the transaction has lasted that holds it; absent where that is not known.")
+	prepared, waits := e.family("prepared_transactions", "Number of prepared transactions."), e.family("prepared_transaction_seconds", "How long the first of them has been prepared; 0 when none is.")
+	elsewhere := e.family("slot_elsewhere_retained_bytes", "WAL that the cluster's slot holds back on the primary elsewhere that it follows.")
+	if there := s.elsewhere(); there != nil && there.Error == "" && there.There != nil {
+		elsewhere.add(float64(there.There.Retained), "slot", there.Slot)
+	}
+	f := s.horizon()
+	if f == nil {
+		return
+	}
+	leader, _ := s.Leader()
+	for _, ids := range []struct {
+		name string
+		horizon.Oldest
+	}{{"transaction", f.TransactionIDs}, {"multixact", f.Multixacts}} {
+		age.add(float64(ids.Age), "machine", leader.Name, "id", ids.name, "database", ids.Database)
+		limit.add(float64(ids.Warning()), "machine", leader.Name, "id", ids.name, "severity", "warning")
+		limit.add(float64(ids.Critical()), "machine", leader.Name, "id", ids.name, "severity", "critical")
+	}
+	if h := f.Holder; h == nil {
+		held.add(0, "machine", leader.Name)
+	} else {
+		held.add(float64(h.Age), "machine", leader.Name)
+		if h.Seconds >= 0 {
+			holds.add(h.Seconds, "machine", leader.Name)
+		}
+	}
+	prepared.add(float64(f.Prepared), "machine", leader.Name)
+	if f.First == nil {
+		waits.add(0, "machine", leader.Name)
+	} else {
+		waits.add(f.First.Seconds, "machine", leader.Name)
 	}
 }
 

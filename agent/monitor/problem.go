@@ -79,6 +79,9 @@ const (
 	// What the primary's monitor finds out, of PostgreSQL and of the repository.
 	fromArchive    source = "archive"
 	fromRepository source = "repository"
+	fromHorizon    source = "horizon"
+	// What the member finds out that streams from a primary elsewhere.
+	fromElsewhere source = "elsewhere"
 )
 
 // Verdict is what is wrong, and what could not be judged.
@@ -114,7 +117,9 @@ var kinds = map[string]kind{
 	"maintenance": {whole: true}, "paused": {whole: true}, "proof": {whole: true}, "restore": {whole: true}, "sync": {fromLeader, true},
 	"virtual-address": {whole: true},
 	"archive":         {fromArchive, true}, "archive-hole": {fromRepository, true}, "archive-unread": {fromRepository, true},
-	"agent": {}, "alone": {}, "certificate": {}, "clock-skew": {}, "etcd": {}, "haproxy": {}, "monitor": {}, "patroni": {}, "silent": {},
+	"transaction-ids": {fromHorizon, true}, "multixacts": {fromHorizon, true}, "xmin": {fromHorizon, true}, "prepared": {fromHorizon, true},
+	"slot-elsewhere": {fromElsewhere, true},
+	"agent":          {}, "alone": {}, "certificate": {}, "clock-skew": {}, "etcd": {}, "haproxy": {}, "monitor": {}, "patroni": {}, "silent": {},
 	"clock-offset": {needs: fromReport}, "disk": {needs: fromReport}, "etcd-alarm": {needs: fromReport}, "etcd-size": {needs: fromReport}, "recopied": {needs: fromReport},
 	"roles": {needs: fromReport}, "slot": {needs: fromReport}, "unasked": {needs: fromReport}, "unit": {needs: fromReport}, "updates": {needs: fromReport},
 	"postgres": {needs: fromPatroni}, "lag": {needs: fromLeader}, "streaming": {needs: fromLeader},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgbake/pgbake/agent/archive"
 	"github.com/pgbake/pgbake/agent/backup"
+	"github.com/pgbake/pgbake/agent/horizon"
 	"github.com/pgbake/pgbake/cluster"
 )
 
@@ -140,6 +141,10 @@ type Report struct {
 	Slots []Slot `json:"slots,omitempty"`
 	// Archive is how the WAL of a primary comes into its archive; nil on others, and where PostgreSQL could not be asked.
 	Archive *archive.State `json:"archive,omitempty"`
+	// Horizon is how old a primary's transaction ids are, and who holds them back; nil as Archive is.
+	Horizon *horizon.Facts `json:"horizon,omitempty"`
+	// Elsewhere is the cluster's slot on the primary that it follows; nil on others than the member that streams from there.
+	Elsewhere *Elsewhere `json:"elsewhere,omitempty"`
 	// Recopied is a database that was set aside, and is still there; nil when none is.
 	Recopied *Recopied `json:"recopied,omitempty"`
 	// Roles is since when users, databases or passwords of its specification wait to be made; zero when none do.
@@ -250,6 +255,15 @@ func (s *Seen) archive() *archive.State {
 		return nil
 	}
 	return leader.Report.Archive
+}
+
+// horizon is what the primary says of its transaction ids; nil where nobody says so.
+func (s *Seen) horizon() *horizon.Facts {
+	leader, led := s.Leader()
+	if !led || !leader.Watched() {
+		return nil
+	}
+	return leader.Report.Horizon
 }
 
 // Leaders is how many machines say that they lead.
