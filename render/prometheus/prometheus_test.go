@@ -1,6 +1,7 @@
 package prometheus
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/agent/archive"
+	"github.com/pgbake/pgbake/agent/horizon"
 	"github.com/pgbake/pgbake/agent/monitor"
 	"github.com/pgbake/pgbake/cluster"
 )
@@ -103,11 +105,13 @@ func TestPromtool(t *testing.T) {
 	run(t, dir, tool, "test", "rules", "test.yml")
 
 	// What a machine shows.
-	cmd := exec.CommandContext(t.Context(), tool, "check", "metrics")
-	cmd.Stdin = strings.NewReader(string(shown()))
-	out, err := cmd.CombinedOutput()
-	if err != nil || len(out) > 0 {
-		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	for _, text := range [][]byte{shown(), copied()} {
+		cmd := exec.CommandContext(t.Context(), tool, "check", "metrics")
+		cmd.Stdin = bytes.NewReader(text)
+		out, err := cmd.CombinedOutput()
+		if err != nil || len(out) > 0 {
+			t.Errorf("promtool check metrics: %v\n%s", err, out)
+		}
 	}
 }
 
@@ -141,6 +145,7 @@ func shown() []byte {
 		Disks:   []monitor.Disk{{Path: "/", Total: 2, Free: 1, Hours: 3}},
 		Updates: &monitor.Updates{Waiting: 1, Since: now},
 		Archive: &archive.State{Repository: &archive.Repository{Backup: "b"}},
+		Horizon: &horizon.Facts{TransactionIDs: horizon.Oldest{Database: "app", Age: 9, FreezeMax: 10}, Holder: &horizon.Holder{Seconds: 1}, Prepared: 1, First: &horizon.Prepared{}},
 	}
 	backup := &monitor.Backups{}
 	if err := json.Unmarshal([]byte(`{"backup":{"at":"2026-11-26T02:00:00Z","machine":"db1","bytes":7},"proof":{"at":"2026-11-26T03:00:00Z","backup":"b"}}`), backup); err != nil {
@@ -158,11 +163,20 @@ func shown() []byte {
 	return monitor.Metrics(s, v, state, monitor.Self{Sends: true, Took: time.Second})
 }
 
+// copied is what a machine shows of a cluster that follows a primary elsewhere.
+func copied() []byte {
+	s := &monitor.Seen{At: time.Now(), Follows: "10.9.9.9:5432", Machines: []monitor.Machine{{
+		Name: "db1", Role: cluster.DB, Patroni: &monitor.Member{Role: monitor.StandbyLeader, State: "running"},
+		Report: &monitor.Report{Every: 30, Elsewhere: &monitor.Elsewhere{Slot: "pgha_shop", There: &monitor.Slot{}}},
+	}}}
+	return monitor.Metrics(s, monitor.Judge(s), monitor.State{}, monitor.Self{})
+}
+
 // TestNamesAreThoseOfTheMonitor: a rule or a panel over a metric that nobody shows would be silent for ever.
 func TestNamesAreThoseOfTheMonitor(t *testing.T) {
 	name := regexp.MustCompile(`pgha_[a-z0-9_]+`)
 	var there []string
-	for line := range strings.Lines(string(shown())) {
+	for line := range strings.Lines(string(shown()) + string(copied())) {
 		if rest, ok := strings.CutPrefix(line, "# TYPE "); ok {
 			there = append(there, strings.Fields(rest)[0])
 		}
@@ -183,7 +197,7 @@ func TestNamesAreThoseOfTheMonitor(t *testing.T) {
 	for _, n := range there {
 		// These are for people who look for more.
 		if !slices.Contains(used, n) && !slices.Contains([]string{"pgha_agent_up", "pgha_monitor_up", "pgha_patroni_up", "pgha_etcd_leader", "pgha_slot_active",
-			"pgha_backup_size_bytes", "pgha_alert_firing", "pgha_sends_alerts", "pgha_look_duration_seconds", "pgha_proxy_holds_virtual_address", "pgha_security_updates", "pgha_archive_waiting_bytes"}, n) {
+			"pgha_backup_size_bytes", "pgha_alert_firing", "pgha_sends_alerts", "pgha_look_duration_seconds", "pgha_proxy_holds_virtual_address", "pgha_security_updates", "pgha_archive_waiting_bytes", "pgha_prepared_transactions", "pgha_oldest_xmin_seconds"}, n) {
 			t.Errorf("%s is shown, and neither a rule nor a panel uses it", n)
 		}
 	}
