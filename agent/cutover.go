@@ -22,6 +22,8 @@ type Cutover struct {
 	// Host and Port are the other primary's.
 	Host string
 	Port int
+	// Slot is the replication slot there that this cluster streams through. It stays: a server that was shut down drops nothing.
+	Slot string
 	// Behind is how many bytes of its log are not here yet; Behind is negative when it could not be asked.
 	Behind int64
 	// Streams tells that the log comes at this moment.
@@ -64,7 +66,7 @@ func (a *Agent) PlanCutover(ctx context.Context) (*Cutover, error) {
 		}
 		return nil, fmt.Errorf("cut over: no member streams from %s at this moment\n      hint: pgha status", f.Host)
 	}
-	c := &Cutover{w: w, Host: f.Host, Port: f.Port, Behind: -1, Missing: w.missing(m)}
+	c := &Cutover{w: w, Host: f.Host, Port: f.Port, Slot: w.seed.Cluster.RemoteSlot(), Behind: -1, Missing: w.missing(m)}
 	if out, err := w.askRemote(ctx, "SELECT pg_catalog.pg_current_wal_lsn()"); err == nil {
 		at := strings.TrimSpace(string(out))
 		c.Behind, _ = w.number(ctx, "SELECT greatest(pg_catalog.pg_wal_lsn_diff('"+at+"', pg_catalog.pg_last_wal_replay_lsn()), 0)::bigint")

@@ -104,6 +104,10 @@ func TestAdoptRemote(t *testing.T) {
 	if got := l.superuser(leader, "SELECT string_agg(slot_name, ' ' ORDER BY slot_name) FROM pg_replication_slots"); strings.Contains(got, "pgha_") {
 		t.Errorf("slots on the member that copied first: %s", got)
 	}
+	// Its monitor watches the slot on the other one, where it could fill a disk.
+	l.eventually("the monitor to ask for the slot elsewhere", 2*time.Minute, func() bool {
+		return strings.Contains(l.sh(leader, "cat /run/pgha/report.json || :"), `"slot":"pgha_elsewhere","there":{"name":"pgha_elsewhere","active":true`)
+	})
 	for _, m := range members {
 		if out := l.sh(m, "journalctl -u patroni | grep -e 'failed to bootstrap' -e 'Error creating replica' || :"); out != "" {
 			t.Errorf("%s did not copy at the first try:\n%s", m, out)

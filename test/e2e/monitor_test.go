@@ -81,7 +81,8 @@ alerts:
 		// From another machine, through the firewall, and the certificate is the proxy's.
 		const ask = `import ssl, urllib.request
 print(urllib.request.urlopen("https://10.61.0.21:8010/metrics", context=ssl.create_default_context(cafile="/etc/pgha/tls/ca.crt"), timeout=10).read().decode())`
-		wanted := []string{`pgha_postgres_primary{machine="` + s.primary() + `"} 1`, `pgha_etcd_healthy{machine="db3"} 1`, `pgha_proxy_servers{machine="proxy1",port="read_write"} 1`, "pgha_slot_retained_bytes{", "pgha_sends_alerts 1"}
+		wanted := []string{`pgha_postgres_primary{machine="` + s.primary() + `"} 1`, `pgha_etcd_healthy{machine="db3"} 1`, `pgha_proxy_servers{machine="proxy1",port="read_write"} 1`, "pgha_slot_retained_bytes{", "pgha_sends_alerts 1",
+			`pgha_transaction_id_age{machine="` + s.primary() + `",id="transaction",database="`, `pgha_oldest_xmin_age{machine="` + s.primary() + `"}`, `pgha_prepared_transactions{machine="` + s.primary() + `"} 0`}
 		l.eventually("all that Prometheus wants", 30*time.Second, func() bool {
 			out, _ := l.exec("db1", "python3", "-c", ask)
 			i := slices.IndexFunc(wanted, func(want string) bool { return !strings.Contains(out, want) })
