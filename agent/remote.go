@@ -47,6 +47,8 @@ func (w *work) askRemoteTrusting(ctx context.Context, file, query string) ([]byt
 	env := []string{
 		"PGHOST=" + r.Host, fmt.Sprintf("PGPORT=%d", r.Port), "PGUSER=" + s.Cluster.Postgres.ReplicationUser, "PGDATABASE=postgres",
 		"PGPASSWORD=" + s.Secrets.Replicator, "PGSSLMODE=" + string(r.SSLMode), "PGSSLROOTCERT=" + trust, "PGCONNECT_TIMEOUT=5", pgOptions(),
+		// There is none. libpq would look into root's home for one, and gives up where it may not, as in the monitor's sandbox.
+		"PGSSLCERT=/nonexistent",
 	}
 	return w.Runner.Output(ctx, run.Cmd{
 		Args: psql(filepath.Join(s.Cluster.BinDir(), "psql"), "-v", "slot="+s.Cluster.RemoteSlot()),

@@ -81,10 +81,10 @@ const (
 	// failsafe is the default of vacuum_failsafe_age and of vacuum_multixact_failsafe_age: the age at which VACUUM leaves out
 	// everything that is not freezing. https://www.postgresql.org/docs/current/runtime-config-vacuum.html
 	failsafe = 1_600_000_000
-	// HeldAge and HeldTime are how far somebody may hold back the horizon, and for how long, before it is worth a word: both, for a
-	// dump of an idle database lasts for hours and holds back nothing. The first is a twentieth of autovacuum_freeze_max_age's
-	// default, 200 million.
-	HeldAge  = 10_000_000
+	// HeldAge is how many transactions somebody may hold back the horizon before it is worth a word: a twentieth of
+	// autovacuum_freeze_max_age's default, 200 million.
+	HeldAge = 10_000_000
+	// HeldTime is for how long somebody may, and both must be over: a dump of an idle database lasts for hours and holds back nothing.
 	HeldTime = time.Hour
 	// PreparedTime is how long a transaction may stay prepared. Who commits in two phases does the second one within seconds.
 	PreparedTime = 5 * time.Minute
