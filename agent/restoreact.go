@@ -275,8 +275,12 @@ func (x *restoring) lead(ctx context.Context, at netip.Addr) error {
 		default:
 			continue
 		}
-		if err := x.api.put(ctx, at, string(p.Key), value, p.ModRevision); err != nil {
+		done, err := x.api.txnIf(ctx, at, map[string]any{"request_put": map[string]any{"key": p.Key, "value": value}}, asRead(string(p.Key), p.ModRevision))
+		switch {
+		case err != nil:
 			return err
+		case !done: // a Patroni was faster
+			return x.lead(ctx, at)
 		}
 	}
 	return nil

@@ -44,7 +44,6 @@ func (a *Agent) CarryOut(ctx context.Context, r *Restore) error {
 		return err
 	}
 	defer unlock()
-	defer w.keepState()()
 	x := w.restoring(r)
 	defer x.giveServices()
 	if !r.Begun() {
@@ -104,8 +103,11 @@ func (x *restoring) step(ctx context.Context) (done bool, err error) {
 		}
 		began := time.Now()
 		if err := x.act(ctx, action, o, at); err != nil {
-			if ctx.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
 				return false, context.Cause(ctx)
+			case action == restore.Claim && !x.Note.Claimed: // nothing was begun
+				return false, errors.Join(fmt.Errorf("restore: %w", err), x.forget())
 			}
 			return false, x.stopped(ctx, err)
 		}

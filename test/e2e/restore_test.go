@@ -139,7 +139,6 @@ func (l *lab) secondOperator(m string) {
 			other = each
 		}
 	}
-	l.must(other, "sh", "-c", "cp -a "+backupDir+"/2* /tmp/ 2>/dev/null || :")
 	for _, args := range [][]string{{"maintenance", "on"}, {"maintenance", "off"}, {"switchover"}, {"restore", "--give-up"}, {"backup", "--here"}} {
 		if out, code := l.exec(other, append([]string{"pgha"}, args...)...); code != 1 || !strings.Contains(out, m) || strings.Count(out, "hint:") != 1 {
 			l.Errorf("pgha %s on %s: exit code %d\n%s", strings.Join(args, " "), other, code, out)
