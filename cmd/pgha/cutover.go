@@ -57,7 +57,7 @@ and after --timeout it gives up. At the end stands for how long nobody could wri
 			}
 			fmt.Fprintf(out, "this cluster leads: nobody could write for %.1f s\n", pause.Seconds())
 			fmt.Fprintln(out, "next: the applications connect to this cluster; the old primary stays off; adopt goes out of cluster.yaml")
-			fmt.Fprintf(out, "the old primary still has this cluster's replication slot: should it ever be started again, its WAL fills its disk until, there: SELECT pg_catalog.pg_drop_replication_slot('%s')\n", c.Slot)
+			fmt.Fprintf(out, "the old primary keeps this cluster's replication slot. If it is ever started again, drop the slot there, or WAL fills its disk: SELECT pg_catalog.pg_drop_replication_slot('%s')\n", c.Slot)
 			return nil
 		},
 	}
