@@ -12,7 +12,7 @@ import (
 
 // longest are the tests that take longest, in this order: what begins last is what a run ends with.
 var longest = []string{
-	"TestHang", "TestImageIsBooted", "TestUpkeep", "TestRunbook", "TestHangDebian12", "TestJoinPowerCuts", "TestHangPGDG",
+	"TestBackup", "TestHang", "TestImageIsBooted", "TestUpkeep", "TestRunbook", "TestHangDebian12", "TestJoinPowerCuts", "TestHangPGDG",
 	"TestPointInTime", "TestGrow", "TestCertificates", "TestAdopt", "TestReplace", "TestStock", "TestTwoProxies", "TestAdoptRemote",
 	"TestVerify", "TestQuickstartDebian13", "TestArchiveRead", "TestReadme",
 }
