@@ -65,7 +65,7 @@ func lanes(ctx context.Context, top string, all bool) ([][]line, error) {
 // beside them the timers of the other clusters do not hold.
 var release = []line{
 	{Name: "models", Args: goTest("-timeout 60m ./agent/join")},
-	{Name: "large", Env: []string{"PGBAKE_LARGE=1"}, Args: goTest("-timeout 60m ./test/e2e -run ^TestBackup$/^restored_slowly$")},
+	{Name: "large", Env: []string{"PGBAKE_LARGE=1"}, Args: goTest("-timeout 60m ./test/e2e -run ^TestBackup$/^(restored_slowly|all_lost)$")},
 	{Name: "qemu-disk", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 60m ./builders/native/disk -run ^TestBoot$")},
 	{Name: "qemu-clusters", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 60m ./test/e2e -run ^TestQEMU")},
 	{Name: "qemu-inits", Env: []string{"PGBAKE_QEMU=1"}, Args: goTest("-timeout 60m ./lab -run ^TestInits$")},
