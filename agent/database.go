@@ -40,7 +40,7 @@ func (w *work) postgres(ctx context.Context) error {
 	var idleSince, asked, listened time.Time
 	words := ""
 	why := "Patroni does not answer yet; see `journalctl -u patroni`"
-	err = w.repeat(ctx, "PostgreSQL", func(ctx context.Context) (bool, error) {
+	err = w.repeat(ctx, awaitsDatabase, func(ctx context.Context) (bool, error) {
 		m, err := w.api.member(ctx, self)
 		if err == nil && m.runs() {
 			words = ""

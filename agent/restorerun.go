@@ -197,20 +197,28 @@ func (x *restoring) refusedHint(o restore.Observation) string {
 	return "see `ls -l " + x.inside(filepath.Dir(x.Plan.Data)) + "`; pgha restore --give-up leaves all of it"
 }
 
-// holdServices keeps apply from this machine's services, from the pause to its end. One that waits for a database, as after a
-// reboot amid a restore, would wait for ever: it begins anew afterwards.
+// holdServices keeps apply from this machine's services, from the pause to its end. One that waits for the restore, or for a database,
+// as after a reboot, is stopped, and begins anew afterwards; one that is at something else is waited for: it starts pgha-follow, too.
 func (x *restoring) holdServices(ctx context.Context) error {
 	if x.unlock != nil {
 		return nil
 	}
-	if x.applyIs(ctx) == "activating" {
-		if err := x.Runner.Run(ctx, run.Command("systemctl", "stop", applyUnit)); err != nil {
-			return err
+	return x.until(ctx, "pgha apply", clusterTime, func(ctx context.Context) string {
+		look, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		unlock, err := x.lock(look)
+		if err == nil {
+			x.unlock = unlock
+			_ = x.Runner.Run(ctx, run.Command("systemctl", "start", "--no-block", followUnit)) // it goes on where this is killed
+			return ""
 		}
-	}
-	var err error
-	x.unlock, err = x.lock(ctx)
-	return err
+		if s, _ := ReadState(x.Root); s.Step == awaitsRestore || s.Step == awaitsDatabase {
+			if err := x.Runner.Run(ctx, run.Command("systemctl", "stop", applyUnit)); err != nil {
+				return brief(err)
+			}
+		}
+		return brief(err)
+	})
 }
 
 // giveServices gives them back. An apply that was stopped, perhaps by a run of this that was killed, begins anew.

@@ -43,10 +43,16 @@ func (r *Restoring) Exchanges() bool {
 	return r.Holds() && slices.Index(backup.Steps, r.Step) >= slices.Index(backup.Steps, backup.StepPause)
 }
 
+// awaitsRestore and awaitsDatabase are what an apply is at that waits for the restore, or for PostgreSQL.
+const (
+	awaitsRestore  = "the restore"
+	awaitsDatabase = "PostgreSQL"
+)
+
 // awaitRestore keeps apply from PostgreSQL while the databases are exchanged.
 func (w *work) awaitRestore(ctx context.Context) error {
 	why := ""
-	return w.await(ctx, "the restore", condition{
+	return w.await(ctx, awaitsRestore, condition{
 		holds: func(ctx context.Context) bool {
 			var r *Restoring
 			at, err := w.etcd(ctx)
