@@ -177,7 +177,10 @@ func (l *lab) restoreGivenUp(t *testing.T) {
 		s, err := l.status()
 		return err == nil && s.primary() != "" && s.primary() != m
 	})
-	l.sql("INSERT INTO kept VALUES (2)")
+	l.eventually("a write, where the proxy leads writers", time.Minute, func() bool {
+		_, err := l.try(t.Context(), "lab", "psql", "--", "-XAtc", `INSERT INTO kept SELECT 2 WHERE NOT EXISTS (SELECT FROM kept WHERE "?column?" = 2)`)
+		return err == nil
+	})
 	l.powerOn(m)
 	l.eventually("it to see that it was given up", time.Minute, func() bool {
 		out, code := l.exec(m, "pgha", "restore", "--yes")
