@@ -59,7 +59,7 @@ func (x *restoring) act(ctx context.Context, a restore.Action, o restore.Observa
 	case restore.Copy:
 		return x.stage(ctx)
 	case restore.Discard:
-		return x.discard(ctx, x.Plan.Staged)
+		return x.discardStaged(ctx)
 	case restore.Pause:
 		return x.pause(ctx, at, true)
 	case restore.Stop:
@@ -99,14 +99,6 @@ func (x *restoring) claim(ctx context.Context, o restore.Observation, at netip.A
 	return x.note()
 }
 
-// paused is what a member says of it.
-func (a *api) paused(ctx context.Context, addr netip.Addr) (bool, error) {
-	var m struct {
-		Pause bool `json:"pause"`
-	}
-	return m.Pause, a.do(ctx, http.MethodGet, a.patroni(addr, "/patroni"), nil, &m)
-}
-
 // pause begins or ends it in etcd, where every Patroni reads it: this machine's own may be stopped. It waits until every member that
 // answers has heard of it.
 func (x *restoring) pause(ctx context.Context, at netip.Addr, on bool) error {
@@ -115,7 +107,7 @@ func (x *restoring) pause(ctx context.Context, at netip.Addr, on bool) error {
 	}
 	return x.until(ctx, "Patroni", clusterTime, func(ctx context.Context) string {
 		for _, n := range x.seed.Cluster.Nodes {
-			if paused, err := x.api.paused(ctx, n.Address); err == nil && paused != on {
+			if m, err := x.api.member(ctx, n.Address); err == nil && m.Paused != on {
 				return n.Name + " has not heard of the pause yet, or of its end"
 			}
 		}

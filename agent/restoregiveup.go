@@ -45,7 +45,7 @@ func (x *restoring) giveUp(ctx context.Context) error {
 	o, at := x.observe(ctx)
 	if !o.Etcd {
 		if x.Undoable() && !x.Note.Claimed { // nobody has heard of it
-			return errors.Join(x.discard(ctx, x.Plan.Staged), x.forget())
+			return errors.Join(x.discardStaged(ctx), x.forget())
 		}
 		return errors.New("etcd does not answer\n      hint: pgha doctor")
 	}
@@ -84,9 +84,10 @@ func (x *restoring) giveUp(ctx context.Context) error {
 			return err
 		}
 	}
-	if o.Disk.Started {
+	// Not by what was seen before: this may have been killed when the directories had their names of before again.
+	if x.hasRun(ctx, x.Plan.Staged) {
 		x.Say("restore: the restored database, which has run, is kept in %s; when nothing of it is needed: rm -r %[1]s", x.Plan.Staged)
-	} else if err := x.discard(ctx, x.Plan.Staged); err != nil {
+	} else if err := x.discardStaged(ctx); err != nil {
 		return err
 	}
 	return errors.Join(x.releaseRestore(ctx, at, x.seed.Machine.Name), x.forget())

@@ -214,17 +214,26 @@ func (x *restoring) lookAtDisk(ctx context.Context, d dcs, members []heard) rest
 	disk := restore.Disk{Data: exists(p.Data), Staged: exists(p.Staged), Aside: exists(p.Aside)}
 	disk.Ready = exists(filepath.Join(p.Staged, stagedMark))
 	placed := disk.Data && disk.Aside && !disk.Staged
-	if control, err := x.controlOf(ctx, p.Data); placed && x.Timeline == 0 && err == nil {
-		x.Timeline = timelineOf(control) // an older pgha did not note it
+	if placed && x.Timeline == 0 { // an older pgha did not note it
+		if control, err := x.controlOf(ctx, p.Data); err == nil {
+			x.Timeline = timelineOf(control)
+		}
 	}
 	if x.Timeline > 0 && x.Plan.Another == "" { // another database is known by its system identifier
 		disk.Behind = x.Timeline <= x.liveTimeline(ctx, d, members, placed)
 	}
-	if placed {
-		control, err := x.controlOf(ctx, p.Data)
-		disk.Started = err != nil || control["Latest checkpoint location"] != x.Checkpoint || control["Database cluster state"] != "shut down"
-	}
+	disk.Started = placed && (x.Timeline == 0 || x.hasRun(ctx, p.Data))
 	return disk
+}
+
+// hasRun tells that the restored database, in that directory, is not as it was when it was made ready: it has been the cluster's, or
+// nobody can say that it has not. One that was never ready has not.
+func (x *restoring) hasRun(ctx context.Context, dir string) bool {
+	if x.Timeline == 0 || !exists(dir) {
+		return false
+	}
+	control, err := x.controlOf(ctx, dir)
+	return err != nil || control["Latest checkpoint location"] != x.Checkpoint || control["Database cluster state"] != "shut down"
 }
 
 // liveTimeline is the newest that the database of before has reached anywhere. After a promotion its control file says so only at

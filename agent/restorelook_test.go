@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"github.com/pgbake/pgbake/agent/backup"
 	"github.com/pgbake/pgbake/agent/restore"
 	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/run"
 )
 
 // restored is a machine, db1, whose restored database is on timeline 5 and left timeline 1 at 0/500; db2 is the other member.
@@ -78,6 +81,49 @@ func TestWhoCouldLeadWithoutThePause(t *testing.T) {
 		x.others[0].state = tt.state
 		if got := x.open(dcs{forks: forks(tt.history), sync: tt.sync}); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %q, want %q", what, got, tt.want)
+		}
+	}
+}
+
+// controls answers pg_controldata with what a directory's file "control" says.
+type controls struct{ run.Runner }
+
+func (c controls) Output(ctx context.Context, cmd run.Cmd) ([]byte, error) {
+	if strings.HasSuffix(cmd.Args[0], "/pg_controldata") {
+		return os.ReadFile(filepath.Join(cmd.Args[1], "control"))
+	}
+	return c.Runner.Output(ctx, cmd)
+}
+
+// A restore that was given up, and killed when its databases had their names of before again, is begun or given up once more: the restored
+// one is removed only where it has never run.
+func TestWhatHasRunIsNotRemoved(t *testing.T) {
+	const asMade = "Database cluster state:  shut down\nLatest checkpoint location: 0/500\n"
+	for what, tt := range map[string]struct {
+		control  string
+		timeline int
+		stays    bool
+	}{
+		"as it was made":               {asMade, 5, false},
+		"half made":                    {"", 0, false},
+		"it has run":                   {"Database cluster state:  shut down\nLatest checkpoint location: 0/900\n", 5, true},
+		"it ran when the power went":   {"Database cluster state:  in production\nLatest checkpoint location: 0/500\n", 5, true},
+		"nobody can say what it is":    {"", 5, true},
+		"in production, another place": {"Database cluster state:  in production\nLatest checkpoint location: 0/900\n", 5, true},
+	} {
+		x := restored(t)
+		x.Runner, x.Timeline, x.Checkpoint = controls{x.Runner}, tt.timeline, "0/500"
+		put(t, x.Root, "var/lib/pgha/x", "")
+		put(t, x.Plan.Staged, "PG_VERSION", "17")
+		if tt.control != "" {
+			put(t, x.Plan.Staged, "control", tt.control)
+		}
+		err := x.discardStaged(t.Context())
+		if there := exists(x.Plan.Staged); there != tt.stays || (err != nil) != tt.stays {
+			t.Errorf("%s: it is there: %t, %v", what, there, err)
+		}
+		if !tt.stays && x.Timeline != 0 {
+			t.Errorf("%s: its timeline is still noted", what)
 		}
 	}
 }

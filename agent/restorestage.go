@@ -44,12 +44,27 @@ func (x *restoring) stage(ctx context.Context) error {
 	if exists(filepath.Join(dir, stagedMark)) {
 		return nil
 	}
-	if err := x.discard(ctx, dir); err != nil { // an earlier attempt's
+	if err := x.discardStaged(ctx); err != nil { // an earlier attempt's
 		return err
 	}
 	tick := time.NewTicker(roomTick)
 	defer tick.Stop()
 	return x.stageWhile(ctx, tick.C, func() (int64, error) { return room(filepath.Dir(x.Plan.Data)) })
+}
+
+// discardStaged removes the restored database beside the one that serves, unless it has been the cluster's: then it may hold rows that
+// nothing else has. What was noted of it goes first.
+func (x *restoring) discardStaged(ctx context.Context) error {
+	if x.hasRun(ctx, x.Plan.Staged) {
+		return fmt.Errorf("the restored database in %s has run, and may have rows that nothing else has: it is not removed\n      hint: pgha restore --give-up keeps it", x.inside(x.Plan.Staged))
+	}
+	if x.Timeline > 0 {
+		x.Timeline, x.Checkpoint, x.Plan.Reached = 0, "", nil
+		if err := x.note(); err != nil {
+			return err
+		}
+	}
+	return x.discard(ctx, x.Plan.Staged)
 }
 
 // stageWhile makes it ready while there is room, and else leaves nothing of it on the disk.
