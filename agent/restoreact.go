@@ -339,5 +339,6 @@ func (x *restoring) finish(ctx context.Context, at netip.Addr) error {
 	if err := x.releaseRestore(ctx, at, x.seed.Machine.Name); err != nil {
 		return err
 	}
+	x.giveServices() // before it is forgotten: who kills this here leaves somebody who knows
 	return x.forget()
 }
