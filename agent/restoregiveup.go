@@ -90,7 +90,11 @@ func (x *restoring) giveUp(ctx context.Context) error {
 	} else if err := x.discardStaged(ctx); err != nil {
 		return err
 	}
-	return errors.Join(x.releaseRestore(ctx, at, x.seed.Machine.Name), x.forget())
+	if err := x.releaseRestore(ctx, at, x.seed.Machine.Name); err != nil {
+		return err
+	}
+	x.giveServices()
+	return x.forget()
 }
 
 // giveUpLost ends the restore of a machine that does not answer any more: Patroni goes on with what the others have.
