@@ -9,12 +9,17 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pgbake/pgbake/internal/run"
 )
 
 // stopUnit ends Patroni and PostgreSQL, and is over when neither runs.
 const stopUnit = "pgha-stop.service"
+
+// exitTime is how long a process of PostgreSQL may take from its last word to its end: it gives its memory back, which may be large,
+// on a machine that may be busy.
+const exitTime = time.Minute
 
 // StopDatabase ends Patroni and PostgreSQL on this machine, in this order. pgha-follow, which has not the
 // rights to do so, has stopUnit do it when this machine was removed from its cluster.
@@ -40,7 +45,7 @@ func (w *work) endDatabase(ctx context.Context) error {
 	dir := w.inside(w.databaseDir())
 	w.Say("PostgreSQL still runs without Patroni: it is shut down")
 	ended := w.Runner.Run(ctx, w.asPostgres(w.program("pg_ctl"), "stop", "-D", dir, "-s", "-w", "-t", "600", "-m", "fast"))
-	switch pid, err = w.databaseProcess(); {
+	switch pid, err = w.lastProcess(ctx); {
 	case err != nil:
 		return errors.Join(ended, err)
 	case pid == 0:
@@ -49,6 +54,23 @@ func (w *work) endDatabase(ctx context.Context) error {
 		ended = fmt.Errorf("process %d still works there", pid)
 	}
 	return fmt.Errorf("end PostgreSQL in %s: %w\n      hint: its data is where it was; `ps -fp %d` shows it; once more when it has ended", dir, trimHint(ended), pid)
+}
+
+// lastProcess waits until no process works in the data directory, and returns the one that does after exitTime. pg_ctl waits for
+// postmaster.pid to go: its postmaster has its exit still before it then, and so have the backends of one that was killed.
+func (w *work) lastProcess(ctx context.Context) (pid int, err error) {
+	end := time.Now().Add(exitTime)
+	for {
+		pid, err = w.databaseProcess()
+		if pid == 0 || err != nil || time.Now().After(end) {
+			return pid, err
+		}
+		select {
+		case <-ctx.Done():
+			return pid, context.Cause(ctx)
+		case <-time.After(poll):
+		}
+	}
 }
 
 // moveDatabase gives the data directory another name. Nothing else in the agent renames it but a restore, and nothing may while a

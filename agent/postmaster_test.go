@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/pgbake/pgbake/internal/run"
 )
@@ -107,33 +109,40 @@ func TestADatabaseIsEndedBeforeItsDirectoryMoves(t *testing.T) {
 		wanted string // in the error
 	}{
 		{"it ends", func(root string) error { return os.RemoveAll(filepath.Join(root, "/proc/41")) }, true, ""},
+		{"its file goes before it does", func(root string) error {
+			dir := filepath.Join(root, "/proc/41")
+			time.AfterFunc(exitTime/2, func() { _ = os.RemoveAll(dir) })
+			return nil
+		}, true, ""},
 		{"it does not end in time", func(string) error { return errors.New("pg_ctl: server does not shut down") }, false, "server does not shut down"},
 		{"it says that it has ended, and has not", func(string) error { return nil }, false, "process 41"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := testWork(t)
-			dir := w.databaseDir()
-			put(t, w.Root, w.inside(dir)+"/PG_VERSION", "17\n")
-			put(t, w.Root, w.inside(dir)+"/postmaster.pid", "41\n")
-			postgresProcess(t, w.Root, 41, "postgres", dir, "patroni.service")
-			r := &answering{do: func(line string) error {
-				if strings.Contains(line, "pg_ctl stop") {
-					return tt.stops(w.Root)
+			synctest.Test(t, func(t *testing.T) {
+				w := testWork(t)
+				dir := w.databaseDir()
+				put(t, w.Root, w.inside(dir)+"/PG_VERSION", "17\n")
+				put(t, w.Root, w.inside(dir)+"/postmaster.pid", "41\n")
+				postgresProcess(t, w.Root, 41, "postgres", dir, "patroni.service")
+				r := &answering{do: func(line string) error {
+					if strings.Contains(line, "pg_ctl stop") {
+						return tt.stops(w.Root)
+					}
+					return nil
+				}}
+				w.Runner = r
+				err := w.setDatabaseAside(t.Context(), "the test says so")
+				if text := fmt.Sprint(err); (err == nil) != tt.moved || tt.wanted != "" && !strings.Contains(text, tt.wanted) {
+					t.Errorf("error %v, want %q", err, tt.wanted)
 				}
-				return nil
-			}}
-			w.Runner = r
-			err := w.setDatabaseAside(t.Context(), "the test says so")
-			if text := fmt.Sprint(err); (err == nil) != tt.moved || tt.wanted != "" && !strings.Contains(text, tt.wanted) {
-				t.Errorf("error %v, want %q", err, tt.wanted)
-			}
-			if exists(dir) == tt.moved {
-				t.Errorf("the directory was moved: %t, want %t", !exists(dir), tt.moved)
-			}
-			patroni := slices.IndexFunc(r.lines, func(l string) bool { return l == "systemctl stop patroni.service" })
-			if ctl := slices.IndexFunc(r.lines, func(l string) bool { return strings.Contains(l, "pg_ctl stop") }); patroni < 0 || ctl < patroni {
-				t.Errorf("Patroni was not stopped before PostgreSQL: %q", r.lines)
-			}
+				if exists(dir) == tt.moved {
+					t.Errorf("the directory was moved: %t, want %t", !exists(dir), tt.moved)
+				}
+				patroni := slices.IndexFunc(r.lines, func(l string) bool { return l == "systemctl stop patroni.service" })
+				if ctl := slices.IndexFunc(r.lines, func(l string) bool { return strings.Contains(l, "pg_ctl stop") }); patroni < 0 || ctl < patroni {
+					t.Errorf("Patroni was not stopped before PostgreSQL: %q", r.lines)
+				}
+			})
 		})
 	}
 }
