@@ -21,6 +21,8 @@ const (
 	longest  = 20
 	// tail is how many lines of a failure are printed; all of them are in the line's log.
 	tail = 60
+	// reasons is how many lines a failure has in the list that is printed last, reasonLength how long each may be.
+	reasons, reasonLength = 3, 300
 )
 
 // event is what `go test -json` prints, one on a line: go doc test2json.
@@ -201,6 +203,19 @@ func (r *report) fail(f result) {
 	r.say("FAIL  %s (%.0f s)", f.name, f.took.Seconds())
 }
 
+// said is where a test or the compiler says something itself, or a program why it ends.
+var said = regexp.MustCompile(`^\s*((?:\w+_test\.go:[0-9]+|\S+\.go:[0-9]+:[0-9]+|panic): .*)`)
+
+// reasons are the last of a failure's own words, a line each: a CI that keeps only the end of what is printed keeps why.
+func (f result) reasons() (why []string) {
+	for _, text := range f.output {
+		if m := said.FindStringSubmatch(text); m != nil && !turn.MatchString(text+"\n") {
+			why = append(why, m[1][:min(len(m[1]), reasonLength)])
+		}
+	}
+	return why[max(0, len(why)-reasons):]
+}
+
 // summary is what `make test` ends with.
 func (r *report) summary(dir string, took time.Duration) {
 	r.mu.Lock()
@@ -220,6 +235,9 @@ func (r *report) summary(dir string, took time.Duration) {
 		fmt.Fprintf(r.out, "\nAll that was printed is in %s. These failed:\n", filepath.Join(dir, "*.log"))
 		for _, f := range r.failures {
 			fmt.Fprintf(r.out, "  %s\n", f.name)
+			for _, reason := range f.reasons() {
+				fmt.Fprintf(r.out, "      %s\n", reason)
+			}
 		}
 	}
 	fmt.Fprintf(r.out, "\n%d passed, %d failed, %d skipped\n", r.passed, r.broken, r.skipped)

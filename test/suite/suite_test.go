@@ -39,13 +39,16 @@ func TestReport(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.summary("dir", 0)
-			last := strings.Split(strings.TrimSpace(out.String()), "\n")
+			_, list, _ := strings.Cut(out.String(), " These failed:\n")
 			for _, reason := range []string{"a reason", "undefined: undefined", "test timed out"} {
 				if strings.Contains(out.String(), reason) {
 					got = append(got, "says: "+reason)
 				}
 			}
-			got = append(got, last[len(last)-1])
+			if list == "" { // nothing failed
+				list = out.String()[strings.LastIndex(strings.TrimSpace(out.String()), "\n"):]
+			}
+			got = append(got, strings.TrimSpace(list))
 			if diff := cmp.Diff(strings.TrimSpace(string(want)), strings.Join(got, "\n")); diff != "" {
 				t.Errorf("%s\n%s", diff, out.String())
 			}
