@@ -90,11 +90,23 @@ func (l *life) firewall(t *testing.T) {
 			return err
 		})
 	}
+	// A stop finds a reload at work, which may be one that nftables.service has asked for.
 	got := l.Sh(t, `
 		nft add table inet theirs
+		drop=/run/systemd/system/pgha-firewall.service.d
+		mkdir -p $drop
+		printf '[Service]\nExecReload=\nExecReload=/bin/sleep 60\n' >$drop/slow.conf
+		systemctl daemon-reload
+		systemctl reload --no-block pgha-firewall
+		for i in $(seq 600); do [ "$(systemctl is-active pgha-firewall)" != reloading ] || break; sleep 0.05; done
+		systemctl is-active pgha-firewall
 		systemctl stop pgha-firewall
 		nft list tables
-		rm /etc/pgha/firewall.nft`)
+		rm -r $drop /etc/pgha/firewall.nft
+		systemctl daemon-reload`)
+	if !strings.HasPrefix(got, "reloading\n") {
+		t.Errorf("it was not stopped amid a reload: %q", got)
+	}
 	if strings.Contains(got, "pgha") || !strings.Contains(got, "theirs") {
 		t.Errorf("after the firewall was stopped there are the tables %q", got)
 	}
