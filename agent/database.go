@@ -37,7 +37,8 @@ func (w *work) postgres(ctx context.Context) error {
 			return err
 		}
 	}
-	var idleSince, asked, listened time.Time
+	var asked, listened time.Time
+	var reservation join.Reservation
 	words := ""
 	why := "Patroni does not answer yet; see `journalctl -u patroni`"
 	err = w.repeat(ctx, awaitsDatabase, func(ctx context.Context) (bool, error) {
@@ -69,14 +70,7 @@ func (w *work) postgres(ctx context.Context) error {
 			why = "etcd does not answer: " + err.Error()
 			return false, ctx.Err()
 		}
-		if d.Initialize != join.Reserved || d.AtWork {
-			idleSince = time.Time{}
-		} else if idleSince.IsZero() {
-			idleSince = asked
-		}
-		if !idleSince.IsZero() {
-			d.Idle = asked.Sub(idleSince)
-		}
+		d.Idle = reservation.Idle(d, int64(reserve.ModRevision), asked)
 		if let && d.There {
 			return false, nil // it is Patroni's now
 		}

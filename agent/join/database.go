@@ -39,6 +39,25 @@ type Database struct {
 	Idle   time.Duration
 }
 
+// Reservation is one that was seen, and since when nobody has worked on it. Another may take its place between two looks: how long the
+// one lay idle says nothing of the other.
+type Reservation struct {
+	revision int64
+	since    time.Time
+}
+
+// Idle is for how long nobody has worked on the reservation that was seen now, whose key etcd changed last at the revision.
+func (r *Reservation) Idle(d Database, revision int64, now time.Time) time.Duration {
+	switch {
+	case d.Initialize != Reserved || d.AtWork:
+		*r = Reservation{}
+		return 0
+	case r.since.IsZero() || r.revision != revision:
+		*r = Reservation{revision, now}
+	}
+	return now.Sub(r.since)
+}
+
 // DatabaseStep is what to do about it.
 type DatabaseStep uint8
 

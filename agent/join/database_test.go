@@ -87,3 +87,35 @@ func TestAdoptionNeverGuesses(t *testing.T) {
 		}
 	}
 }
+
+// The grace of a reservation is its own: one that was made between two looks is not released for what another one had left.
+func TestReservationsHaveTheirOwnGrace(t *testing.T) {
+	type look struct {
+		at       time.Duration
+		state    Initialize
+		revision int64
+		atWork   bool
+		want     DatabaseStep
+	}
+	const over = ReservedGrace + time.Second
+	for name, looks := range map[string][]look{
+		"nobody works on it":                           {{0, Reserved, 5, false, AwaitPatroni}, {ReservedGrace, Reserved, 5, false, AwaitPatroni}, {over, Reserved, 5, false, ReleaseReserve}},
+		"somebody does":                                {{0, Reserved, 5, true, LetPatroni}, {over, Reserved, 5, true, LetPatroni}},
+		"it was released, and made anew":               {{0, Reserved, 5, false, AwaitPatroni}, {over, Nobody, 0, false, LetPatroni}, {over + time.Second, Reserved, 9, false, AwaitPatroni}},
+		"it was made anew, and nobody saw it released": {{0, Reserved, 5, false, AwaitPatroni}, {over, Reserved, 9, false, AwaitPatroni}, {2 * over, Reserved, 9, false, ReleaseReserve}},
+		"made anew twice":                              {{0, Reserved, 5, false, AwaitPatroni}, {over, Reserved, 9, false, AwaitPatroni}, {2 * over, Reserved, 12, false, AwaitPatroni}},
+		"its maker was silent for a moment":            {{0, Reserved, 5, false, AwaitPatroni}, {20 * time.Second, Reserved, 5, true, LetPatroni}, {over, Reserved, 5, false, AwaitPatroni}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			var r Reservation
+			for _, l := range looks {
+				d := Database{Initialize: l.state, AtWork: l.atWork}
+				d.Idle = r.Idle(d, l.revision, began.Add(l.at))
+				if got, _ := DecideDatabase(d); got != l.want {
+					t.Errorf("after %s: step %d, want %d", l.at, got, l.want)
+				}
+			}
+		})
+	}
+}
