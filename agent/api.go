@@ -28,6 +28,7 @@ type api struct {
 	client *http.Client
 	// peers gives up sooner: whoever does not take a connection at once is asked again in a moment.
 	peers *http.Client
+	roots *x509.CertPool
 }
 
 func newAPI(s *Seed) (*api, error) {
@@ -46,7 +47,12 @@ func newAPI(s *Seed) (*api, error) {
 	client := func(dial, all time.Duration) *http.Client {
 		return straight(all, &http.Transport{TLSClientConfig: conf, DialContext: (&net.Dialer{Timeout: dial}).DialContext})
 	}
-	return &api{s.Cluster, s.Secrets.REST, client(3*time.Second, 3*time.Second), client(300*time.Millisecond, 2*time.Second)}, nil
+	return &api{s.Cluster, s.Secrets.REST, client(3*time.Second, 3*time.Second), client(300*time.Millisecond, 2*time.Second), roots}, nil
+}
+
+// trust is what a connection to a program of the cluster at addr is made with, when it is not HTTP's.
+func (a *api) trust(addr netip.Addr) *tls.Config {
+	return &tls.Config{RootCAs: a.roots, ServerName: addr.String(), MinVersion: tls.VersionTLS12}
 }
 
 // straight is a client that goes nowhere else than it was told. No program of the cluster redirects; a machine that does would

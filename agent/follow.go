@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pgbake/pgbake/agent/slots"
 	"github.com/pgbake/pgbake/cluster"
 	"github.com/pgbake/pgbake/internal/run"
 )
@@ -48,6 +49,9 @@ type follower struct {
 	// rolesAsked is when an apply was last asked for, to make users that waited.
 	rolesAsked time.Time
 	archive    closed
+	// away are the members that do not stream from here, awayAt is when that was looked at.
+	away   slots.Away
+	awayAt time.Time
 	// resumed is when a restore that was cut short was last told to go on.
 	resumed time.Time
 }
@@ -100,6 +104,7 @@ func (a *Agent) Follow(ctx context.Context) error {
 		f.closes(ctx)
 		f.awaitRoles(ctx)
 		f.room(ctx)
+		f.releasesRows(ctx)
 	}
 }
 

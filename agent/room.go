@@ -43,26 +43,35 @@ func walRoom(dir, wal string) uint64 {
 	return max(sum, 1) // a full disk is known
 }
 
-var slotLimitLine = regexp.MustCompile(`(?m)^( *max_slot_wal_keep_size: |archive-push-queue-max=)"?(\d+)(MB|GB)"?$`)
+// The limits that follow the room, by their keys.
+const (
+	slotLimitKey  = "max_slot_wal_keep_size"
+	walLimitKey   = "max_wal_size"
+	queueLimitKey = "archive-push-queue-max"
+)
 
-// slotLimitOf reads the limit, in bytes, in a file that pgha has written; 0 when it has none.
-func slotLimitOf(path string) uint64 {
+var limitLine = regexp.MustCompile(`(?m)^( *)(` + slotLimitKey + `|` + walLimitKey + `|` + queueLimitKey + `)(: |=)"?(\d+)(MB|GB)"?$`)
+
+// limitOf reads a limit, in bytes, in a file that pgha has written; 0 when it has none.
+func limitOf(path, key string) uint64 {
 	body, _ := os.ReadFile(path) // one that is not there has none
-	m := slotLimitLine.FindSubmatch(body)
-	if m == nil {
-		return 0
+	for _, m := range limitLine.FindAllSubmatch(body, -1) {
+		if string(m[2]) != key {
+			continue
+		}
+		n, _ := strconv.ParseUint(string(m[4]), 10, 32)
+		if string(m[5]) == "GB" {
+			return n << 30
+		}
+		return n << 20
 	}
-	n, _ := strconv.ParseUint(string(m[2]), 10, 32)
-	if string(m[3]) == "GB" {
-		return n << 30
-	}
-	return n << 20
+	return 0
 }
 
-// onlyLimits tells whether two versions of a file differ in nothing but that limit.
+// onlyLimits tells whether two versions of a file differ in nothing but those limits.
 func onlyLimits(a, b []byte) bool {
-	with := []byte("${1}")
-	return string(slotLimitLine.ReplaceAll(a, with)) == string(slotLimitLine.ReplaceAll(b, with))
+	with := []byte("${1}${2}")
+	return string(limitLine.ReplaceAll(a, with)) == string(limitLine.ReplaceAll(b, with))
 }
 
 // FollowRoom writes the limits anew where they are not right any more, and has Patroni read them. What else an apply would change it
@@ -75,13 +84,15 @@ func (a *Agent) FollowRoom(ctx context.Context) error {
 	var files []rootfs.File
 	for _, f := range w.files {
 		had, err := os.ReadFile(filepath.Join(w.Root, f.Path))
-		if err == nil && slotLimitLine.Match(f.Body) && onlyLimits(had, f.Body) {
+		if err == nil && limitLine.Match(f.Body) && onlyLimits(had, f.Body) {
 			files = append(files, f)
 		}
 	}
 	changed, err := rootfs.Write(w.Root, files)
 	for _, f := range changed {
-		w.Say("wrote %s: a slot, or a repository that does not answer, may keep %s of WAL", f.Path, Size(int64(slotLimitOf(filepath.Join(w.Root, f.Path))))) //nolint:gosec // a disk's size
+		for _, m := range limitLine.FindAllSubmatch(f.Body, -1) {
+			w.Say("wrote %s: %s is %s%s now, for the room that is left", f.Path, m[2], m[4], m[5])
+		}
 		if f.Path == cluster.PatroniConfig && w.Runner.Run(ctx, run.Command("systemctl", "is-active", "-q", "patroni.service")) == nil {
 			if err := w.systemctl(ctx, "reload", "patroni.service"); err != nil {
 				return err

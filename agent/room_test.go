@@ -21,24 +21,28 @@ func TestRoomForWAL(t *testing.T) {
 }
 
 func TestLimitThatIsThere(t *testing.T) {
-	const patroni = "postgresql:\n  parameters:\n    max_slot_wal_keep_size: \"7680MB\"\n    shared_buffers: 256MB\n"
+	const patroni = "postgresql:\n  parameters:\n    max_slot_wal_keep_size: \"7680MB\"\n    max_wal_size: \"2048MB\"\n    shared_buffers: 256MB\n"
 	const pgbackrest = "[global]\narchive-push-queue-max=15GB\nlog-level-file=off\n"
-	for body, want := range map[string]uint64{patroni: 7680 << 20, pgbackrest: 15 << 30, "max_wal_size: 1GB\n": 0, "": 0} {
+	for body, want := range map[string]uint64{patroni: 7680 << 20, pgbackrest: 15 << 30, "wal_keep_size: 1GB\n": 0, "": 0} {
 		path := filepath.Join(t.TempDir(), "file")
 		if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := slotLimitOf(path); got != want {
+		if got := max(limitOf(path, slotLimitKey), limitOf(path, queueLimitKey)); got != want {
 			t.Errorf("%d, want %d of\n%s", got, want, body)
 		}
 	}
 	for _, file := range []string{"quickstart/db1/etc/patroni/config.yml", "repository/db1/etc/pgbackrest/pgbackrest.conf"} {
-		if got := slotLimitOf("../render/testdata/golden/" + file); got != 15<<30 {
+		file := "../render/testdata/golden/" + file
+		if got := max(limitOf(file, slotLimitKey), limitOf(file, queueLimitKey)); got != 15<<30 {
 			t.Errorf("%d of %s, as it is written", got, file)
 		}
 	}
-	less := "postgresql:\n  parameters:\n    max_slot_wal_keep_size: \"64MB\"\n    shared_buffers: 256MB\n"
-	more := "postgresql:\n  parameters:\n    max_slot_wal_keep_size: \"64MB\"\n    shared_buffers: 512MB\n"
+	if got := limitOf("../render/testdata/golden/quickstart/db1/etc/patroni/config.yml", walLimitKey); got != 2<<30 {
+		t.Errorf("max_wal_size %d, as it is written", got)
+	}
+	less := "postgresql:\n  parameters:\n    max_slot_wal_keep_size: \"64MB\"\n    max_wal_size: \"64MB\"\n    shared_buffers: 256MB\n"
+	more := "postgresql:\n  parameters:\n    max_slot_wal_keep_size: \"64MB\"\n    max_wal_size: \"64MB\"\n    shared_buffers: 512MB\n"
 	if !onlyLimits([]byte(patroni), []byte(less)) || onlyLimits([]byte(patroni), []byte(more)) {
 		t.Error("what else differs is for an apply")
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/pgbake/pgbake/cluster"
@@ -104,14 +105,16 @@ func readIdentity(root string) (cluster.Identity, error) {
 // Files returns every file that the machine should have.
 func (s *Seed) Files(root string) ([]rootfs.File, error) {
 	return render.Node(s.Cluster, s.Machine, render.Input{
-		Secrets:   s.Secrets,
-		Identity:  s.Identity,
-		Memory:    memory(root),
-		Disk:      disk(filepath.Join(root, dataPath)),
-		DataUUID:  dataUUID(root),
-		WALRoom:   walRoom(filepath.Join(root, dataPath), filepath.Join(root, s.Cluster.DataDir(), "pg_wal")),
-		SlotLimit: slotLimitOf(filepath.Join(root, cluster.PatroniConfig)),
-		Interface: card(s.Machine.Address),
+		Secrets:    s.Secrets,
+		Identity:   s.Identity,
+		Memory:     memory(root),
+		Processors: runtime.NumCPU(),
+		Disk:       disk(filepath.Join(root, dataPath)),
+		DataUUID:   dataUUID(root),
+		WALRoom:    walRoom(filepath.Join(root, dataPath), filepath.Join(root, s.Cluster.DataDir(), "pg_wal")),
+		SlotLimit:  limitOf(filepath.Join(root, cluster.PatroniConfig), slotLimitKey),
+		WALLimit:   limitOf(filepath.Join(root, cluster.PatroniConfig), walLimitKey),
+		Interface:  card(s.Machine.Address),
 	})
 }
 

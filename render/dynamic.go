@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"maps"
+	"math/bits"
 	"slices"
 
 	"github.com/pgbake/pgbake/cluster"
@@ -27,7 +28,8 @@ func Dynamic(c *cluster.Cluster) map[string]any {
 		"retry_timeout": t.RetryTimeout,
 		// A standby on an older timeline must not win the election.
 		"check_timeline": true,
-		// A hung shutdown must not hold up the failover.
+		// A hung shutdown must not hold up the failover. A large primary's is short all the same: `systemctl stop patroni`, and so a reboot,
+		// begins with a checkpoint, and so does Patroni's own switchover.
 		"primary_stop_timeout":    30,
 		"synchronous_mode":        synchronousMode(c),
 		"synchronous_mode_strict": synchronous && c.Replication.Strict,
@@ -54,8 +56,9 @@ func Dynamic(c *cluster.Cluster) map[string]any {
 		// An etcd outage does not demote a healthy primary. 3.0.2 knows the key, but demotes all the same after a
 		// second outage (patroni #2803), and so did 4.0 until 4.0.7 (#3403).
 		d["failsafe_mode"] = true
-		// A member that stays away loses its slot after a day; the slots' size is limited besides.
-		d["member_slots_ttl"] = "24h"
+		// A member that is away for a weekend finds the WAL that it needs: what its slot keeps is limited by the room on the disk, and
+		// no rows are kept for it once it is away (Agent.Follow).
+		d["member_slots_ttl"] = "7d"
 	}
 	return d
 }
@@ -117,6 +120,9 @@ func parameters(c *cluster.Cluster) map[string]any {
 	}
 	if c.Backup.Repository.Named() {
 		p["archive_command"] = "pgbackrest --stanza=" + c.Scope + " archive-push %p"
+		// What a quiet cluster has written is in the repository a minute later, not when its segment of 16 MB is full. A segment
+		// that is mostly empty costs some kilobytes there; none is written while nothing happens.
+		p["archive_timeout"] = "60s"
 	}
 	if c.Postgres.Version >= 17 {
 		// What ALTER SYSTEM sets differs between the members and nobody sees it.
@@ -134,6 +140,7 @@ func localParameters(c *cluster.Cluster, in Input) map[string]any {
 	p := map[string]any{
 		"shared_buffers":         sharedBuffers(in.Memory),
 		"max_slot_wal_keep_size": slotLimit(in),
+		"max_wal_size":           walLimit(in),
 		// Java's drivers on old machines know nothing newer.
 		"ssl_min_protocol_version": "TLSv1.2",
 	}
@@ -181,4 +188,28 @@ func slotLimit(in Input) string {
 		return fmt.Sprintf("%dGB", limit/gibibyte)
 	}
 	return fmt.Sprintf("%dMB", max(64, limit/mebibyte))
+}
+
+// walLimit is how much is written until PostgreSQL forces a checkpoint: a twentieth of the disk, and never more than an eighth of what
+// the data leaves for WAL. PostgreSQL's own 1 GB forces one after another while much is written, and each makes the WAL larger: the
+// first change of a page after it is logged as the whole page. Above 16 GB the recovery after a crash is what takes long. A power of
+// two, and the one that is there stays while it is about right: what is free moves all the time.
+func walLimit(in Input) string {
+	limit := uint64(min(max(in.Disk/20, gibibyte), 16*gibibyte))
+	if in.WALRoom > 0 {
+		limit = max(min(limit, in.WALRoom/8), 64*mebibyte)
+	}
+	if had := in.WALLimit; had == 0 || had > limit/4*5 || limit > had/2*5 {
+		limit = 1 << (bits.Len64(limit) - 1)
+	} else {
+		limit = had
+	}
+	return fmt.Sprintf("%dMB", limit/mebibyte)
+}
+
+// processes are how many of pgBackRest's a backup may have, beside a database that serves, and a restore, which somebody waits for.
+// More than 16 bring nothing: a repository takes no more at a time.
+func processes(processors int) (backup, restore int) {
+	const most = 16
+	return min(max(processors/2, 1), most), min(max(processors, 1), most)
 }

@@ -69,6 +69,72 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// Checkpoints are forced by max_wal_size: the larger the disk, the fewer, and never one too late for the room that is left.
+func TestCheckpointsLeaveRoom(t *testing.T) {
+	const gib = 1 << 30
+	for _, tt := range []struct {
+		name            string
+		disk, room, had uint64 // in GiB
+		want            string
+	}{
+		{"unknown", 0, 0, 0, "1024MB"},
+		{"a small disk", 10, 9, 0, "1024MB"},
+		{"the lab's", 50, 40, 0, "2048MB"},
+		{"a usual one", 500, 400, 0, "16384MB"},
+		{"a very large one", 20000, 15000, 0, "16384MB"},
+		{"nearly full", 500, 6, 16, "512MB"},
+		{"all but full", 500, 1, 1, "128MB"},
+		{"a little less room", 500, 60, 8, "8192MB"},
+		{"a little more room", 500, 140, 8, "8192MB"},
+		{"much more room", 500, 300, 4, "16384MB"},
+	} {
+		if got := walLimit(Input{Disk: tt.disk * gib, WALRoom: tt.room * gib, WALLimit: tt.had * gib}); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	// What waits for a dead replica, and what is written until the next checkpoint, are on the same disk; and a limit never changes twice.
+	for room := uint64(1); room <= 100; room++ {
+		for had := uint64(0); had <= 40; had++ {
+			in := Input{Disk: 100 * gib, WALRoom: room * gib, SlotLimit: had * gib, WALLimit: had * gib}
+			first := size(t, walLimit(in))
+			if sum := size(t, slotLimit(in)) + first; sum > room*gib/5*4 {
+				t.Errorf("of %d GiB of room WAL may take %d", room, sum)
+			}
+			in.WALLimit = first
+			if second := size(t, walLimit(in)); second != first {
+				t.Errorf("of %d GiB: first %d, then %d", room, first, second)
+			}
+		}
+	}
+}
+
+// Without a limit in time a quiet cluster's last transactions wait for the other 16 MB of their segment.
+func TestArchivedWithinAMinute(t *testing.T) {
+	all := specs(t)
+	for name, want := range map[string]any{"repository": "60s", "sftp": "60s", "quickstart": nil} {
+		if got := parameters(all[name])["archive_timeout"]; got != want {
+			t.Errorf("%s: archive_timeout %v, want %v", name, got, want)
+		}
+	}
+	c := *all["repository"]
+	c.Postgres.Parameters = map[string]string{"archive_timeout": "5min"}
+	if got := parameters(&c)["archive_timeout"]; got != "5min" {
+		t.Errorf("the specification's archive_timeout is 5min, and it gets %v", got)
+	}
+}
+
+// A backup may have half of the processors, a restore all of them.
+func TestProcesses(t *testing.T) {
+	for _, tt := range []struct {
+		processors      int
+		backup, restore int
+	}{{0, 1, 1}, {1, 1, 1}, {2, 1, 2}, {3, 1, 3}, {8, 4, 8}, {128, 16, 16}} {
+		if b, r := processes(tt.processors); b != tt.backup || r != tt.restore {
+			t.Errorf("of %d processors a backup has %d and a restore %d, want %d and %d", tt.processors, b, r, tt.backup, tt.restore)
+		}
+	}
+}
+
 // A dead replica's slot must not fill a disk, however much of it the data has.
 func TestSlotsLeaveRoom(t *testing.T) {
 	const gib = 1 << 30

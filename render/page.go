@@ -39,6 +39,8 @@ type page struct {
 	RepositoryCipher, RepositorySSHKey               text
 	// QueueLimit is how much WAL waits for a repository that does not answer.
 	QueueLimit string
+	// BackupProcesses and RestoreProcesses are how many of pgBackRest's work at a time.
+	BackupProcesses, RestoreProcesses int
 
 	Initdb                     []setting
 	Bootstrap, LocalParameters string
@@ -86,6 +88,7 @@ func newPage(c *cluster.Cluster, m cluster.Machine, in Input) (*page, error) {
 		Interface:        in.Interface,
 		DataUUID:         in.DataUUID,
 	}
+	p.BackupProcesses, p.RestoreProcesses = processes(in.Processors)
 	if p.EtcdState == "" {
 		p.EtcdState = "new"
 	}

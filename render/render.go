@@ -24,6 +24,8 @@ type Input struct {
 	Identity cluster.Identity
 	// Memory is the machine's, in bytes; 0 when unknown.
 	Memory uint64
+	// Processors is how many the machine has; 0 when unknown.
+	Processors int
 	// Disk is the size of the disk that PostgreSQL's data lies on, in bytes; 0 when unknown.
 	Disk uint64
 	// DataUUID is that of the file system on the data disk; empty until it was mounted for the first time.
@@ -32,6 +34,8 @@ type Input struct {
 	WALRoom uint64
 	// SlotLimit is what the files that are there give a replication slot of it, in bytes; 0 when there are none.
 	SlotLimit uint64
+	// WALLimit is the max_wal_size of the file that is there, in bytes; 0 when there is none.
+	WALLimit uint64
 	// Interface is the network card that gets the virtual address; empty leaves the choice to keepalived.
 	Interface string
 	// EtcdState is ETCD_INITIAL_CLUSTER_STATE: "new" when empty, "existing" for a member that joins a running etcd.

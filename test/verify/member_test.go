@@ -197,6 +197,7 @@ func (l *live) settings(t *testing.T) {
 		"SELECT current_setting('data_checksums')":                                                                                 "on",
 		"SELECT current_setting('shared_buffers')":                                                                                 "256MB",
 		"SELECT current_setting('max_slot_wal_keep_size')":                                                                         "15GB",
+		"SELECT current_setting('max_wal_size')":                                                                                   "2GB",
 		"SELECT current_setting('archive_mode')":                                                                                   "on",
 		"SELECT current_setting('idle_in_transaction_session_timeout')":                                                            "10min",
 		"SELECT current_setting('wal_receiver_status_interval')":                                                                   "1s",
