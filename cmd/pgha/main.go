@@ -83,7 +83,7 @@ func root() *cobra.Command {
 	cmd.PersistentFlags().BoolVarP(&o.verbose, "verbose", "v", false, "show the commands that run")
 	_ = cmd.PersistentFlags().MarkHidden("root")
 	cmd.AddCommand(switchover(o), restart(o), reinit(o), maintenance(o), upgrade(o), updates(o), doctorCommand(o))
-	cmd.AddCommand(apply(o), diff(o), status(o), bootstrap(o), member(o), spec(o), adoption(o), cutover(o), monitors(o), follow(o), recopy(o), stopDatabase(o), dataDisk(o), followRoom(o), watch(o), archiveGet(), closeArchive(o), backups(o), restore(o), &cobra.Command{
+	cmd.AddCommand(apply(o), diff(o), status(o), bootstrap(o), member(o), spec(o), adoption(o), cutover(o), monitors(o), follow(o), recopy(o), stopDatabase(o), dataDisk(o), checkpoint(o), followRoom(o), watch(o), archiveGet(), closeArchive(o), backups(o), restore(o), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,

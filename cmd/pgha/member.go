@@ -142,6 +142,21 @@ func stopDatabase(o *options) *cobra.Command {
 	}
 }
 
+func checkpoint(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:    "checkpoint",
+		Short:  "Have PostgreSQL write what it holds in memory, so that the stop that follows is short",
+		Hidden: true, // patroni.service's stop begins with it
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needRoot(o, "checkpoint"); err != nil {
+				return err
+			}
+			return o.agent().Checkpoint(cmd.Context())
+		},
+	}
+}
+
 func followRoom(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:    "follow-room",

@@ -12,7 +12,7 @@ import (
 
 // changeNothing are the commands that change no cluster, and those that only what follows from them does.
 var changeNothing = []string{
-	"pgha", "pgha adopt", "pgha apply", "pgha archive-close", "pgha archive-get", "pgha backup list", "pgha data-disk", "pgha diff", "pgha doctor", "pgha follow", "pgha follow-room", "pgha stop-database", "pgha maintenance", "pgha maintenance off",
+	"pgha", "pgha adopt", "pgha apply", "pgha archive-close", "pgha archive-get", "pgha backup list", "pgha checkpoint", "pgha data-disk", "pgha diff", "pgha doctor", "pgha follow", "pgha follow-room", "pgha stop-database", "pgha maintenance", "pgha maintenance off",
 	"pgha member", "pgha monitor", "pgha recopy", "pgha spec", "pgha spec accept", "pgha status", "pgha updates", "pgha version", "pgha watch",
 }
 

@@ -170,11 +170,24 @@ func (l *lab) maintenance() {
 	l.says(m, 0, "systemctl start pgha-room; systemctl show -p Result pgha-room", "Result=success")
 }
 
-// replicaAway stops Patroni of a replica: its slot fills, and the other replica is the last that could take over.
+// replicaAway stops Patroni of a replica: its slot fills, and the other replica is the last that could take over. The slot keeps WAL for
+// it, and soon no more than that.
 func (l *lab) replicaAway() {
 	before := l.healthy(time.Minute)
 	primary, away, other := before.primary(), before.replicas()[0], before.replicas()[1]
+	keeps := func(what string) bool {
+		return l.superuser(primary, "SELECT restart_lsn IS NOT NULL AND "+what+" FROM pg_catalog.pg_replication_slots WHERE slot_name = '"+away+"'") == "t"
+	}
+	l.eventually("the slot to keep rows for the replica's queries", 20*time.Second, func() bool { return keeps("xmin IS NOT NULL") })
+	l.superuser(primary, "CHECKPOINT") // what the replica can make one of its own at
 	l.says(away, 0, "systemctl stop patroni")
+	// A reboot, and whoever stops Patroni, finds little left to write.
+	if said := l.sh(away, `journalctl -u patroni -o cat | grep -oE 'restartpoint starting: .*|received fast shutdown request' | tail -n 3`); !strings.Contains(said, "force wait\nreceived fast shutdown request\n") {
+		l.Errorf("no checkpoint of its own came before the stop:\n%s", said)
+	}
+	if keeps("xmin IS NULL") {
+		l.Error("the slot keeps no rows, and the replica has only just stopped: what this test looks for cannot be seen")
+	}
 	l.says(away, 3, "pgha doctor", "patroni.service does not run", "mend: systemctl start patroni")
 	for range 9 {
 		l.superuser(primary, "SELECT pg_logical_emit_message(false, '', ''), pg_switch_wal()")
@@ -195,8 +208,10 @@ func (l *lab) replicaAway() {
 		out, code := l.exec(primary, "sh", "-c", "pgha reinit "+other+" 2>&1")
 		return code == 1 && strings.Contains(out, "--even-the-last-copy")
 	})
+	l.eventually("the slot to keep WAL and no rows", 3*time.Minute, func() bool { return keeps("xmin IS NULL") })
 	l.says(away, 0, "systemctl restart patroni")
 	l.healthy(time.Minute)
+	l.eventually("the slot to keep rows for the replica's queries again", 20*time.Second, func() bool { return keeps("xmin IS NOT NULL") })
 	l.says(primary, 1, "pgha reinit "+primary, "it is the primary")
 	made := "stat -c %w /var/lib/postgresql/*/main/PG_VERSION"
 	was := l.sh(away, made)
