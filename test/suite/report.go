@@ -73,8 +73,8 @@ type lineWriter struct {
 	open     map[string]bool     // tests that have begun
 	output   map[string][]string // of tests that have not passed yet; of the line itself under ""
 	waited   map[string]time.Duration
-	failures int  // of the package that runs
-	failed   bool // in any
+	failures map[string]int // by package, of those that run
+	failed   bool           // in any
 }
 
 func (r *report) line(l line, log io.Writer) *lineWriter {
@@ -82,7 +82,7 @@ func (r *report) line(l line, log io.Writer) *lineWriter {
 	defer r.mu.Unlock()
 	r.say("begin %s", l.Name)
 	return &lineWriter{r: r, l: l, log: log, began: time.Now(), open: map[string]bool{}, output: map[string][]string{},
-		waited: map[string]time.Duration{}}
+		waited: map[string]time.Duration{}, failures: map[string]int{}}
 }
 
 // Write implements io.Writer, for both outputs of the line at the same time.
@@ -136,16 +136,18 @@ func (w *lineWriter) ended(e event, id string, took time.Duration) {
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
 	name := strings.TrimSpace(id)
+	pkg, _, _ := strings.Cut(id, " ")
 	if e.Test == "" {
 		if e.Action == "fail" {
-			w.stopped(result{name: name, took: took, output: slices.Concat(w.output[e.FailedBuild], w.output[id])})
+			w.stopped(pkg, result{name: name, took: took, output: slices.Concat(w.output[e.FailedBuild], w.output[id])})
 		}
-		w.open, w.failures = map[string]bool{}, 0
+		maps.DeleteFunc(w.open, func(id string, _ bool) bool { return strings.HasPrefix(id, pkg+" ") })
+		delete(w.failures, pkg)
 		return
 	}
 	switch e.Action {
 	case "fail":
-		w.fail(result{name: name, took: took, output: w.output[id]})
+		w.fail(pkg, result{name: name, took: took, output: w.output[id]})
 	case "pass":
 		w.r.passed++
 	case "skip":
@@ -160,20 +162,22 @@ func (w *lineWriter) ended(e event, id string, took time.Duration) {
 	}
 }
 
-// stopped is a package that has failed: so have those of its tests that go on, of whose parts only the innermost is named.
-func (w *lineWriter) stopped(p result) {
+// stopped is a package that has failed: so have those of its tests that go on, of whose parts only the innermost is named. Those of the
+// packages beside it have not.
+func (w *lineWriter) stopped(pkg string, p result) {
 	for _, id := range slices.Sorted(maps.Keys(w.open)) {
-		if inner := func(other string) bool { return strings.HasPrefix(other, id+"/") }; !slices.ContainsFunc(slices.Collect(maps.Keys(w.open)), inner) {
-			w.fail(result{name: id, took: p.took, output: slices.Concat(w.output[id], p.output)})
+		inner := func(other string) bool { return strings.HasPrefix(other, id+"/") }
+		if strings.HasPrefix(id, pkg+" ") && !slices.ContainsFunc(slices.Collect(maps.Keys(w.open)), inner) {
+			w.fail(pkg, result{name: id, took: p.took, output: slices.Concat(w.output[id], p.output)})
 		}
 	}
-	if w.failures == 0 {
-		w.fail(p)
+	if w.failures[pkg] == 0 {
+		w.fail(pkg, p)
 	}
 }
 
-func (w *lineWriter) fail(f result) {
-	w.failures++
+func (w *lineWriter) fail(pkg string, f result) {
+	w.failures[pkg]++
 	w.failed = true
 	w.r.fail(f)
 }

@@ -1,0 +1,3 @@
+module github.com/pgbake/pgbake/beside
+
+go 1.21
