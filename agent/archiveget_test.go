@@ -111,7 +111,7 @@ func TestArchiveThatHangs(t *testing.T) {
 	if err := f.Get(t.Context()); err == nil || !strings.Contains(err.Error(), "it has brought nothing for 5s") {
 		t.Errorf("hangs: %v", err)
 	}
-	if took := time.Since(began); took < archiveSilence || took > archiveSilence+killTime+5*time.Second {
+	if took := time.Since(began); took < archiveSilence || took > rewindSilence {
 		t.Errorf("that took %s", took)
 	}
 	began = time.Now()
@@ -122,7 +122,7 @@ func TestArchiveThatHangs(t *testing.T) {
 	if err := f.Get(t.Context()); err == nil || !strings.Contains(err.Error(), "an earlier pgBackRest still hangs") {
 		t.Errorf("for pg_rewind: %v", err)
 	}
-	if took := time.Since(began); took > archiveSilence/2 {
+	if took := time.Since(began); took > archiveSilence {
 		t.Errorf("the next ones took %s", took)
 	}
 	if got := asks(t); got != 1 {

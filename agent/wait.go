@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/cluster"
+	"github.com/pgbake/pgbake/internal/processor"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 	lockFile  = "/run/pgha/lock"
 	// poll is how often a condition is looked at: often enough to cost a boot nothing, seldom enough to cost no CPU.
 	poll = 200 * time.Millisecond
-	// pollMost is how long a slow machine is left alone after a look.
+	// pollMost is how long a machine that is slow at looking is left alone: it has better things to do.
 	pollMost = 3 * time.Second
 )
 
@@ -95,7 +96,7 @@ func (w *work) repeat(ctx context.Context, step string, once func(context.Contex
 	began := time.Now()
 	asked, said, saidAt := began, "", began
 	for {
-		before := processorTime()
+		before := processor.Time()
 		done, err := once(ctx)
 		if done || err != nil && ctx.Err() == nil {
 			return err
@@ -106,7 +107,7 @@ func (w *work) repeat(ctx context.Context, step string, once func(context.Contex
 				return fmt.Errorf("waited %s in vain: %s", time.Since(began).Round(time.Second), whyOf(context.WithoutCancel(ctx)))
 			}
 			return context.Cause(ctx)
-		case <-time.After(min(max(poll, 20*(processorTime()-before)), pollMost)):
+		case <-time.After(min(max(poll, 20*(processor.Time()-before)), pollMost)):
 		}
 		if time.Since(asked) < time.Second {
 			continue
@@ -118,15 +119,6 @@ func (w *work) repeat(ctx context.Context, step string, once func(context.Contex
 			said, saidAt = why, time.Now()
 		}
 	}
-}
-
-// processorTime is what this process has used of the processor: a machine that is slow at looking has better things to do.
-func processorTime() time.Duration {
-	var used syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
-		return 0
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // lockTime is how long a lock is waited for: a killed apply may still be on its way out, and that of a boot, or of a newer

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pgbake/pgbake/agent/monitor"
+	"github.com/pgbake/pgbake/internal/processor"
 )
 
 const (
@@ -228,7 +229,7 @@ func (m *watcher) save() {
 
 // used is what this process and the programs that it has run have used of the processor.
 func used() time.Duration {
-	total := processorTime()
+	total := processor.Time()
 	var children syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_CHILDREN, &children) == nil {
 		total += time.Duration(children.Utime.Nano() + children.Stime.Nano())

@@ -80,7 +80,7 @@ func until(t *testing.T, m *watcher, what string, holds func() bool) {
 		}
 		began := time.Now()
 		m.deliver(t.Context(), monitor.Policy{})
-		if took := time.Since(began); took > 5*time.Second { // a delivery may take fifteen
+		if took := time.Since(began); took > 14*time.Second { // a delivery may take fifteen
 			t.Fatalf("a look was held up for %s", took)
 		}
 		time.Sleep(5 * time.Millisecond)

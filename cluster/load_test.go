@@ -15,7 +15,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/pgbake/pgbake/internal/processor"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -166,14 +168,14 @@ func TestHostileFiles(t *testing.T) {
 		"networks":         "client_networks: [" + strings.Repeat("0.0.0.0/0,", much-10) + "]",
 	} {
 		t.Run(name, func(t *testing.T) {
-			start := time.Now()
+			before := processor.Time()
 			_, err := Parse("cluster.yaml", []byte(text))
 			var problems Problems
 			if !errors.As(err, &problems) || len(problems) > maxProblems+1 {
 				t.Errorf("%d complaints: %.300v", len(problems), err)
 			}
-			if took := time.Since(start); took > 20*time.Second { // 1 s on an idle machine
-				t.Errorf("took %s", took)
+			if took := processor.Time() - before; took > 20*time.Second { // 1 s, and a minute passes meanwhile on a busy machine
+				t.Errorf("took %s of the processor's time", took)
 			}
 		})
 	}
