@@ -70,7 +70,7 @@ func (w *work) postgres(ctx context.Context) error {
 			why = "etcd does not answer: " + err.Error()
 			return false, ctx.Err()
 		}
-		d.Idle = reservation.Idle(d, int64(reserve.ModRevision), asked)
+		d.Idle = reservation.Idle(d, uint64(reserve.ModRevision), asked)
 		if let && d.There {
 			return false, nil // it is Patroni's now
 		}

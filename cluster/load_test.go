@@ -15,8 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
-
 	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/pgbake/pgbake/internal/processor"
 )
 

@@ -195,7 +195,7 @@ func slotLimit(in Input) string {
 // first change of a page after it is logged as the whole page. Above 16 GB the recovery after a crash is what takes long. A power of
 // two, and the one that is there stays while it is about right: what is free moves all the time.
 func walLimit(in Input) string {
-	limit := uint64(min(max(in.Disk/20, gibibyte), 16*gibibyte))
+	limit := min(max(in.Disk/20, gibibyte), 16*gibibyte)
 	if in.WALRoom > 0 {
 		limit = max(min(limit, in.WALRoom/8), 64*mebibyte)
 	}

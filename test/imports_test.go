@@ -74,6 +74,9 @@ func TestImports(t *testing.T) {
 					t.Errorf("%s imports %s, which belongs to %s", room, imp, owner)
 				}
 			}
+			if top == "agent" && below(imp, "github.com/jackc") && room != "agent/slots" {
+				t.Errorf("%s imports %s: in the agent only agent/slots speaks PostgreSQL's protocol, all else asks by psql", room, imp)
+			}
 		}
 	}
 }
@@ -81,7 +84,7 @@ func TestImports(t *testing.T) {
 // The agent lives on every database server: no build code in it.
 func TestAgentLinksNoBuildCode(t *testing.T) {
 	for _, p := range list(t, "..", "-deps", "./cmd/pgha") {
-		for _, heavy := range []string{module + "packages", module + "cloudinit", module + "lab", module + "lint", module + "connection", module + "verify", module + "runbook", module + "terraform", "github.com/hashicorp", "github.com/coreos", "github.com/goreleaser", "github.com/ProtonMail", "github.com/invopop", "github.com/jackc", "github.com/xdg-go", "golang.org/x/crypto/ssh"} {
+		for _, heavy := range []string{module + "packages", module + "cloudinit", module + "lab", module + "lint", module + "connection", module + "verify", module + "runbook", module + "terraform", "github.com/hashicorp", "github.com/coreos", "github.com/goreleaser", "github.com/ProtonMail", "github.com/invopop", "github.com/xdg-go", "golang.org/x/crypto/ssh"} {
 			if below(p.ImportPath, heavy) {
 				t.Errorf("pgha links %s", p.ImportPath)
 			}

@@ -42,12 +42,12 @@ type Database struct {
 // Reservation is one that was seen, and since when nobody has worked on it. Another may take its place between two looks: how long the
 // one lay idle says nothing of the other.
 type Reservation struct {
-	revision int64
+	revision uint64
 	since    time.Time
 }
 
 // Idle is for how long nobody has worked on the reservation that was seen now, whose key etcd changed last at the revision.
-func (r *Reservation) Idle(d Database, revision int64, now time.Time) time.Duration {
+func (r *Reservation) Idle(d Database, revision uint64, now time.Time) time.Duration {
 	switch {
 	case d.Initialize != Reserved || d.AtWork:
 		*r = Reservation{}

@@ -93,7 +93,7 @@ func TestReservationsHaveTheirOwnGrace(t *testing.T) {
 	type look struct {
 		at       time.Duration
 		state    Initialize
-		revision int64
+		revision uint64
 		atWork   bool
 		want     DatabaseStep
 	}
