@@ -182,7 +182,7 @@ func (l *lab) replicaAway() {
 	l.superuser(primary, "CHECKPOINT") // what the replica can make one of its own at
 	l.says(away, 0, "systemctl stop patroni")
 	// A reboot, and whoever stops Patroni, finds little left to write.
-	if said := l.sh(away, `journalctl -u patroni -o cat | grep -oE 'restartpoint starting: .*|received fast shutdown request' | tail -n 3`); !strings.Contains(said, "force wait\nreceived fast shutdown request\n") {
+	if said := l.sh(away, `journalctl -u patroni -o cat | grep -oE 'restartpoint starting: .*|received fast shutdown request' | tail -n 3`); !strings.HasSuffix(strings.TrimSpace(said), " wait\nreceived fast shutdown request") {
 		l.Errorf("no checkpoint of its own came before the stop:\n%s", said)
 	}
 	if keeps("xmin IS NULL") {
