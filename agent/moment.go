@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pgbake/pgbake/agent/archive"
@@ -172,11 +174,9 @@ func (w *work) readPast(ctx context.Context, f *backup.Facts, held []backup.Held
 		return r, fmt.Errorf("pg_controldata says %q of the size of WAL segments", control["Bytes per WAL segment"])
 	}
 	var live uint32
-	var history []byte
+	var history string
 	if f.System == systemID(f.Data) { // of another database it says nothing
-		live = uint32(w.laterTimeline(ctx, timelineOf(control))) //nolint:gosec // a timeline's number
-		history, err = readTheirs(filepath.Join(f.Data, "pg_wal", fmt.Sprintf("%08X.history", live)))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if live, history, err = w.liveHistory(ctx, f.Data, control); err != nil {
 			return r, err
 		}
 	}
@@ -190,9 +190,72 @@ func (w *work) readPast(ctx context.Context, f *backup.Facts, held []backup.Held
 	if r.archived, err = archivedIn(ctx, w.askPgBackRest, w.seed.Cluster.Scope, id); err != nil {
 		return r, err
 	}
-	timelines, err := r.archived.timelines(ctx, live, string(history))
+	timelines, err := r.archived.timelines(ctx, live, history)
 	r.past = archive.Past{Backups: r.stanza.backups(database, r.segmentBytes, held), Timelines: timelines, Live: live}
 	return r, err
+}
+
+// liveHistory is the timeline that the database in a directory is on now, and what its history file says.
+func (w *work) liveHistory(ctx context.Context, data string, control map[string]string) (live uint32, history string, err error) {
+	live = uint32(w.laterTimeline(ctx, timelineOf(control))) //nolint:gosec // a timeline's number
+	body, err := readTheirs(filepath.Join(data, "pg_wal", fmt.Sprintf("%08X.history", live)))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return live, string(body), err
+}
+
+// chooseOfNow has the newest backup be one of what the cluster went on with, unless one is named, and says of another what it is.
+func (w *work) chooseOfNow(ctx context.Context, f *backup.Facts, held []backup.Held, newest backup.Held, name string) backup.Held {
+	past, err := w.pastOf(ctx, f, held)
+	if err != nil {
+		w.Say("whether %s is of what the cluster went on with is not known: %v", newest.Name, err)
+		return newest
+	}
+	if ofNow := past.Newest(); name == "" && ofNow != "" {
+		newest = held[slices.IndexFunc(held, func(h backup.Held) bool { return h.Name == ofNow })]
+	}
+	f.Left = past.LeftOf(newest.Name, f.Now.Location())
+	return newest
+}
+
+// pastOf is the past of the database of now, by the repository's backups or by those in the directory.
+func (w *work) pastOf(ctx context.Context, f *backup.Facts, held []backup.Held) (archive.Past, error) {
+	if f.Repository {
+		r, err := w.readPast(ctx, f, held)
+		return r.past, err
+	}
+	control, err := w.controlOf(ctx, f.Data)
+	if err != nil {
+		return archive.Past{}, err
+	}
+	live, history, err := w.liveHistory(ctx, f.Data, control)
+	if err != nil {
+		return archive.Past{}, err
+	}
+	return directoryPast(f.System, live, history, held)
+}
+
+// directoryPast goes by when backups were taken: where in the WAL they end is not known, and restores go to the end of one of them.
+func directoryPast(system string, live uint32, history string, held []backup.Held) (archive.Past, error) {
+	timelines, err := archive.ReadHistory(live, history)
+	for i := range timelines {
+		t := &timelines[i]
+		t.Fork = math.MaxUint64 // a failover leaves no backup behind
+		name, ok := strings.CutPrefix(t.To, "the end of ")
+		if at, isBackup := backup.Taken(name); t.Restored && ok && isBackup {
+			t.Fork = uint64(at.Unix()) //nolint:gosec // after 1970
+		}
+	}
+	p := archive.Past{Timelines: timelines, Live: live}
+	for _, h := range held {
+		if h.System == system {
+			p.Backups = append(p.Backups, archive.Backup{
+				Name: h.Name, Timeline: uint32(h.Timeline), Began: h.At, Ended: h.Ended, End: uint64(h.At.Unix()), Good: h.Good(), //nolint:gosec // a timeline's number, and after 1970
+			})
+		}
+	}
+	return p, err
 }
 
 // firstSegment is the one that recovery of a backup begins with.

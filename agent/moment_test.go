@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -162,5 +163,54 @@ func TestStanzaBackups(t *testing.T) {
 		if first := (readPast{stanza: s, segmentBytes: 16 << 20}).firstSegment("20261126-122622F"); first != (archive.Segment{Timeline: 1, Number: 4}) {
 			t.Errorf("the first segment: %v", first)
 		}
+	}
+}
+
+// Of backups in a directory only their times are known: those that a restore has left behind were taken after the one that it went to.
+func TestDirectoryPast(t *testing.T) {
+	const system = "7"
+	held := func(names ...string) (all []backup.Held) {
+		for _, n := range names {
+			name, timeline, _ := strings.Cut(n, " ")
+			at, ok := backup.Taken(name)
+			if !ok {
+				t.Fatalf("%s is no name of a backup", name)
+			}
+			id, err := strconv.Atoi(timeline)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, backup.Held{Record: backup.Record{Name: name, At: at, Ended: at.Add(time.Minute), System: system, Timeline: id, Verified: true}})
+		}
+		return all
+	}
+	const first, second, third = "20261101T020000Z-db1", "20261102T020000Z-db2", "20261103T020000Z-db1"
+	for _, tt := range []struct {
+		name, history string
+		live          uint32
+		held          []backup.Held
+		want          string
+		left          bool // the newest of all
+	}{
+		{"nothing has happened", "", 1, held(first+" 1", second+" 1"), second, false},
+		{"failovers", "1\t0/3000000\tno recovery target specified\n2\t0/5000000\tno recovery target specified\n", 3, held(first+" 1", second+" 2"), second, false},
+		{"taken back to the first", "1\t0/3000000\treached consistency\n" + archive.Comment("the end of "+first), 2, held(first+" 1", second+" 1"), first, true},
+		{"taken back to the first, which is gone", "1\t0/3000000\treached consistency\n" + archive.Comment("the end of "+first), 2, held(second + " 1"), "", true},
+		{"and one since", "1\t0/3000000\treached consistency\n" + archive.Comment("the end of "+first), 2, held(first+" 1", second+" 1", third+" 2"), third, false},
+		{"taken back past a failover", "1\t0/3000000\treached consistency\n" + archive.Comment("the end of "+first), 3, held(first+" 1", second+" 2"), first, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, err := directoryPast(system, tt.live, tt.history, append(tt.held, backup.Held{Record: backup.Record{Name: "20261104T020000Z-db1", System: "another", Timeline: 1, Verified: true}}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := p.Newest(); got != tt.want {
+				t.Errorf("the newest is %q, want %q", got, tt.want)
+			}
+			newest := tt.held[len(tt.held)-1].Name
+			if got := p.LeftOf(newest, time.UTC); (got != "") != tt.left {
+				t.Errorf("%s is of %q", newest, got)
+			}
+		})
 	}
 }

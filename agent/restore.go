@@ -131,11 +131,14 @@ func (w *work) chooseBackup(ctx context.Context, f *backup.Facts, name string) e
 		}
 		f.Size = f.From.Bytes
 		return nil
-	case f.Repository:
-		f.From, f.Size = h, h.Bytes
-		return nil
 	}
 	f.From = h
-	f.Size, err = sizeOf(filepath.Join(w.backupDir(), h.Name, "base"))
+	if !f.Another {
+		f.From = w.chooseOfNow(ctx, f, all, h, name)
+	}
+	f.Size = f.From.Bytes
+	if !f.Repository {
+		f.Size, err = sizeOf(filepath.Join(w.backupDir(), f.From.Name, "base"))
+	}
 	return err
 }

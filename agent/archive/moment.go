@@ -87,6 +87,34 @@ func (p Past) To(to time.Time, name string) (Choice, error) {
 	return c, nil
 }
 
+// Newest is the name of the newest good backup that leads to the database of now; empty when none does.
+func (p Past) Newest() string {
+	way := p.known().way(p.Live)
+	var newest Backup
+	for _, b := range p.Backups {
+		if b.Good && leads(b, way) && (newest.Name == "" || b.Ended.After(newest.Ended)) {
+			newest = b
+		}
+	}
+	return newest.Name
+}
+
+// LeftOf is Choice.Left of a backup: empty when it leads to the database of now.
+func (p Past) LeftOf(name string, zone *time.Location) string {
+	at := slices.IndexFunc(p.Backups, func(b Backup) bool { return b.Name == name })
+	if at < 0 {
+		return ""
+	}
+	k, b := p.known(), p.Backups[at]
+	if leads(b, k.way(p.Live)) {
+		return ""
+	}
+	k.zone = zone
+	periods := k.periods()
+	own := slices.IndexFunc(periods, func(t Timeline) bool { return t.ID == b.Timeline })
+	return k.left(k.way(b.Timeline), periods[own+1:])
+}
+
 // clock is a time for people, in the zone of the moment that they asked for.
 func (k known) clock(t time.Time) string { return t.In(k.zone).Format(Moment) }
 

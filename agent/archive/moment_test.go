@@ -187,3 +187,38 @@ func TestReadHistory(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// Without a moment the newest backup is taken that leads to the database of now: one of what a restore has left behind brings back what
+// somebody wanted to be rid of, and is taken by its name alone, with a word.
+func TestNewestOfNow(t *testing.T) {
+	for _, tt := range []struct {
+		name               string
+		live               uint32
+		histories, backups string
+		want               string
+		left               map[string]string
+	}{
+		{"nothing has happened", 1, "", "a 1 01:00 100\nb 1 02:00 200", "b", map[string]string{"a": "", "b": ""}},
+		{"a failover", 2, "2 03:00 1@300 no recovery target specified", "a 1 01:00 100\nb 1 02:00 200", "b", map[string]string{"a": "", "b": ""}},
+		{"taken back to a", 2, "2 03:00 1@100 reached consistency", "a 1 01:00 100\nb 1 02:00 200", "a",
+			map[string]string{"a": "", "b": "timeline 1, which the cluster left at 2026-11-26 03:00:00+00:00 when it was restored to the end of a backup"}},
+		{"taken back to a, and a backup since", 2, "2 03:00 1@100 reached consistency", "a 1 01:00 100\nb 1 02:00 200\nc 2 04:00 150", "c", map[string]string{"c": ""}},
+		{"taken back to a, and then to b", 3, "2 03:00 1@100 reached consistency\n3 05:00 1@200 reached consistency", "a 1 01:00 100\nb 1 02:00 200\nc 2 04:00 150", "b",
+			map[string]string{"b": "", "c": "timeline 2, which the cluster left at 2026-11-26 05:00:00+00:00 when it was restored to the end of a backup"}},
+		{"all that is good was left", 2, "2 03:00 1@100 reached consistency", "bad-a 1 01:00 100\nb 1 02:00 200", "", map[string]string{"bad-a": ""}},
+		{"the new timeline is not archived yet", 2, "2 - 1@100 reached consistency", "a 1 01:00 100\nb 1 02:00 200", "a",
+			map[string]string{"b": "timeline 1, which is not the one of now, 2"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := past(t, tt.live, tt.histories, tt.backups)
+			if got := p.Newest(); got != tt.want {
+				t.Errorf("the newest is %q, want %q", got, tt.want)
+			}
+			for name, want := range tt.left {
+				if got := p.LeftOf(name, time.UTC); got != want {
+					t.Errorf("%s is of %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
+}

@@ -70,6 +70,15 @@ const stamp = "20060102T150405Z"
 // Name is a backup's name: when it began, and on which machine, so that two machines never write the same one.
 func Name(at time.Time, machine string) string { return at.UTC().Format(stamp) + "-" + machine }
 
+// Taken is when a backup of this name began, to the second; false for another name.
+func Taken(name string) (at time.Time, ok bool) {
+	if !IsName(name) {
+		return at, false
+	}
+	at, err := time.Parse(stamp, name[:len(stamp)])
+	return at, err == nil
+}
+
 var nameSyntax = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z-[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
 // IsName tells whether a directory of this name is a backup.

@@ -278,6 +278,14 @@ alerts:
 	if out, _ := l.exec("db1", "pgha", "doctor"); strings.Contains(out, "pgha apply waits") {
 		t.Errorf("after the restore:\n%s", out)
 	}
+	// The second backup has what was just got rid of: it is not the newest one any more, and its plan says what it is.
+	all := l.backups("db1")
+	if out := l.must("db1", "pgha", "restore"); !strings.Contains(out, "restore to the end of "+all[0].Name+" in ") {
+		t.Errorf("the plan without a name:\n%s", out)
+	}
+	if out := l.must("db1", "pgha", "restore", "--backup", all[1].Name); !strings.Contains(out, "restore to the end of "+all[1].Name+" on timeline 1, which the cluster left at ") {
+		t.Errorf("the plan of a backup that was left:\n%s", out)
+	}
 	// That was too early. The later moment is on the timeline that the cluster has left; one after the restore is on the next
 	// one, where nothing is written after it but what the restore itself writes.
 	third := moment("4")
