@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -230,44 +231,28 @@ func (x *restoring) start(ctx context.Context, o restore.Observation, at netip.A
 }
 
 // lead tells Patroni in etcd that this machine is the one that has led last, and alone has all rows: where nobody led when the restore
-// began, that says of another machine that it was the last, and Patroni would not take the lead here.
+// began, that says of another machine that it was the last, and Patroni would not take the lead here. The history of a database that
+// is no more goes: where another one is restored that is on a timeline of the same number, Patroni would keep it.
 func (x *restoring) lead(ctx context.Context, at netip.Addr) error {
 	self := x.seed.Machine.Name
 	pairs, err := x.api.pairs(ctx, at, x.patroniKeys(), true)
 	if err != nil {
 		return err
 	}
+	mine, _ := x.left()
 	for _, p := range pairs {
-		value := []byte(self)
-		switch strings.TrimPrefix(string(p.Key), x.patroniKeys()) {
-		case lastLeader:
-			if string(p.Value) == self {
-				continue
-			}
-		case "initialize":
-			if x.Plan.Another == "" || string(p.Value) == x.Plan.Another {
-				continue
-			}
-			value = []byte(x.Plan.Another)
-		case "sync":
-			var s map[string]any
-			if err := decode(p.Value, &s, string(p.Key)); err != nil {
-				return err
-			}
-			if s["leader"] == nil || s["leader"] == self && s["sync_standby"] == nil {
-				continue
-			}
-			s["leader"], s["sync_standby"] = self, nil
-			if _, ok := s["quorum"]; ok {
-				s["quorum"] = 0
-			}
-			if value, err = json.Marshal(s); err != nil {
-				return err
-			}
-		default:
+		value, err := keyToLead(strings.TrimPrefix(string(p.Key), x.patroniKeys()), p.Value, self, x.Plan.Another, mine)
+		if err != nil {
+			return err
+		}
+		change := map[string]any{"request_put": map[string]any{"key": p.Key, "value": value}}
+		switch {
+		case value == nil:
+			change = map[string]any{"request_delete_range": map[string]any{"key": p.Key}}
+		case bytes.Equal(value, p.Value):
 			continue
 		}
-		done, err := x.api.txnIf(ctx, at, map[string]any{"request_put": map[string]any{"key": p.Key, "value": value}}, asRead(string(p.Key), p.ModRevision))
+		done, err := x.api.txnIf(ctx, at, change, asRead(string(p.Key), p.ModRevision))
 		switch {
 		case err != nil:
 			return err
@@ -276,6 +261,38 @@ func (x *restoring) lead(ctx context.Context, at netip.Addr) error {
 		}
 	}
 	return nil
+}
+
+// keyToLead is what one of Patroni's keys is to say where self leads with the restored database, which left the timeline before its own at
+// mine; another is its system identifier, where it is another than the cluster's. Nil when the key is to go.
+func keyToLead(key string, value []byte, self, another string, mine fork) ([]byte, error) {
+	switch key {
+	case lastLeader:
+		return []byte(self), nil
+	case "initialize":
+		if another != "" {
+			return []byte(another), nil
+		}
+	case "history":
+		forks, err := parseForks(value)
+		if err == nil && another != "" && mine != (fork{}) && (len(forks) == 0 || forks[len(forks)-1] != mine) {
+			return nil, nil
+		}
+	case "sync":
+		var s map[string]any
+		if err := decode(value, &s, key); err != nil {
+			return nil, err
+		}
+		if s["leader"] == nil || s["leader"] == self && s["sync_standby"] == nil {
+			return value, nil
+		}
+		s["leader"], s["sync_standby"] = self, nil
+		if _, ok := s["quorum"]; ok {
+			s["quorum"] = 0
+		}
+		return json.Marshal(s)
+	}
+	return value, nil
 }
 
 // lastLeader is pgha's own key among Patroni's: LAST in pgha_corrections.py.

@@ -266,6 +266,7 @@ func (x *restoring) lookAtCopies(ctx context.Context, d dcs, members []heard) {
 	for i := range x.others {
 		f, m := &x.others[i], members[i]
 		seen := restore.Seen{Answers: m.err == nil, State: m.State, Timeline: m.Timeline, Current: lead.Timeline, Bytes: m.WAL.Replayed}
+		seen.Another = m.System != "" && lead.System != "" && m.System != lead.System
 		seen.Streams = lead.err == nil && slices.ContainsFunc(lead.Replication, func(s standby) bool { return s.Name == f.node.Name && s.State == "streaming" })
 		if f.node.Name == d.leader {
 			f.state, f.what = restore.Follows, ""

@@ -29,6 +29,9 @@ type Seen struct {
 	// Streams tells that the primary, which is on timeline Current, sends it WAL.
 	Streams bool
 	Current int
+	// Another tells that its database has another system identifier than the primary's, as far as its Patroni knows: in a pause that
+	// does not look again. The number of its timeline says nothing then.
+	Another bool
 	// Bytes is how much it has copied, or received: a number that changes while it proceeds.
 	Bytes int64
 }
@@ -67,7 +70,7 @@ func (r *Replica) Next(s Seen, now time.Time) (is State, what string) {
 	switch running := s.State == "running" || s.State == "streaming" || s.State == "in archive recovery"; {
 	case running && s.Timeline == s.Current && s.Streams:
 		return Follows, ""
-	case strings.Contains(s.State, "creating"), running && s.Timeline == s.Current:
+	case strings.Contains(s.State, "creating"), running && s.Timeline == s.Current && (!s.Another || still <= takesTime):
 		what = fmt.Sprintf("it has %d MiB", s.Bytes>>20)
 		if s.Bytes == 0 {
 			what = fmt.Sprintf("it is %q", s.State)

@@ -41,6 +41,7 @@ func TestCopies(t *testing.T) {
 	old := Seen{Answers: true, State: "running", Timeline: 4}
 	creating, starting := Seen{Answers: true, State: "creating replica"}, Seen{Answers: true, State: "starting"}
 	recovers, streams := Seen{Answers: true, State: "running", Timeline: 5}, Seen{Answers: true, State: "streaming", Timeline: 5, Streams: true}
+	another := Seen{Answers: true, State: "running", Timeline: 5, Another: true}
 	stopped, failed := Seen{Answers: true, State: "stopped"}, Seen{Answers: true, State: "start failed"}
 	for what, tt := range map[string]struct {
 		phases []phase
@@ -57,10 +58,12 @@ func TestCopies(t *testing.T) {
 		"it streams already":         {[]phase{{time.Second, streams, 0}}, 0, Follows, ""},
 		"away for half a minute":     {[]phase{{time.Second, old, 0}, {time.Minute, creating, 1}, {30 * time.Second, Seen{}, 0}, {time.Minute, creating, 1}, {time.Second, streams, 0}}, 1, Follows, ""},
 		"a copy that fails once":     {[]phase{{time.Second, old, 0}, {5 * time.Minute, creating, 1}, {time.Second, stopped, 0}, {5 * time.Minute, creating, 1}, {time.Second, streams, 0}}, 2, Follows, ""},
-		"copies that always fail":    {[]phase{{time.Second, old, 0}, {day, failed, 0}}, 6, Left, `it is "start failed": its copy failed 6 times`},
-		"it never answered":          {[]phase{{day, Seen{}, 0}}, 0, Left, "it does not answer"},
-		"a copy that stands still":   {[]phase{{time.Second, old, 0}, {time.Hour, creating, 1}, {day, Seen{Answers: true, State: "creating replica", Bytes: 7 << 20}, 0}}, 1, Left, "it has 7 MiB, and has not moved for 30m0s"},
-		"it recovers without end":    {[]phase{{time.Second, old, 0}, {48 * time.Hour, starting, 0}}, 1, Left, `it is "starting" for 24h0m0s`},
+		"another database, on a timeline of the same number":  {[]phase{{70 * time.Second, another, 0}, {time.Hour, creating, 1}, {time.Second, starting, 0}, {time.Second, streams, 0}}, 1, Follows, ""},
+		"its Patroni does not look which database it has now": {[]phase{{70 * time.Second, another, 0}, {time.Hour, creating, 1}, {time.Second, starting, 0}, {time.Hour, another, 1}, {20 * time.Second, another, 0}, {time.Second, streams, 0}}, 1, Follows, ""},
+		"copies that always fail":                             {[]phase{{time.Second, old, 0}, {day, failed, 0}}, 6, Left, `it is "start failed": its copy failed 6 times`},
+		"it never answered":                                   {[]phase{{day, Seen{}, 0}}, 0, Left, "it does not answer"},
+		"a copy that stands still":                            {[]phase{{time.Second, old, 0}, {time.Hour, creating, 1}, {day, Seen{Answers: true, State: "creating replica", Bytes: 7 << 20}, 0}}, 1, Left, "it has 7 MiB, and has not moved for 30m0s"},
+		"it recovers without end":                             {[]phase{{time.Second, old, 0}, {48 * time.Hour, starting, 0}}, 1, Left, `it is "starting" for 24h0m0s`},
 	} {
 		orders, is, why, took := play(tt.phases)
 		if orders != tt.orders || is != tt.is || why != tt.why {

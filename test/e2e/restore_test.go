@@ -246,13 +246,17 @@ func (l *lab) allLost(t *testing.T) {
 	l.copyTree(survived+"/.", l.disk(m, backupDir))
 	l.powerOn(m)
 	l.healthy(2 * time.Minute)
-
+	all := l.backups(m)
 	if out, code := l.exec(m, "pgha", "restore"); code != 1 || !strings.Contains(out, "there is no good backup") || !strings.Contains(out, "--another-database") {
 		t.Errorf("without a word that it is another database: exit code %d\n%s", code, out)
 	}
-	all := l.backups(m)
 	if out, code := l.exec(m, "pgha", "restore", "--backup", all[len(all)-1].Name); code != 1 || !strings.Contains(out, "is of another database") || !strings.Contains(out, "--another-database") {
 		t.Errorf("by name: exit code %d\n%s", code, out)
+	}
+	// What the nights until the restore do: there are more backups than are kept, and none of the lost database goes.
+	l.must(m, "pgha", "backup", "--here")
+	if got := l.backups(m); len(got) != len(all)+1 {
+		t.Errorf("backups of before %+v and now %+v", all, got)
 	}
 	if out := l.must(m, "pgha", "restore", "--another-database"); !strings.Contains(out, "all that this cluster has today goes out of use") {
 		t.Errorf("the plan:\n%s", out)
@@ -263,7 +267,7 @@ func (l *lab) allLost(t *testing.T) {
 		t.Errorf("the database has %s", got)
 	}
 	l.must(m, "pgha", "backup", "--here")
-	if got := l.backups(m); len(got) != len(all)+1 { // more than are kept: those are of another database
+	if got := l.backups(m); len(got) != 2+1 { // two are kept of the database that is back; that of the empty one is of another
 		t.Errorf("backups of before %+v and now %+v", all, got)
 	}
 	l.nothingFound(l.members()...)
