@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,7 +84,7 @@ func (w *work) mayLead(ctx context.Context, p backup.Plan) error {
 	if w.seed.Cluster.SynchronousMode() == "false" || !leader.IsValid() || leader == w.seed.Machine.Address {
 		return nil
 	}
-	names, err := w.api.confirming(ctx, leader)
+	names, err := w.confirmingSoon(ctx, leader, p.Machine)
 	if err != nil || slices.Contains(names, p.Machine) {
 		return err
 	}
@@ -92,6 +93,26 @@ func (w *work) mayLead(ctx context.Context, p backup.Plan) error {
 	}
 	return fmt.Errorf("a switchover to %s is refused by Patroni: it is not the synchronous replica\n      hint: copy %s to the same place on %s, as user postgres, and run it there",
 		p.Machine, w.inside(filepath.Join(w.backupDir(), p.Backup)), strings.Join(names, " or "))
+}
+
+// confirmingSoon are the replicas that commits wait for. Where that is any of them, one that has just come back is among them within
+// some loops of its primary's Patroni: so long that is waited for.
+func (w *work) confirmingSoon(ctx context.Context, leader netip.Addr, machine string) (names []string, err error) {
+	end := time.Now().Add(redundancyTime)
+	for said := false; ; said = true {
+		names, err = w.api.confirming(ctx, leader)
+		if err != nil || slices.Contains(names, machine) || w.seed.Cluster.SynchronousMode() != "quorum" || time.Now().After(end) {
+			return names, err
+		}
+		if !said {
+			w.Say("waiting until commits wait for %s, too", machine)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(2 * poll):
+		}
+	}
 }
 
 // chooseBackup finds what is restored, and how big it is.
