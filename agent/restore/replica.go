@@ -70,6 +70,8 @@ func (r *Replica) Next(s Seen, now time.Time) (is State, what string) {
 	switch running := s.State == "running" || s.State == "streaming" || s.State == "in archive recovery"; {
 	case running && s.Timeline == s.Current && s.Streams:
 		return Follows, ""
+	case running && s.Another && r.asked.IsZero():
+		return Old, "" // at once: its Patroni ends with the pause
 	case strings.Contains(s.State, "creating"), running && s.Timeline == s.Current && (!s.Another || still <= takesTime):
 		what = fmt.Sprintf("it has %d MiB", s.Bytes>>20)
 		if s.Bytes == 0 {
