@@ -344,7 +344,11 @@ func (x *restoring) finish(ctx context.Context, at netip.Addr) error {
 	}
 	for _, f := range x.others {
 		if f.state == restore.Left {
-			x.Say("restore: %s is left: %s; when it is back and no replica: pgha reinit %[1]s", f.node.Name, f.what)
+			mend := "pgha reinit " + f.node.Name
+			if x.Plan.Another != "" { // its Patroni ends with the database of before
+				mend = "on " + f.node.Name + ": pgha member set-aside postgres"
+			}
+			x.Say("restore: %s is left: %s; when it is back and no replica: %s", f.node.Name, f.what, mend)
 		}
 	}
 	if !at.IsValid() {
