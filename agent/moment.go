@@ -212,7 +212,7 @@ func (w *work) chooseOfNow(ctx context.Context, f *backup.Facts, held []backup.H
 		w.Say("whether %s is of what the cluster went on with is not known: %v", newest.Name, err)
 		return newest
 	}
-	if ofNow := past.Newest(); name == "" && ofNow != "" {
+	if ofNow := past.Newest(newest.At); name == "" && ofNow != "" {
 		newest = held[slices.IndexFunc(held, func(h backup.Held) bool { return h.Name == ofNow })]
 	}
 	f.Left = past.LeftOf(newest.Name, f.Now.Location())

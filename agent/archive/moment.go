@@ -87,12 +87,13 @@ func (p Past) To(to time.Time, name string) (Choice, error) {
 	return c, nil
 }
 
-// Newest is the name of the newest good backup that leads to the database of now; empty when none does.
-func (p Past) Newest() string {
+// Newest is the name of the newest good backup that leads to the database of now and had begun by then; empty when none does. One that
+// began later was taken by a clock that was wrong.
+func (p Past) Newest(then time.Time) string {
 	way := p.known().way(p.Live)
 	var newest Backup
 	for _, b := range p.Backups {
-		if b.Good && leads(b, way) && (newest.Name == "" || b.Ended.After(newest.Ended)) {
+		if b.Good && !b.Began.After(then) && leads(b, way) && (newest.Name == "" || b.Ended.After(newest.Ended)) {
 			newest = b
 		}
 	}

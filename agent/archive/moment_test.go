@@ -211,7 +211,9 @@ func TestNewestOfNow(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := past(t, tt.live, tt.histories, tt.backups)
-			if got := p.Newest(); got != tt.want {
+			ahead := p
+			ahead.Backups = append(slices.Clone(p.Backups), Backup{Name: "of-a-wrong-clock", Timeline: tt.live, Began: clockTime(t, "23:00"), Ended: clockTime(t, "23:01"), Good: true})
+			if got := ahead.Newest(clockTime(t, "06:00")); got != tt.want {
 				t.Errorf("the newest is %q, want %q", got, tt.want)
 			}
 			for name, want := range tt.left {
