@@ -241,13 +241,13 @@ func (x *restoring) lead(ctx context.Context, at netip.Addr) error {
 	}
 	mine, _ := x.left()
 	for _, p := range pairs {
-		value, err := keyToLead(strings.TrimPrefix(string(p.Key), x.patroniKeys()), p.Value, self, x.Plan.Another, mine)
+		value, gone, err := keyToLead(strings.TrimPrefix(string(p.Key), x.patroniKeys()), p.Value, self, x.Plan.Another, mine)
 		if err != nil {
 			return err
 		}
 		change := map[string]any{"request_put": map[string]any{"key": p.Key, "value": value}}
 		switch {
-		case value == nil:
+		case gone:
 			change = map[string]any{"request_delete_range": map[string]any{"key": p.Key}}
 		case bytes.Equal(value, p.Value):
 			continue
@@ -264,35 +264,36 @@ func (x *restoring) lead(ctx context.Context, at netip.Addr) error {
 }
 
 // keyToLead is what one of Patroni's keys is to say where self leads with the restored database, which left the timeline before its own at
-// mine; another is its system identifier, where it is another than the cluster's. Nil when the key is to go.
-func keyToLead(key string, value []byte, self, another string, mine fork) ([]byte, error) {
+// mine; another is its system identifier, where it is another than the cluster's. Gone tells that the key is to go.
+func keyToLead(key string, value []byte, self, another string, mine fork) (now []byte, gone bool, err error) {
 	switch key {
 	case lastLeader:
-		return []byte(self), nil
+		return []byte(self), false, nil
 	case "initialize":
 		if another != "" {
-			return []byte(another), nil
+			return []byte(another), false, nil
 		}
 	case "history":
 		forks, err := parseForks(value)
 		if err == nil && another != "" && mine != (fork{}) && (len(forks) == 0 || forks[len(forks)-1] != mine) {
-			return nil, nil
+			return nil, true, nil
 		}
 	case "sync":
 		var s map[string]any
 		if err := decode(value, &s, key); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if s["leader"] == nil || s["leader"] == self && s["sync_standby"] == nil {
-			return value, nil
+			return value, false, nil
 		}
 		s["leader"], s["sync_standby"] = self, nil
 		if _, ok := s["quorum"]; ok {
 			s["quorum"] = 0
 		}
-		return json.Marshal(s)
+		now, err = json.Marshal(s)
+		return now, false, err
 	}
-	return value, nil
+	return value, false, nil
 }
 
 // lastLeader is pgha's own key among Patroni's: LAST in pgha_corrections.py.

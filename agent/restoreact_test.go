@@ -23,12 +23,13 @@ func TestRestoredDatabaseLeads(t *testing.T) {
 		{"nobody else may take over", "sync", `{"leader":"db2","quorum":1,"sync_standby":"db1,db3"}`, "", mine, `{"leader":"db1","quorum":0,"sync_standby":null}`},
 		{"and nobody may", "sync", `{"leader":"db1","quorum":0,"sync_standby":null}`, "", mine, `{"leader":"db1","quorum":0,"sync_standby":null}`},
 		{"asynchronous", "sync", `{"leader":null,"sync_standby":null}`, "", mine, `{"leader":null,"sync_standby":null}`},
+		{"a key without a value, which etcd's JSON leaves out", "optime", "", "8", mine, ""},
 		{"a key that is not the restore's", "config", `{"pause":true}`, "8", mine, `{"pause":true}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := keyToLead(tt.key, []byte(tt.value), "db1", tt.another, tt.mine)
-			if err != nil || string(got) != tt.want || (got == nil) != (tt.want == "") {
-				t.Errorf("%s: %q becomes %q, want %q (%v)", tt.key, tt.value, got, tt.want, err)
+			got, gone, err := keyToLead(tt.key, []byte(tt.value), "db1", tt.another, tt.mine)
+			if err != nil || string(got) != tt.want || gone != (tt.want == "" && tt.value != "") {
+				t.Errorf("%s: %q becomes %q, want %q (gone: %t, %v)", tt.key, tt.value, got, tt.want, gone, err)
 			}
 		})
 	}
