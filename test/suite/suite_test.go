@@ -29,7 +29,11 @@ func TestReport(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			r := newReport(&out)
-			l := line{Name: "line", Dir: name, Env: []string{"GOFLAGS=-mod=mod -trimpath", "GOWORK=off"}, Args: []string{"go", "test", "-json", "-count", "1", "-vet=off", "-timeout", "2s", "-p", "2", "./..."}}
+			timeout := "1m"
+			if name == "slow" {
+				timeout = "2s"
+			}
+			l := line{Name: "line", Dir: name, Env: []string{"GOFLAGS=-mod=mod -trimpath", "GOWORK=off"}, Args: []string{"go", "test", "-json", "-count", "1", "-vet=off", "-timeout", timeout, "-p", "2", "./..."}}
 			t.Cleanup(func() { _ = os.Remove(filepath.Join(name, "began")) })
 			if err := run(t.Context(), l, filepath.Join(t.TempDir(), "log"), r); err != nil {
 				t.Fatal(err)
