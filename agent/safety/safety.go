@@ -156,7 +156,7 @@ var Operations = []Operation{
 		Final:    "the wait for machines with data: one that comes back later is another cluster",
 		Protects: []string{"refused while a machine that answers has data"},
 		CutShort: "once more",
-		Shown:    "`TestReplace`, `TestModel` in `agent/join`",
+		Shown:    "`TestQuickstartDebian12/replaced`, `TestModel` in `agent/join`",
 	},
 	{
 		Name:  "The data disk",

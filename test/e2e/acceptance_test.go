@@ -10,16 +10,18 @@ import (
 	"time"
 )
 
-// TestVerify is a cluster that is checked from outside, and fails on request.
+// TestVerify is a cluster that is checked from outside, and fails on request, and what its clients are told of it.
 func TestVerify(t *testing.T) {
 	beside(t)
-	spec := strings.Replace(example(t, "quickstart.yaml"), "scope: quickstart\n", "scope: verify\nfailover: fast\n", 1)
-	l := up(t, spec)
+	spec := replaceOnce(t, example(t, "quickstart.yaml"), "scope: quickstart\n", "scope: verify\nfailover: fast\n")
+	spec = replaceOnce(t, spec, "    - {name: app, owner: app}", "    - {name: app, owner: app}\n    - {name: stock, owner: app}")
+	l := up(t, spec+"    - name: reader\n")
 	l.healthy(time.Minute)
 	t.Run("finds nothing wrong", l.verifyPasses)
 	t.Run("finds what is wrong", l.verifyFinds)
 	t.Run("Ctrl-C", l.verifyStopped)
 	t.Run("failover", l.verifyFailover)
+	t.Run("connected", l.connected)
 }
 
 // TestRunbook is a cluster that is run by its runbook.

@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// A specification that changes while the cluster runs: edited on every machine, then `pgha apply` on one after the other.
+// changed: a specification changes while the cluster runs: edited on every machine, then `pgha apply` on one after the other.
 // Nobody notices but those who look for what is new.
-func TestChange(t *testing.T) {
-	beside(t)
-	l := up(t, replaceOnce(t, example(t, "quickstart.yaml"), "\nscope: quickstart\n", "\nscope: change\n"))
+func (l *lab) changed(t *testing.T) {
+	l = l.on(t)
 	spec := l.text
 	before := l.healthy(time.Minute)
 	const (
@@ -37,8 +36,9 @@ func TestChange(t *testing.T) {
 	stop, file := l.write()
 
 	spec = replaceOnce(t, spec, "  databases:\n    - {name: app, owner: app}\n", "  databases:\n    - {name: app, owner: app}\n    - {name: reports, owner: reporter}\n")
-	spec = replaceOnce(t, spec, "  users:\n    - name: app\n", "  users:\n    - name: app\n    - name: reporter\n")
-	spec += "  parameters:\n    work_mem: 9MB\n    max_connections: 120 # wants a restart of PostgreSQL, which is the operator's to choose\nfailover: fast\n"
+	spec = replaceOnce(t, spec, "  users:\n    - name: app\n", "  users:\n    - name: app\n    - name: reporter\n"+
+		"  parameters:\n    work_mem: 9MB\n    max_connections: 120 # wants a restart of PostgreSQL, which is the operator's to choose\n")
+	spec += "failover: fast\n"
 	if err := os.WriteFile(l.spec, []byte(spec), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestChange(t *testing.T) {
 	if got := l.sql("SELECT count(*) FROM finished"); got != "1" {
 		t.Errorf("the session wrote %s rows", got)
 	}
-	if after := l.healthy(30 * time.Second); after.primary() != before.primary() || after.Members[0].Timeline != 1 {
+	if after := l.healthy(30 * time.Second); after.primary() != before.primary() || after.Members[0].Timeline != before.Members[0].Timeline {
 		t.Errorf("the primary has moved: %+v", after)
 	}
 	t.Run("apply twice", l.applyTwice)

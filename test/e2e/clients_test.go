@@ -10,13 +10,10 @@ import (
 	"time"
 )
 
-// What pgbake connect writes is used for real, by the programs it is for; then the proxy loses its power, then the
+// connected: what pgbake connect writes is used for real, by the programs it is for; then the proxy loses its power, then the
 // primary too, and the same strings go on.
-func TestClients(t *testing.T) {
-	beside(t)
-	spec := replaceOnce(t, example(t, "quickstart.yaml"), "scope: quickstart", "scope: clients")
-	spec = replaceOnce(t, spec, "    - {name: app, owner: app}", "    - {name: app, owner: app}\n    - {name: stock, owner: app}")
-	l := up(t, spec+"    - name: reader\nfailover: fast\n")
+func (l *lab) connected(t *testing.T) {
+	l = l.on(t)
 	dir := filepath.Join(t.TempDir(), "it's 100% ours") // every kind of quoting
 	l.pgbake("-o", dir, "connect")
 	c := clients{l, filepath.Join(dir, "connect")}

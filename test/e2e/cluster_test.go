@@ -12,24 +12,29 @@ import (
 // The manual's own cluster: Debian 12, PostgreSQL 17 from PGDG, of which tests have a small signed stand-in.
 func TestGlobal(t *testing.T) {
 	beside(t)
-	theMainJob(t, fromPGDG(t, example(t, "global.yaml")), application{user: "global", database: "replicatest"})
+	l := theMainJob(t, fromPGDG(t, example(t, "global.yaml")), application{user: "global", database: "replicatest"})
+	t.Run("data that cannot start", l.cannotStart)
 }
 
-// Debian's own archive only: PostgreSQL 15 and Patroni 3.0.2.
+// Debian's own archive only: PostgreSQL 15 and Patroni 3.0.2. Then its machines are replaced.
 func TestQuickstartDebian12(t *testing.T) {
 	beside(t)
-	theMainJob(t, quickstart(t, "quick12", 12), application{user: "app", database: "app"})
+	l := theMainJob(t, quickstart(t, "quick12", 12), application{user: "app", database: "app"})
+	t.Run("replaced", l.replaced)
 }
 
-// Debian's own archive only: PostgreSQL 17 and Patroni 4.0.7.
+// Debian's own archive only: PostgreSQL 17 and Patroni 4.0.7. Then its specification changes.
 func TestQuickstartDebian13(t *testing.T) {
 	beside(t)
-	theMainJob(t, quickstart(t, "quick13", 13), application{user: "app", database: "app"})
+	l := theMainJob(t, quickstart(t, "quick13", 13), application{user: "app", database: "app"})
+	t.Run("changed", l.changed)
 }
 
 type application struct{ user, database string }
 
-func theMainJob(t *testing.T, spec string, app application) {
+// theMainJob boots a cluster and has it do what it is for. It is healthy in the end, and led by another member than before.
+func theMainJob(t *testing.T, spec string, app application) *lab {
+	t.Helper()
 	l := up(t, spec)
 	s := l.healthy(2 * time.Minute)
 	if len(s.Members) != 3 {
@@ -57,6 +62,7 @@ func theMainJob(t *testing.T, spec string, app application) {
 	t.Run("killed and mended", l.killedApply)
 	t.Run("no secret leaks", l.noLeak)
 	t.Run("power cut", l.powerCut)
+	return l
 }
 
 // example returns the text of an example.

@@ -13,18 +13,24 @@ import (
 
 // Machines without data, in every order, with their power cut on the way.
 
-func TestJoinOneAfterAnother(t *testing.T) { beginAnew(t, "one-after-another", (*lab).oneAfterAnother) }
-
-func TestJoinWithoutTheThird(t *testing.T) { beginAnew(t, "without-the-third", (*lab).twoOfThree) }
-
-func TestJoinPowerCuts(t *testing.T) { beginAnew(t, "power-cuts", (*lab).powerCuts) }
-
-// beginAnew has a lab whose machines have booted once: the first boot is not the one that is looked at.
-func beginAnew(t *testing.T, name string, scenario func(*lab, *testing.T)) {
+func TestJoin(t *testing.T) {
 	beside(t)
-	l := open(t, quickstart(t, "join-"+name, 13))
+	l := beginAnew(t, "join")
+	t.Run("one after another", l.oneAfterAnother)
+	t.Run("without the third", l.twoOfThree)
+}
+
+func TestJoinPowerCuts(t *testing.T) {
+	beside(t)
+	beginAnew(t, "join-power-cuts").powerCuts(t)
+}
+
+// beginAnew is a lab whose machines have booted once: the first boot is not the one that is looked at.
+func beginAnew(t *testing.T, name string) *lab {
+	t.Helper()
+	l := open(t, quickstart(t, name, 13))
 	l.atOnce()
-	scenario(l, t)
+	return l
 }
 
 // quickstart is the example under another name.

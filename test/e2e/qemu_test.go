@@ -47,12 +47,12 @@ func TestQEMU(t *testing.T) {
 	l.hangs(hang{name: "paused", stops: []string{"freeze"}, goesOn: []string{"thaw"}, lasts: 3 * time.Minute, whole: virtualTime}.ledByEtcd())
 }
 
-// needQEMU leaves out a cluster of translated machines: each of them wants a processor for minutes, beside which the other
+// needQEMU leaves out what translated machines compute for long: each of them wants a processor for minutes, beside which the other
 // tests cannot keep their timers. An image is booted in every run: TestImageIsBooted.
 func needQEMU(t *testing.T) {
 	t.Helper()
 	if os.Getenv("PGBAKE_QEMU") == "" {
-		t.Skip("make test-all: translated machines take two processors for six minutes and more")
+		t.Skip("make test-all: translated machines take a processor or two for minutes")
 	}
 }
 
@@ -237,26 +237,87 @@ func (l *lab) shutdown(t *testing.T) {
 	}
 }
 
-// An image is booted before anybody trusts it; one that takes too long says what it showed last.
-func TestImageIsBooted(t *testing.T) {
-	beside(t)
+// trial is `pgbake image --test` of a proxy's image.
+type trial struct {
+	*testing.T
+	// args are the command's. All that it starts has mark in its environment.
+	args []string
+	mark string
+}
+
+func newTrial(t *testing.T) trial {
+	t.Helper()
 	spec := filepath.Join(t.TempDir(), "cluster.yaml")
 	if err := os.WriteFile(spec, []byte(example(t, "quickstart.yaml")+"debian: 12\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// All that it starts has it in its environment.
 	dir := t.TempDir()
-	mark := "PGBAKE_TEST_IMAGE=" + dir
-	image := func(more ...string) (out, talk string, err error) {
-		args := []string{"-f", spec, "-o", dir, "image", "--role", "proxy", "--test"}
-		return pgbakeWith(t.Context(), []string{mark}, "", append(args, more...)...)
+	return trial{t, []string{"-f", spec, "-o", dir, "image", "--role", "proxy", "--test"}, "PGBAKE_TEST_IMAGE=" + dir}
+}
+
+// nothingRuns complains about a program that the trial has left.
+func (r trial) nothingRuns() {
+	r.Helper()
+	environments, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		r.Fatal(err)
 	}
-	_, talk, err := image("--test-timeout", "4s")
+	for _, name := range environments {
+		if body, err := os.ReadFile(name); err == nil && strings.Contains(string(body), r.mark) {
+			r.Errorf("still running: %s", name)
+		}
+	}
+}
+
+// An image is booted before anybody trusts it: TestQEMUImage sees it to its end. One that takes too long says what it showed last,
+// and Ctrl-C ends it all.
+func TestImageIsBooted(t *testing.T) {
+	beside(t)
+	r := newTrial(t)
+	_, talk, err := pgbakeWith(t.Context(), []string{r.mark}, "", append(r.args, "--test-timeout", "4s")...)
 	if err == nil || !strings.Contains(talk, "gave up after 4s") || !strings.Contains(talk, "its console said") {
 		t.Fatalf("after four seconds: %v\n%s", err, talk)
 	}
-	// Translated, and beside three clusters: a guard against what hangs.
-	out, talk, err := image("--test-timeout", "25m")
+	bin, err := filepath.Abs("../../bin/pgbake")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Translated, and beside four clusters: a guard against what hangs.
+	cmd := exec.CommandContext(t.Context(), bin, append(r.args, "--test-timeout", "25m")...)
+	cmd.Env = append(os.Environ(), r.mark)
+	var said strings.Builder
+	cmd.Stderr = &said
+	found, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"login prompt", "pgha is done but for a primary", "active: haproxy, ssh", "HAProxy takes connections at port 5000"}
+	for lines := bufio.NewScanner(found); lines.Scan(); {
+		if len(want) > 0 && strings.Contains(lines.Text(), " by BIOS: "+want[0]) {
+			want = want[1:]
+			if len(want) == 0 {
+				if err := cmd.Process.Signal(os.Interrupt); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	_ = cmd.Wait() // its exit code is looked at
+	if code := cmd.ProcessState.ExitCode(); len(want) > 0 || code != 1 || !strings.Contains(said.String(), "stopped by SIGINT") {
+		t.Errorf("not seen: %q, exit code %d\n%s", want, code, &said)
+	}
+	r.nothingRuns()
+}
+
+// A proxy's image by each firmware, to the end of its trial: four boots, for which a translated machine computes for three minutes.
+func TestQEMUImage(t *testing.T) {
+	needMachines(t)
+	needQEMU(t)
+	r := newTrial(t)
+	out, talk, err := pgbakeWith(t.Context(), []string{r.mark}, "", append(r.args, "--test-timeout", "25m")...)
 	if err != nil {
 		t.Fatal(err, out, talk)
 	}
@@ -270,15 +331,7 @@ func TestImageIsBooted(t *testing.T) {
 			}
 		}
 	}
-	environments, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range environments {
-		if body, err := os.ReadFile(name); err == nil && strings.Contains(string(body), mark) {
-			t.Errorf("still running: %s", name)
-		}
-	}
+	r.nothingRuns()
 }
 
 // BenchmarkQEMU boots an image to its login prompt, and a whole cluster, with whatever this host has for a processor.

@@ -7,10 +7,9 @@ import (
 	"time"
 )
 
-// A machine is destroyed, a new one boots from the same image and seed, and nobody gives a command.
-func TestReplace(t *testing.T) {
-	beside(t)
-	l := up(t, quickstart(t, "replace", 12))
+// replaced: a machine is destroyed, a new one boots from the same image and seed, and nobody gives a command.
+func (l *lab) replaced(t *testing.T) {
+	l = l.on(t)
 	before := l.healthy(time.Minute)
 	t.Run("a replica", func(t *testing.T) { l.on(t).replace(before.replicas()[0]) })
 	t.Run("the primary", func(t *testing.T) { l.on(t).replace(l.healthy(time.Minute).primary()) })

@@ -61,7 +61,7 @@ func debian(t *testing.T) string {
 }
 
 // A disk boots to its login prompt where the firmware demands Secure Boot, and the first boot grows its root. By BIOS and
-// by plain UEFI whole images are booted: TestImageIsBooted in test/e2e.
+// by plain UEFI whole images are booted: TestQEMUImage in test/e2e.
 func TestBoot(t *testing.T) {
 	if os.Getenv("PGBAKE_QEMU") == "" {
 		t.Skip("make test-all: a translated machine boots for minutes")
