@@ -283,19 +283,21 @@ const slow = 4
 func (l *lab) eventually(what string, deadline time.Duration, holds func() bool) {
 	l.Helper()
 	deadline *= slow
-	end := time.Now().Add(deadline)
+	first := time.Now()
 	for {
 		began := time.Now()
 		if holds() {
 			return
 		}
-		if time.Now().After(end) {
+		if time.Since(first) > deadline {
 			l.Fatalf("waited %s for %s in vain", deadline, what)
 		}
+		// Looking is work, which others have to do, too: what takes long is looked at more and more seldom.
+		pause := max(300*time.Millisecond, 2*time.Since(began), min(time.Since(first)/10, 2*time.Second))
 		select {
 		case <-l.Context().Done():
 			l.Fatal(l.Context().Err())
-		case <-time.After(max(300*time.Millisecond, 2*time.Since(began))): // looking is work, which others have to do, too
+		case <-time.After(pause):
 		}
 	}
 }
