@@ -282,7 +282,7 @@ func TestImageIsBooted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Translated, and beside three clusters: a guard against what hangs.
+	// Translated, and beside four clusters: a guard against what hangs.
 	cmd := exec.CommandContext(t.Context(), bin, append(r.args, "--test-timeout", "25m")...)
 	cmd.Env = append(os.Environ(), r.mark)
 	var said strings.Builder

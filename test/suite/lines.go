@@ -30,8 +30,8 @@ type line struct {
 func lanes(ctx context.Context, top string, all bool) ([][]line, error) {
 	lanes := [][]line{
 		{
-			// Four labs at a time; all other tests wait for their turn.
-			{Name: "clusters", Env: []string{"PGBAKE_TEST_LABS=4"}, Args: goTest("-parallel 100 -timeout 60m ./test/e2e")},
+			// Five labs at a time; all other tests wait for their turn.
+			{Name: "clusters", Env: []string{"PGBAKE_TEST_LABS=5"}, Args: goTest("-parallel 100 -timeout 60m ./test/e2e")},
 		},
 		{
 			{Name: "images", Still: true, Args: goTest("-timeout 60m ./test/image ./builders/...")},
