@@ -50,7 +50,7 @@ scenario: setup-test build ## one test by its name: make scenario RUN=TestGrow, 
 	@test -n '$(RUN)' || { echo 'which one? make scenario RUN=TestGrow; the names: grep -rh "^func Test" test lab cloudinit' >&2; exit 2; }
 	@package=$$(grep -rlE '^func $(firstword $(subst /, ,$(RUN)))\(' --include='*_test.go' test lab cloudinit builders/native | head -n 1); \
 	  test -n "$$package" || { echo 'no test on machines is called $(RUN)' >&2; exit 2; }; \
-	  CI=true PGBAKE_QEMU=1 PGBAKE_LARGE=1 go test -v -count 1 -timeout 60m -run '^$(subst /,$$/^,$(RUN))$$' ./$$(dirname $$package)
+	  CI=true PGBAKE_QEMU=1 go test -v -count 1 -timeout 60m -run '^$(subst /,$$/^,$(RUN))$$' ./$$(dirname $$package)
 
 test-packer-plugins: setup-test plugin bin/packer ## the templates, judged by those plugins of others that can be built: ten minutes
 	@for p in amazon googlecompute vsphere; do \

@@ -61,9 +61,9 @@ func lanes(ctx context.Context, top string, all bool) ([][]line, error) {
 }
 
 // release are the lines that only `make test-all` runs, one after the other. The models of rare combinations compute for ten
-// minutes; a database of gigabytes is written and copied for as long; PGDG's Patroni beside Debian 12's etcd hangs as each of them does
-// in `make test`; the images of a second release are built twice from nothing; translated machines want both processors for as long,
-// and beside them the timers of the other clusters do not hold.
+// minutes; a database of gigabytes is written and copied for as long; PGDG's Patroni and Debian 12's etcd hang in `make test`, each
+// beside another one; the images of a second release are built twice from nothing; translated machines want both processors for as
+// long, and beside them the timers of the other clusters do not hold.
 var release = []line{
 	{Name: "models", Args: goTest("-timeout 60m ./agent/join")},
 	{Name: "large", Env: []string{"PGBAKE_LARGE=1"}, Args: goTest("-timeout 60m ./test/e2e -run ^TestBackup$/^(restored_slowly|all_lost)$")},
